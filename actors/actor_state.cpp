@@ -1,0 +1,161 @@
+#include "actors/actor_state.h"
+
+#include <algorithm>
+
+namespace varve {
+namespace {
+
+struct Applier {
+  ActorState& state;
+  const Commit& commit;
+  Sequence sequence;  // Of the event.
+
+  AgentState& agent() const {
+    if (auto* agent = std::get_if<AgentState>(&state.body)) return *agent;
+    return state.body.emplace<AgentState>();
+  }
+  BlockState& block() const {
+    if (auto* block = std::get_if<BlockState>(&state.body)) return *block;
+    return state.body.emplace<BlockState>();
+  }
+  OpenTurn* turn(const std::string& run_id) const {
+    auto& open = agent().turn;
+    return open && open->run_id == run_id ? &*open : nullptr;
+  }
+  void remember(const Message& message, const std::string& run_id) const {
+    agent().context.push_back({message, run_id, tokens_of(message)});
+  }
+  void forget(const std::vector<std::string>& message_ids) const {
+    std::erase_if(agent().context, [&](const ContextMessage& entry) {
+      return std::find(message_ids.begin(), message_ids.end(), entry.message.id) != message_ids.end();
+    });
+  }
+
+  void operator()(const AgentCreated& event) const {
+    AgentState& agent_state = agent();
+    agent_state.settings = event.settings;
+    agent_state.blocks = event.blocks;
+    for (const Message& message : event.messages) remember(message, "");
+  }
+  void operator()(const AgentUpdated& event) const { agent().settings = event.settings; }
+  void operator()(const AgentDeleted& /*event*/) const {
+    // Its history is in the views; what a retry may still ask for is kept outside of the body.
+    state.deleted = true;
+    state.body.emplace<AgentState>();
+  }
+  void operator()(const BlockAttached& event) const { agent().blocks.push_back(event.block); }
+  void operator()(const BlockDetached& event) const {
+    std::erase_if(agent().blocks, [&](const BlockRef& ref) { return ref.block == event.block; });
+  }
+  void operator()(const ContextTrimmed& event) const { forget(event.message_ids); }
+
+  void operator()(const UserMessageReceived& event) const {
+    OpenTurn turn;
+    turn.run_id = event.run_id;
+    turn.command = commit.command.id;
+    turn.first = sequence;
+    turn.started_at = commit.at;
+    turn.deadline = event.deadline;
+    turn.max_steps = event.max_steps;
+    turn.request = event.request;
+    agent().turn = std::move(turn);
+    for (const Message& message : event.messages) remember(message, event.run_id);
+  }
+  void operator()(const AssistantReplied& event) const {
+    if (OpenTurn* open = turn(event.run_id)) {
+      open->usage.prompt_tokens += event.usage.prompt_tokens;
+      open->usage.completion_tokens += event.usage.completion_tokens;
+      ++open->usage.steps;
+      open->message_times.push_back(commit.at);
+    }
+    remember(event.message, event.run_id);
+  }
+  void operator()(const ToolReturned& event) const {
+    if (OpenTurn* open = turn(event.run_id)) open->message_times.push_back(commit.at);
+    remember(event.message, event.run_id);
+  }
+  void operator()(const TurnResumed& event) const {
+    if (OpenTurn* open = turn(event.run_id)) {
+      open->attempt = event.attempt;
+      open->handed_over = false;
+    }
+  }
+  void operator()(const TurnHandedOver& event) const {
+    if (OpenTurn* open = turn(event.run_id)) open->handed_over = true;
+  }
+  void operator()(const TurnFinished& /*event*/) const { agent().turn.reset(); }
+  void operator()(const TurnFailed& /*event*/) const { agent().turn.reset(); }
+  void operator()(const TurnCancelled& /*event*/) const { agent().turn.reset(); }
+  void operator()(const ImportBegun& /*event*/) const { agent().importing = true; }
+  void operator()(const ImportSealed& /*event*/) const { agent().importing = false; }
+
+  void operator()(const BlockCreated& event) const { block().value = event.block; }
+  void operator()(const BlockUpdated& event) const { block().value = event.block; }
+  void operator()(const BlockDeleted& /*event*/) const {
+    state.deleted = true;
+    state.body.emplace<BlockState>();
+  }
+};
+
+void mark_corrupt(ActorState& state, Offset offset, std::string why) {
+  state.corrupt = true;
+  state.bad_offset = offset;
+  state.why_corrupt = std::move(why);
+}
+
+}  // namespace
+
+void RecentCommands::add(const RecentCommand& command) {
+  if (ring_.size() < kRecentCommandsMax) {
+    ring_.push_back(command);
+    return;
+  }
+  ring_[start_] = command;
+  start_ = (start_ + 1) % kRecentCommandsMax;
+}
+
+const RecentCommand* RecentCommands::find(const CommandId& id) const {
+  const auto found =
+      std::find_if(ring_.begin(), ring_.end(), [&](const RecentCommand& c) { return c.id == id; });
+  return found == ring_.end() ? nullptr : &*found;
+}
+
+std::vector<RecentCommand> RecentCommands::list() const {
+  std::vector<RecentCommand> ordered;
+  ordered.reserve(ring_.size());
+  for (std::size_t i = 0; i < ring_.size(); ++i) ordered.push_back(ring_[(start_ + i) % ring_.size()]);
+  return ordered;
+}
+
+std::int64_t tokens_of(const Message& message) {
+  // About four bytes of English make a token; the constant covers role and separators.
+  std::size_t bytes = message.content.size() + message.reasoning.size();
+  for (const ToolCall& call : message.tool_calls) bytes += call.name.size() + call.arguments.size();
+  return static_cast<std::int64_t>(bytes / 4 + 4);
+}
+
+void apply_part(ActorState& state, const Commit& commit, const Part& part, Offset offset, bool deciding) {
+  if (state.corrupt) return;
+  if (part.first != next(state.sequence)) {
+    return mark_corrupt(state, offset,
+                        "its sequences jump from " + std::to_string(state.sequence.value()) + " to " +
+                            std::to_string(part.first.value()));
+  }
+  if (state.sequence == Sequence{}) {
+    state.stream = part.stream;
+    state.born = offset;
+    state.created_at = commit.at;
+    state.created_by = commit.command;
+  }
+  for (const StoredEvent& stored : part.events) {
+    const auto* event = std::get_if<Event>(&stored);
+    if (event == nullptr) return mark_corrupt(state, offset, std::get<UnreadableEvent>(stored).why);
+    const Sequence sequence = next(state.sequence);
+    std::visit(Applier{state, commit, sequence}, *event);
+    state.sequence = sequence;
+  }
+  if (deciding && commit.command.client)
+    state.recent.add({commit.command.id, commit.command.hash, part.first});
+}
+
+}  // namespace varve

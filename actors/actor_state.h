@@ -1,0 +1,105 @@
+// ActorState: all that an actor remembers, folded from its stream. Bounded: identity, settings, attached
+// blocks, the context window, the open turn, the last kRecentCommandsMax client commands. Older messages live
+// in the view only.
+//
+// apply_part() is total: what is in the log is a fact. What it cannot read, or a jump in the sequences, marks
+// the stream corrupt at that record: its commands get 503 from then on, everything else goes on. Pure.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "eventlog/record.h"
+
+namespace varve {
+
+inline constexpr std::size_t kRecentCommandsMax = 256;
+
+// 32 bytes, because a busy actor keeps 256 of them.
+struct RecentCommand {
+  CommandId id;
+  CommandHash hash;
+  Sequence first;  // Of the command's events.
+  friend bool operator==(const RecentCommand&, const RecentCommand&) = default;
+};
+static_assert(sizeof(RecentCommand) == 32);
+
+// The newest client commands of a stream, oldest first.
+class RecentCommands {
+ public:
+  void add(const RecentCommand& command);
+  const RecentCommand* find(const CommandId& id) const;
+  // Oldest first.
+  std::vector<RecentCommand> list() const;
+  friend bool operator==(const RecentCommands& a, const RecentCommands& b) { return a.list() == b.list(); }
+
+ private:
+  std::vector<RecentCommand> ring_;  // Grows to kRecentCommandsMax, then start_ walks around it.
+  std::size_t start_ = 0;
+};
+
+struct ContextMessage {
+  Message message;
+  std::string run_id;  // Empty outside of a turn.
+  std::int64_t tokens = 0;
+  friend bool operator==(const ContextMessage&, const ContextMessage&) = default;
+};
+
+struct OpenTurn {
+  std::string run_id;
+  CommandId command;
+  Sequence first;  // Of UserMessageReceived.
+  WallTime started_at;
+  WallTime deadline;
+  std::int64_t max_steps = 0;
+  std::int64_t attempt = 0;
+  bool handed_over = false;
+  Usage usage;  // So far; steps counts replies.
+  std::string request = "{}";
+  std::vector<WallTime> message_times;  // Of the turn's replies and tool returns, in order.
+  friend bool operator==(const OpenTurn&, const OpenTurn&) = default;
+};
+
+struct AgentState {
+  AgentSettings settings;
+  std::vector<BlockRef> blocks;  // In the order of attaching.
+  std::vector<ContextMessage> context;
+  std::optional<OpenTurn> turn;
+  bool importing = false;
+  friend bool operator==(const AgentState&, const AgentState&) = default;
+};
+
+struct BlockState {
+  BlockValue value;
+  friend bool operator==(const BlockState&, const BlockState&) = default;
+};
+
+struct ActorState {
+  StreamId stream;
+  Sequence sequence;
+  Offset born;  // Of the record with the first event.
+  WallTime created_at;
+  CommandRef created_by;  // Kept for ever, also after deletion.
+  bool deleted = false;
+  bool corrupt = false;
+  Offset bad_offset;
+  std::string why_corrupt;
+  RecentCommands recent;
+  std::variant<std::monostate, AgentState, BlockState> body;
+
+  bool exists() const { return sequence > Sequence{} && !deleted; }
+  const AgentState* agent() const { return std::get_if<AgentState>(&body); }
+  const BlockState* block() const { return std::get_if<BlockState>(&body); }
+  friend bool operator==(const ActorState&, const ActorState&) = default;
+};
+
+// Folds one part of an admitted commit. `deciding` = it is the commit's first part.
+void apply_part(ActorState& state, const Commit& commit, const Part& part, Offset offset, bool deciding);
+
+// What a text costs in the context window: an estimate, the same everywhere.
+std::int64_t tokens_of(const Message& message);
+
+}  // namespace varve

@@ -1,0 +1,49 @@
+// The deciders: one overload per command, so that std::visit appears once (decide.cpp). Internal to actors/.
+#pragma once
+
+#include "actors/decide.h"
+
+namespace varve {
+
+// Ids of what a turn makes: the same on every attempt, because a step that was not committed is done again.
+std::string step_id(const CommandId& turn_command, std::int64_t step);
+std::string turn_message_id(const OpenTurn& turn, std::int64_t step, std::int64_t ordinal);
+
+Error block_too_large(const std::string& label, std::size_t bytes);
+
+struct AgentDecider {
+  const ActorState& state;
+  const Facts& facts;
+
+  const AgentState& agent() const { return *state.agent(); }
+
+  Result<Decision> operator()(const CreateAgent& command) const;
+  Result<Decision> operator()(const UpdateAgent& command) const;
+  Result<Decision> operator()(const DeleteAgent& command) const;
+  Result<Decision> operator()(const AttachBlock& command) const;
+  Result<Decision> operator()(const DetachBlock& command) const;
+  Result<Decision> operator()(const DropDeletedBlock& command) const;
+  Result<Decision> operator()(const ResolveLabel& command) const;
+  Result<Decision> operator()(const SendMessages& command) const;
+  Result<Decision> operator()(const RecordReply& command) const;
+  Result<Decision> operator()(const RecordToolReturn& command) const;
+  Result<Decision> operator()(const FailTurn& command) const;
+  Result<Decision> operator()(const ResumeTurn& command) const;
+  Result<Decision> operator()(const HandOverTurn& command) const;
+
+  Status check_open(const std::string& run_id) const;
+  Status replace_blocks(const Json& listed, Decision& decision) const;
+};
+
+struct BlockDecider {
+  const ActorState& state;
+  const Facts& facts;
+
+  Result<Decision> operator()(const CreateBlock& command) const;
+  Result<Decision> operator()(const UpdateBlock& command) const;
+  Result<Decision> operator()(const DeleteBlock& command) const;
+  Result<Decision> operator()(const ReadBlock& command) const;
+  Result<Decision> operator()(const EditBlock& command) const;
+};
+
+}  // namespace varve

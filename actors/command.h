@@ -1,0 +1,173 @@
+// Commands: what actors can be asked to do, as values with a JSON form, because the owner of a stream may be
+// another node. A CommandEnvelope gets its id before it leaves the API node and keeps it through every retry.
+//
+// Adding one: a struct here, its JSON in command_codec.cpp, a decide() in agent.cpp or block.cpp.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "eventlog/record.h"
+
+namespace varve {
+
+// ---- commands of clients ----
+
+struct CreateAgent {
+  AgentSettings settings;
+  std::vector<BlockValue> new_blocks;     // Born with the agent.
+  std::vector<StreamId> attach_blocks;    // Unknown ones are ignored, as the API's clients know it.
+  std::vector<Message> initial_messages;  // Without ids.
+  friend bool operator==(const CreateAgent&, const CreateAgent&) = default;
+};
+struct UpdateAgent {
+  // JSON object of settings that change; a member that is null clears what can be cleared (settings_patch.h).
+  std::string patch = "{}";
+  friend bool operator==(const UpdateAgent&, const UpdateAgent&) = default;
+};
+struct DeleteAgent {
+  friend bool operator==(const DeleteAgent&, const DeleteAgent&) = default;
+};
+struct AttachBlock {
+  StreamId block;
+  friend bool operator==(const AttachBlock&, const AttachBlock&) = default;
+};
+struct DetachBlock {
+  StreamId block;
+  friend bool operator==(const DetachBlock&, const DetachBlock&) = default;
+};
+struct SendMessages {             // Starts a turn.
+  std::vector<Message> messages;  // Without ids.
+  std::int64_t max_steps = 50;
+  std::string request = "{}";  // JSON object: options that the turn keeps.
+  friend bool operator==(const SendMessages&, const SendMessages&) = default;
+};
+// Which attached block answers to a label now (asked of the blocks themselves, in the order of attaching).
+struct ResolveLabel {
+  std::string label;
+  friend bool operator==(const ResolveLabel&, const ResolveLabel&) = default;
+};
+
+struct CreateBlock {
+  BlockValue block;
+  friend bool operator==(const CreateBlock&, const CreateBlock&) = default;
+};
+struct UpdateBlock {
+  std::string patch = "{}";  // JSON object of members that change; null is ignored.
+  friend bool operator==(const UpdateBlock&, const UpdateBlock&) = default;
+};
+struct DeleteBlock {
+  friend bool operator==(const DeleteBlock&, const DeleteBlock&) = default;
+};
+// The block as its owner has it now. May be old if the owner is paused: the sequence tells.
+struct ReadBlock {
+  friend bool operator==(const ReadBlock&, const ReadBlock&) = default;
+};
+// A memory tool's edit (memory_tools.h).
+struct EditBlock {
+  enum class Operation : unsigned char { append, replace, insert };
+  Operation operation = Operation::append;
+  std::string old_text;  // replace
+  std::string new_text;
+  std::int64_t line = -1;  // insert: after this line; -1 = at the end
+  friend bool operator==(const EditBlock&, const EditBlock&) = default;
+};
+
+// ---- commands of a turn to its own agent ----
+
+struct RecordReply {
+  std::string run_id;
+  Message message;  // Without id.
+  Usage usage;
+  std::string model;
+  std::string prompt_hash;
+  std::vector<BlockSeen> blocks;
+  std::string stop_reason;  // If the reply ends the turn.
+  friend bool operator==(const RecordReply&, const RecordReply&) = default;
+};
+struct RecordToolReturn {
+  std::string run_id;
+  Message message;  // Without id.
+  friend bool operator==(const RecordToolReturn&, const RecordToolReturn&) = default;
+};
+struct FailTurn {
+  std::string run_id;
+  std::string stop_reason;
+  std::string error_type;
+  std::string message;
+  friend bool operator==(const FailTurn&, const FailTurn&) = default;
+};
+struct ResumeTurn {
+  std::string run_id;
+  friend bool operator==(const ResumeTurn&, const ResumeTurn&) = default;
+};
+struct HandOverTurn {
+  std::string run_id;
+  friend bool operator==(const HandOverTurn&, const HandOverTurn&) = default;
+};
+struct DropDeletedBlock {  // An agent has learned that a block of it was deleted.
+  StreamId block;
+  friend bool operator==(const DropDeletedBlock&, const DropDeletedBlock&) = default;
+};
+
+using Command =
+    std::variant<CreateAgent, UpdateAgent, DeleteAgent, AttachBlock, DetachBlock, SendMessages, ResolveLabel,
+                 CreateBlock, UpdateBlock, DeleteBlock, ReadBlock, EditBlock, RecordReply, RecordToolReturn,
+                 FailTurn, ResumeTurn, HandOverTurn, DropDeletedBlock>;
+
+std::string_view type_of(const Command& command);
+
+struct CommandEnvelope {
+  CommandRef command_ref;
+  StreamId stream;  // Whose history it is; for a creation, the derived id.
+  Command command;
+
+  friend bool operator==(const CommandEnvelope&, const CommandEnvelope&) = default;
+};
+
+std::string encode_command(const CommandEnvelope& envelope);
+Result<CommandEnvelope> decode_command(std::string_view json);
+
+// ---- answers ----
+
+// What an agent needs to know of a block: asked from its actor, never from the view.
+struct BlockFact {
+  StreamId block;
+  Sequence sequence;  // 0 = unknown block
+  bool exists = false;
+  BlockValue value;
+};
+
+struct TurnMessage {
+  Message message;
+  WallTime at;
+};
+
+struct TurnResult {
+  std::string run_id;
+  std::vector<TurnMessage> messages;  // Everything after the user's.
+  std::string stop_reason;
+  Usage usage;
+  std::string error_type;  // If it failed.
+  std::string error_message;
+};
+
+struct CommandAnswer {
+  StreamId stream;
+  std::vector<LogPosition>
+      positions;          // The newest written in each partition; for a replay, a position behind it.
+  bool replayed = false;  // The command had taken effect before.
+  Sequence first;         // Of the command's events; 0 = it made none.
+  // The command's own commit, for an answer while the views are behind; null for a replay and without events.
+  std::shared_ptr<const Commit> commit;
+  Offset offset;
+  std::optional<BlockFact> block;  // ReadBlock, EditBlock, ResolveLabel
+  std::optional<TurnResult> turn;  // SendMessages
+};
+
+}  // namespace varve

@@ -1,0 +1,278 @@
+// JSON of commands: {"id":..,"hash":..,"client":true,"stream":..,"type":"CreateAgent","data":{..}}.
+#include <array>
+
+#include "actors/command.h"
+#include "runtime/json_fields.h"
+
+namespace varve {
+namespace {
+
+void write_messages(JsonWriter& out, std::string_view key, const std::vector<Message>& messages) {
+  out.key(key).begin_array();
+  for (const Message& message : messages) write_message(out, message);
+  out.end_array();
+}
+
+std::vector<Message> read_messages(JsonFields& fields, std::string_view key) {
+  std::vector<Message> messages;
+  for (const Json& item : fields.list(key)) {
+    auto message = read_message(item);
+    if (!message) {
+      fields.set_fault(message.error().message);
+      return {};
+    }
+    messages.push_back(std::move(*message));
+  }
+  return messages;
+}
+
+Message message_in(JsonFields& fields) {
+  auto message = read_message(fields.object("message"));
+  if (!message) fields.set_fault(message.error().message);
+  return message ? std::move(*message) : Message{};
+}
+
+void write_data(JsonWriter& out, const CreateAgent& command) {
+  out.key("settings");
+  write_settings(out, command.settings);
+  out.key("new_blocks").begin_array();
+  for (const BlockValue& block : command.new_blocks) write_block_value(out, block);
+  out.end_array().key("attach_blocks").begin_array();
+  for (const StreamId& block : command.attach_blocks) out.string(block.value());
+  out.end_array();
+  write_messages(out, "initial_messages", command.initial_messages);
+}
+void read_data(JsonFields& fields, CreateAgent& command) {
+  auto settings = read_settings(fields.object("settings"));
+  if (!settings) return fields.set_fault(settings.error().message);
+  command.settings = std::move(*settings);
+  for (const Json& item : fields.list("new_blocks")) {
+    auto block = read_block_value(item);
+    if (!block) return fields.set_fault(block.error().message);
+    command.new_blocks.push_back(std::move(*block));
+  }
+  for (std::string& id : fields.texts("attach_blocks")) command.attach_blocks.emplace_back(std::move(id));
+  command.initial_messages = read_messages(fields, "initial_messages");
+}
+
+void write_data(JsonWriter& out, const UpdateAgent& command) {
+  out.field_raw("patch", command.patch);
+}
+void read_data(JsonFields& fields, UpdateAgent& command) {
+  command.patch = fields.object("patch").dump();
+}
+void write_data(JsonWriter& /*out*/, const DeleteAgent& /*command*/) {}
+void read_data(JsonFields& /*fields*/, DeleteAgent& /*command*/) {}
+void write_data(JsonWriter& out, const AttachBlock& command) {
+  out.field("block", command.block.value());
+}
+void read_data(JsonFields& fields, AttachBlock& command) {
+  command.block = StreamId{fields.text("block")};
+}
+void write_data(JsonWriter& out, const DetachBlock& command) {
+  out.field("block", command.block.value());
+}
+void read_data(JsonFields& fields, DetachBlock& command) {
+  command.block = StreamId{fields.text("block")};
+}
+
+void write_data(JsonWriter& out, const SendMessages& command) {
+  write_messages(out, "messages", command.messages);
+  out.field_integer("max_steps", command.max_steps).field_raw("request", command.request);
+}
+void read_data(JsonFields& fields, SendMessages& command) {
+  command.messages = read_messages(fields, "messages");
+  command.max_steps = fields.integer("max_steps");
+  command.request = fields.object("request").dump();
+}
+
+void write_data(JsonWriter& out, const ResolveLabel& command) {
+  out.field("label", command.label);
+}
+void read_data(JsonFields& fields, ResolveLabel& command) {
+  command.label = fields.text("label");
+}
+
+void write_data(JsonWriter& out, const CreateBlock& command) {
+  out.key("block");
+  write_block_value(out, command.block);
+}
+void read_data(JsonFields& fields, CreateBlock& command) {
+  auto block = read_block_value(fields.object("block"));
+  if (!block) return fields.set_fault(block.error().message);
+  command.block = std::move(*block);
+}
+void write_data(JsonWriter& out, const UpdateBlock& command) {
+  out.field_raw("patch", command.patch);
+}
+void read_data(JsonFields& fields, UpdateBlock& command) {
+  command.patch = fields.object("patch").dump();
+}
+void write_data(JsonWriter& /*out*/, const DeleteBlock& /*command*/) {}
+void read_data(JsonFields& /*fields*/, DeleteBlock& /*command*/) {}
+void write_data(JsonWriter& /*out*/, const ReadBlock& /*command*/) {}
+void read_data(JsonFields& /*fields*/, ReadBlock& /*command*/) {}
+
+constexpr std::array<std::string_view, 3> kOperations{"append", "replace", "insert"};
+
+void write_data(JsonWriter& out, const EditBlock& command) {
+  out.field("operation", kOperations[static_cast<std::size_t>(command.operation)]);
+  out.field("old_text", command.old_text)
+      .field("new_text", command.new_text)
+      .field_integer("line", command.line);
+}
+void read_data(JsonFields& fields, EditBlock& command) {
+  const std::string operation = fields.text("operation");
+  std::size_t found = 0;
+  while (found < kOperations.size() && kOperations[found] != operation) ++found;
+  if (found == kOperations.size()) return fields.set_fault("\"operation\" must be append, replace or insert");
+  command.operation = static_cast<EditBlock::Operation>(found);
+  command.old_text = fields.text("old_text");
+  command.new_text = fields.text("new_text");
+  command.line = fields.integer("line");
+}
+
+void write_data(JsonWriter& out, const RecordReply& command) {
+  out.field("run_id", command.run_id).key("message");
+  write_message(out, command.message);
+  out.key("usage");
+  write_usage(out, command.usage);
+  out.field("model", command.model).field("prompt_hash", command.prompt_hash).key("blocks").begin_array();
+  for (const BlockSeen& seen : command.blocks) {
+    out.begin_object().field("id", seen.block.value());
+    out.field_integer("seq", static_cast<std::int64_t>(seen.sequence.value())).end_object();
+  }
+  out.end_array().field("stop_reason", command.stop_reason);
+}
+void read_data(JsonFields& fields, RecordReply& command) {
+  command.run_id = fields.text("run_id");
+  command.message = message_in(fields);
+  auto usage = read_usage(fields.object("usage"));
+  if (!usage) return fields.set_fault(usage.error().message);
+  command.usage = *usage;
+  command.model = fields.text("model");
+  command.prompt_hash = fields.text("prompt_hash");
+  for (const Json& item : fields.list("blocks")) {
+    JsonFields seen(item, "block");
+    command.blocks.push_back({StreamId{seen.text("id")}, Sequence{seen.unsigned_integer("seq")}});
+    if (seen.fault()) return fields.set_fault(seen.fault()->message);
+  }
+  command.stop_reason = fields.text("stop_reason");
+}
+
+void write_data(JsonWriter& out, const RecordToolReturn& command) {
+  out.field("run_id", command.run_id).key("message");
+  write_message(out, command.message);
+}
+void read_data(JsonFields& fields, RecordToolReturn& command) {
+  command.run_id = fields.text("run_id");
+  command.message = message_in(fields);
+}
+
+void write_data(JsonWriter& out, const FailTurn& command) {
+  out.field("run_id", command.run_id).field("stop_reason", command.stop_reason);
+  out.field("error_type", command.error_type).field("message", command.message);
+}
+void read_data(JsonFields& fields, FailTurn& command) {
+  command.run_id = fields.text("run_id");
+  command.stop_reason = fields.text("stop_reason");
+  command.error_type = fields.text("error_type");
+  command.message = fields.text("message");
+}
+
+void write_data(JsonWriter& out, const ResumeTurn& command) {
+  out.field("run_id", command.run_id);
+}
+void read_data(JsonFields& fields, ResumeTurn& command) {
+  command.run_id = fields.text("run_id");
+}
+void write_data(JsonWriter& out, const HandOverTurn& command) {
+  out.field("run_id", command.run_id);
+}
+void read_data(JsonFields& fields, HandOverTurn& command) {
+  command.run_id = fields.text("run_id");
+}
+void write_data(JsonWriter& out, const DropDeletedBlock& command) {
+  out.field("block", command.block.value());
+}
+void read_data(JsonFields& fields, DropDeletedBlock& command) {
+  command.block = StreamId{fields.text("block")};
+}
+
+template <class C>
+Result<Command> read_as(const Json& data) {
+  JsonFields fields(data, "command data", Errc::invalid_argument);
+  C command;
+  read_data(fields, command);
+  if (fields.fault()) return *fields.fault();
+  return Command{std::move(command)};
+}
+
+struct Entry {
+  std::string_view type;
+  Result<Command> (*read)(const Json& data);
+};
+
+// In the order of the variant.
+constexpr std::array<Entry, std::variant_size_v<Command>> kEntries{{
+    {"CreateAgent", read_as<CreateAgent>},
+    {"UpdateAgent", read_as<UpdateAgent>},
+    {"DeleteAgent", read_as<DeleteAgent>},
+    {"AttachBlock", read_as<AttachBlock>},
+    {"DetachBlock", read_as<DetachBlock>},
+    {"SendMessages", read_as<SendMessages>},
+    {"ResolveLabel", read_as<ResolveLabel>},
+    {"CreateBlock", read_as<CreateBlock>},
+    {"UpdateBlock", read_as<UpdateBlock>},
+    {"DeleteBlock", read_as<DeleteBlock>},
+    {"ReadBlock", read_as<ReadBlock>},
+    {"EditBlock", read_as<EditBlock>},
+    {"RecordReply", read_as<RecordReply>},
+    {"RecordToolReturn", read_as<RecordToolReturn>},
+    {"FailTurn", read_as<FailTurn>},
+    {"ResumeTurn", read_as<ResumeTurn>},
+    {"HandOverTurn", read_as<HandOverTurn>},
+    {"DropDeletedBlock", read_as<DropDeletedBlock>},
+}};
+
+}  // namespace
+
+std::string_view type_of(const Command& command) {
+  return kEntries[command.index()].type;
+}
+
+std::string encode_command(const CommandEnvelope& envelope) {
+  JsonWriter out;
+  out.begin_object()
+      .field("id", to_hex(envelope.command_ref.id))
+      .field("hash", to_hex(envelope.command_ref.hash));
+  out.field_boolean("client", envelope.command_ref.client).field("stream", envelope.stream.value());
+  out.field("type", type_of(envelope.command)).key("data").begin_object();
+  std::visit([&out](const auto& command) { write_data(out, command); }, envelope.command);
+  out.end_object().end_object();
+  return out.take();
+}
+
+Result<CommandEnvelope> decode_command(std::string_view json) {
+  const auto parsed = Json::parse(json);
+  if (!parsed) return parsed.error();
+  JsonFields fields(*parsed, "command", Errc::invalid_argument);
+  const auto id = parse_command_id(fields.text("id"));
+  const auto hash = parse_command_hash(fields.text("hash"));
+  const bool client = fields.boolean_or("client", false);
+  const StreamId stream{fields.text("stream")};
+  const std::string type = fields.text("type");
+  const Json& data = fields.object("data");
+  if (fields.fault()) return *fields.fault();
+  if (!id) return id.error();
+  if (!hash) return hash.error();
+  for (const Entry& entry : kEntries) {
+    if (entry.type != type) continue;
+    auto command = entry.read(data);
+    if (!command) return command.error();
+    return CommandEnvelope{{*id, *hash, client}, stream, std::move(*command)};
+  }
+  return Error{Errc::invalid_argument, "command type '" + type + "' is not known"};
+}
+
+}  // namespace varve

@@ -1,0 +1,67 @@
+// decide: what a command means for an actor in a given state. It asks nobody and changes nothing: what it
+// needs from elsewhere comes as Facts, and goes into the events. Deciding is never repeated for a command
+// that has taken effect: the shard finds it in the state first.
+//
+// A decision without events is a success that changes nothing. A refusal is an Error with a sentence for the
+// client (invalid_argument 422, not_found 404, conflict 409). Pure.
+#pragma once
+
+#include <vector>
+
+#include "actors/actor_state.h"
+#include "actors/command.h"
+
+namespace varve {
+
+struct Facts {
+  StreamId self;
+  CommandId command;  // Ids of everything that is created derive from it.
+  WallTime now;
+  std::uint32_t partitions = 1;
+  std::vector<BlockFact> blocks;  // Asked of the blocks that the command concerns, in order.
+};
+
+// A new stream in the same partition, with its first events.
+struct Birth {
+  StreamId stream;
+  std::vector<Event> events;
+};
+
+struct Decision {
+  std::vector<Event> events;
+  std::vector<Birth> births;
+};
+
+// Default time that a turn may take.
+inline constexpr std::int64_t kTurnMicros = std::int64_t{600} * 1'000'000;
+inline constexpr std::int64_t kTurnAttemptsMax = 3;
+
+Result<Decision> decide(const ActorState& state, const Command& command, const Facts& facts);
+
+// Which blocks must be asked before deciding, in order; all attached ones for an attach or a label.
+std::vector<StreamId> blocks_to_ask(const ActorState& state, const Command& command);
+
+// What an open turn does next, from its agent's state alone: so a resumed turn goes on where it stopped.
+struct CallModel {};
+struct RunTool {
+  ToolCall call;
+  std::string step_id;
+  std::int64_t ordinal = 0;  // Of the call in its step.
+};
+struct TurnOver {};
+using NextAction = std::variant<CallModel, RunTool, TurnOver>;
+NextAction next_action(const AgentState& agent);
+
+// The oldest whole turns that must leave a context of more than `budget` tokens. Never the first system
+// message, never the turn `run_id`.
+std::vector<std::string> messages_to_trim(const std::vector<ContextMessage>& context, std::int64_t budget,
+                                          const std::string& run_id);
+
+// The system message of a prompt: the agent's instructions and the present values of its blocks.
+std::string compile_prompt(const AgentSettings& settings, const std::vector<BlockValue>& blocks);
+
+// A merged copy; Errc::invalid_argument over kSettingsBytesMax or for a member of the wrong type.
+Result<AgentSettings> patched(const AgentSettings& settings, const Json& patch);
+Result<BlockValue> patched(const BlockValue& block, const Json& patch);
+
+}  // namespace varve

@@ -1,0 +1,33 @@
+#include "actors/echo_model.h"
+
+#include <algorithm>
+
+#include "actors/actor_state.h"
+
+namespace varve {
+
+bool EchoModel::serves(std::string_view handle) const {
+  const auto all = handles();
+  return std::find(all.begin(), all.end(), handle) != all.end();
+}
+
+std::vector<std::string> EchoModel::handles() const {
+  return {"varve/echo", "openai/gpt-4o-mini"};
+}
+
+Task<ModelOutcome> EchoModel::complete(ModelRequest request, MonoTime /*deadline*/) {
+  ModelReply reply;
+  reply.text = "You said: " + last_user_text(request);
+  for (const Message& message : request.messages) reply.prompt_tokens += tokens_of(message);
+  reply.completion_tokens = static_cast<std::int64_t>(reply.text.size() / 4 + 1);
+  co_return ModelOutcome{std::move(reply)};
+}
+
+std::string last_user_text(const ModelRequest& request) {
+  for (auto message = request.messages.rbegin(); message != request.messages.rend(); ++message) {
+    if (message->role == Role::user) return text_of(*message);
+  }
+  return {};
+}
+
+}  // namespace varve

@@ -1,0 +1,39 @@
+// The memory tools: what they are called, how a model is told about them, and how a call becomes an edit of a
+// block. The edit itself is a command to the block's stream, with an id made of turn and call, so that a
+// repeated call edits once. Pure.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "actors/command.h"
+
+namespace varve {
+
+struct ToolSchema {
+  std::string_view name;
+  std::string_view description;
+  std::string_view parameters;  // JSON schema.
+  std::string_view tool_type;   // As the API names it.
+};
+
+// memory_insert, memory_replace, core_memory_append, core_memory_replace.
+const std::vector<ToolSchema>& memory_tool_schemas();
+const ToolSchema* find_memory_tool(std::string_view name);
+// What an agent gets with include_base_tools.
+std::vector<std::string> base_tools();
+
+struct MemoryToolCall {
+  std::string label;
+  EditBlock edit;
+};
+// Errc::invalid_argument with a sentence for the model: which argument, what was expected.
+Result<MemoryToolCall> parse_memory_tool_call(const ToolCall& call);
+
+// The new value of a block. Errc::invalid_argument with a sentence for the model: read-only block, text not
+// found or found more than once, more than kBlockBytesMax.
+Result<std::string> edit_block_text(const BlockValue& block, const EditBlock& edit);
+
+}  // namespace varve

@@ -1,0 +1,303 @@
+#include "actors/partition_owner.h"
+
+#include <algorithm>
+
+namespace varve {
+namespace {
+
+constexpr std::chrono::milliseconds kReadWait{500};
+constexpr std::chrono::milliseconds kRetryWait{100};
+// An append ends in one of the three outcomes within this time.
+constexpr std::chrono::seconds kDeliveryTime{30};
+constexpr std::size_t kInFlightMax = 4096;
+
+}  // namespace
+
+PartitionOwner::PartitionOwner(Env& env, EventLog& log, Partition partition, NodeIdentity identity,
+                               PartitionListener& listener, Proof prove)
+    : env_(env),
+      log_(log),
+      partition_(partition),
+      identity_(std::move(identity)),
+      listener_(listener),
+      prove_(std::move(prove)) {}
+
+Task<> PartitionOwner::run(Start start) {
+  next_ = start.next;
+  admission_ = start.admission;
+  at_ = start.at;
+  mark_ = start.mark;
+  Status status = co_await read_on();
+  if (!status) fail(status.error());
+  co_return status;
+}
+
+Task<> PartitionOwner::read_on() {
+  const Mark mark = mark_;
+  Status same_log = co_await check_mark(log_, partition_, mark);
+  while (!same_log && same_log.error().code == Errc::unavailable) {
+    co_await sleep_for(env_, kRetryWait);
+    same_log = co_await check_mark(log_, partition_, mark);
+  }
+  if (!same_log) co_return same_log;
+
+  while (phase_ != Phase::ended) {
+    ReadOptions options;
+    // The first claim waits until everything that is there has been read: its epoch must be the newest + 1.
+    if (phase_ != Phase::reading) options.wait_until = env_.now() + kReadWait;
+    auto batch = co_await log_.read(partition_, next_, options);
+    if (!batch) {
+      if (batch.error().code != Errc::unavailable) co_return batch.error();
+      env_.count("log_read_retries");
+      co_await sleep_for(env_, kRetryWait);
+      continue;
+    }
+    for (const LogRecord& record : batch->records) {
+      if (Status taken = take(record); !taken) co_return taken;
+      next_ = next(record.offset);
+      mark_ = mark_of(record);
+    }
+    next_ = std::max(next_, batch->next);
+    if (batch->records.empty() && phase_ == Phase::reading) {
+      phase_ = Phase::claiming;
+      request_claim(false);
+    }
+    changed_.notify_all();
+  }
+  co_return ok();
+}
+
+Status PartitionOwner::take(const LogRecord& record) {
+  auto decoded = decode_record(*record.bytes);
+  if (!decoded) {
+    return Error{Errc::corrupt, "record " + to_string(LogPosition{partition_, record.offset}) + ": " +
+                                    decoded.error().message};
+  }
+  const Verdict verdict = admit(admission_, *decoded);
+  if (verdict == Verdict::admitted) {
+    at_ = std::max(at_, time_of(*decoded));
+  } else {
+    env_.count(std::string("records_") + to_string(verdict));
+  }
+  if (const auto* claim = std::get_if<Claim>(&*decoded)) return take_claim(*claim, verdict);
+  if (auto* commit = std::get_if<Commit>(&*decoded)) {
+    take_commit(std::make_shared<const Commit>(std::move(*commit)), verdict, record.offset);
+  }
+  return ok();
+}
+
+void PartitionOwner::take_commit(const std::shared_ptr<const Commit>& commit, Verdict verdict,
+                                 Offset offset) {
+  // Recognised by epoch, n and command, never by the offset that an append reported: with duplicates that may
+  // be the copy that does not count.
+  const auto mine = in_flight_.find({commit->epoch, commit->n});
+  const bool own = mine != in_flight_.end() && mine->second.command == commit->command.id;
+  if (verdict == Verdict::admitted) {
+    listener_.on_commit(*commit, offset);
+    if (own) {
+      const auto fate = mine->second.fate;
+      in_flight_.erase(mine);
+      fate->set(Admitted{commit, offset});
+    } else if (phase_ == Phase::serving && commit->epoch == epoch_) {
+      stop_serving("a commit of our epoch that we did not write was admitted");
+    }
+    return;
+  }
+  if (own && phase_ == Phase::serving && commit->epoch == epoch_) {
+    stop_serving(std::string("an own commit was read back as ") + to_string(verdict));
+  }
+}
+
+Status PartitionOwner::take_claim(const Claim& claim, Verdict verdict) {
+  if (verdict == Verdict::foreign && admission_.cluster != identity_.cluster) {
+    return Error{Errc::invalid_argument, "the log belongs to the cluster '" + admission_.cluster +
+                                             "', this node is configured for '" + identity_.cluster + "'"};
+  }
+  const bool own = claim_id_ && claim.id == *claim_id_;
+  if (verdict != Verdict::admitted) {
+    if (own) {
+      claim_id_.reset();
+      request_claim(true);
+    }
+    return ok();
+  }
+  if (claim.cluster != identity_.cluster) {
+    return Error{Errc::invalid_argument, "the log belongs to the cluster '" + claim.cluster +
+                                             "', this node is configured for '" + identity_.cluster + "'"};
+  }
+  if (claim.partitions != log_.partitions()) {
+    return Error{Errc::invalid_argument, "the log was made with " + std::to_string(claim.partitions) +
+                                             " partitions, not " + std::to_string(log_.partitions())};
+  }
+  settle_older_than(claim.epoch);
+  if (own) {
+    serve(claim.epoch);
+  } else if (phase_ == Phase::serving) {
+    stop_serving("node '" + claim.node + "' has claimed the partition");
+  }
+  return ok();
+}
+
+void PartitionOwner::serve(Epoch epoch) {
+  epoch_ = epoch;
+  next_n_ = Index{1};
+  phase_ = Phase::serving;
+  listener_.on_owned();
+}
+
+// No record of an older epoch counts after this claim: what was not admitted before it never will be.
+void PartitionOwner::settle_older_than(Epoch epoch) {
+  while (!in_flight_.empty() && in_flight_.begin()->first.first < epoch) {
+    const auto fate = in_flight_.begin()->second.fate;
+    in_flight_.erase(in_flight_.begin());
+    fate->set(Error{Errc::unavailable, "the command was certainly not applied; try again"});
+  }
+}
+
+void PartitionOwner::stop_serving(const std::string& why) {
+  if (phase_ != Phase::serving) return;
+  env_.log(LogLevel::warning, "partition " + std::to_string(partition_.value()) + " stops serving: " + why);
+  env_.count("shard_stops");
+  phase_ = Phase::claiming;
+  claim_id_.reset();
+  listener_.on_stopped();
+  changed_.notify_all();
+  request_claim(true);
+}
+
+void PartitionOwner::request_claim(bool backoff) {
+  if (claim_requested_ || phase_ == Phase::ended) return;
+  claim_requested_ = true;
+  env_.spawn("claim", claim(backoff));
+}
+
+Task<> PartitionOwner::claim(bool backoff) {
+  while (phase_ == Phase::claiming) {
+    if (backoff) {
+      const std::uint64_t wait_ms = env_.rng().between(10, 500);
+      co_await sleep_for(env_, std::chrono::milliseconds{wait_ms});
+    }
+    backoff = true;
+    auto proven = co_await prove_();
+    if (!proven || !*proven) continue;
+    if (phase_ != Phase::claiming) break;
+
+    // A new id for every attempt: an old claim that lands late must not look like this one.
+    CommandId id;
+    for (std::size_t half = 0; half < 2; ++half) {
+      const std::uint64_t word = env_.rng().u64();
+      for (std::size_t i = 0; i < 8; ++i) id.bytes[half * 8 + i] = static_cast<std::uint8_t>(word >> (8 * i));
+    }
+    at_ = std::max(at_, env_.wall_now());
+    auto bytes = encode_record(Claim{next(admission_.epoch), id, identity_.cluster, identity_.node,
+                                     identity_.url, log_.partitions(), at_});
+    CHECK(bytes.has_value());
+    auto delivery = log_.append(partition_, "", std::move(*bytes));
+    if (!delivery) continue;
+    claim_id_ = id;
+    const Delivery on_its_way = *delivery;
+    auto offset = co_await on_its_way->get(env_, env_.now() + kDeliveryTime);
+    if (phase_ != Phase::claiming) break;
+    if (offset || offset.error().code == Errc::outcome_unknown) {
+      // It may be read back at any time: then it is served or refused there. Give the reader that time.
+      const MonoTime patience = env_.now() + std::chrono::seconds{5};
+      while (phase_ == Phase::claiming && claim_id_ == id && env_.now() < patience) {
+        co_await changed_.wait(env_, patience);
+      }
+    }
+  }
+  claim_requested_ = false;
+  if (phase_ == Phase::claiming) request_claim(true);
+  co_return ok();
+}
+
+Task<Admitted> PartitionOwner::commit(std::vector<Part> parts, CommandRef command, MonoTime deadline) {
+  if (phase_ != Phase::serving)
+    co_return Error{Errc::unavailable, "this node does not own the partition now"};
+  if (in_flight_.size() >= kInFlightMax)
+    co_return Error{Errc::resource_exhausted, "too many commits are in flight"};
+  const WallTime at = std::max(at_, env_.wall_now());
+  const std::string key = parts.front().stream.value();
+  auto bytes = encode_record(Commit{epoch_, next_n_, identity_.node, at, command, std::move(parts)});
+  if (!bytes) co_return bytes.error();
+  auto delivery = log_.append(partition_, key, std::move(*bytes));
+  // Refused before it was handed over: it leaves no hole, the same n goes to the next commit.
+  if (!delivery) co_return delivery.error();
+
+  at_ = at;
+  const Index n = next_n_;
+  const InFlight entry{command.id};
+  in_flight_.emplace(InFlightKey{epoch_, n}, entry);
+  next_n_ = next(n);
+  env_.spawn("delivery", watch(*delivery, epoch_, n));
+  auto admitted = co_await entry.fate->get(env_, deadline);
+  if (!admitted && !entry.fate->ready()) {
+    co_return Error{Errc::outcome_unknown, "the outcome is not known yet; it may still take effect"};
+  }
+  co_return admitted;
+}
+
+// The delivery report only says how long to wait, except when nothing was written.
+Task<> PartitionOwner::watch(Delivery delivery, Epoch epoch, Index n) {
+  auto reported = co_await delivery->get(env_, env_.now() + kDeliveryTime);
+  if (reported) co_return ok();
+  const auto found = in_flight_.find({epoch, n});
+  if (found == in_flight_.end()) co_return ok();  // Read back meanwhile.
+  const bool current = phase_ == Phase::serving && epoch == epoch_;
+  const bool not_written = delivery->ready() && reported.error().code == Errc::unavailable;
+  if (!not_written) {
+    if (current) stop_serving("the outcome of an append is unknown: " + reported.error().message);
+    co_return ok();
+  }
+  const auto fate = found->second.fate;
+  const bool alone = in_flight_.size() == 1;
+  in_flight_.erase(found);
+  fate->set(Error{Errc::unavailable, "the log did not take the record: " + reported.error().message});
+  if (!current) co_return ok();
+  if (alone && next_n_ == next(n)) {
+    next_n_ = n;  // Nothing behind it: the hole is closed by the next commit.
+  } else {
+    stop_serving("a record was not written while others were in flight: " + reported.error().message);
+  }
+  co_return ok();
+}
+
+Task<> PartitionOwner::present(MonoTime deadline) {
+  auto end = co_await log_.end(partition_);
+  if (!end) co_return end.error();
+  const Offset target = *end;
+  while (next_ < target && phase_ == Phase::serving && env_.now() < deadline) {
+    co_await changed_.wait(env_, deadline);
+  }
+  if (phase_ != Phase::serving)
+    co_return Error{Errc::unavailable, "this node does not own the partition any more"};
+  if (next_ < target)
+    co_return Error{Errc::unavailable, "the reader has not reached the end of the log in time"};
+  co_return ok();
+}
+
+Task<> PartitionOwner::wait_owned(MonoTime deadline) {
+  while (phase_ != Phase::serving && phase_ != Phase::ended && env_.now() < deadline) {
+    co_await changed_.wait(env_, deadline);
+  }
+  if (phase_ == Phase::serving) co_return ok();
+  if (failure_) co_return *failure_;
+  co_return Error{Errc::unavailable, "partition " + std::to_string(partition_.value()) + " has no owner yet"};
+}
+
+void PartitionOwner::stop() {
+  if (phase_ == Phase::serving) listener_.on_stopped();
+  phase_ = Phase::ended;
+  changed_.notify_all();
+}
+
+void PartitionOwner::fail(Error error) {
+  env_.log(LogLevel::error, "partition " + std::to_string(partition_.value()) + ": " + error.message);
+  failure_ = std::move(error);
+  const bool serving = phase_ == Phase::serving;
+  phase_ = Phase::ended;
+  if (serving) listener_.on_stopped();
+  changed_.notify_all();
+}
+
+}  // namespace varve

@@ -1,0 +1,136 @@
+// PartitionOwner: reads one partition of the log, admits its records, and writes to it while it owns it. This
+// is the protocol of Admission.tla (rules 3 to 13 of the model) and nothing else: it knows records, not
+// actors.
+//
+// - It owns an epoch once its reader admits a claim with its own current id.
+// - commit() ends when the record is read back admitted, or when its fate is known, or at the deadline.
+// - It stops on an unknown outcome, on an own commit that is skipped, on a record that was not written while
+//   others are in flight, and when it reads a newer claim: it takes no new commits, proves its assignment,
+//   claims again with a new id, and reads on meanwhile. What was in flight is settled by the first admitted
+//   claim of a higher epoch, anybody's.
+//
+// Lifetime: stop() and let the Env's tasks end (or destroy the Env's tasks) before destroying it.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "eventlog/admission.h"
+#include "eventlog/event_log.h"
+
+namespace varve {
+
+// Who claims.
+struct NodeIdentity {
+  std::string cluster = "varve";
+  std::string node;  // Drawn at every process start.
+  std::string url;
+};
+
+// An admitted commit and its place.
+struct Admitted {
+  std::shared_ptr<const Commit> commit;
+  Offset offset;
+};
+
+// Where the owner reports what it reads; all calls come from the reader, in log order.
+class PartitionListener {
+ public:
+  virtual ~PartitionListener() = default;
+  // An admitted commit of anybody, before its committer is told.
+  virtual void on_commit(const Commit& commit, Offset offset) = 0;
+  // The owner has just become the owner: everything before its claim has been reported.
+  virtual void on_owned() = 0;
+  // It takes no commits from now on; on_owned() follows if it can claim again.
+  virtual void on_stopped() = 0;
+};
+
+class PartitionOwner {
+ public:
+  struct Start {  // From the recovery row, or all zero.
+    Offset next;
+    AdmissionState admission;
+    WallTime at;
+    Mark mark;
+  };
+  // Proof of assignment, asked right before every claim. Embedded: the lock file, so always true.
+  using Proof = std::function<Task<bool>()>;
+
+  PartitionOwner(Env& env, EventLog& log, Partition partition, NodeIdentity identity,
+                 PartitionListener& listener, Proof prove);
+
+  // Reads from `start` and claims when it has read to the end. Once. Its Status ends the reader's task: what
+  // stopped it for good (a damaged record, a truncated log, another cluster's log).
+  Task<> run(Start start);
+  // Takes no more commits and ends the reader at its next wake-up.
+  void stop();
+
+  bool owned() const { return phase_ == Phase::serving; }
+  // The error that ended run() for good, if any.
+  const std::optional<Error>& failure() const { return failure_; }
+
+  // Errc::unavailable: certainly not applied (also: not the owner). Errc::outcome_unknown: the deadline came
+  // first. Errc::resource_exhausted: too large or too much in flight.
+  Task<Admitted> commit(std::vector<Part> parts, CommandRef command, MonoTime deadline);
+  // Waits until the reader has passed the log's end as of now (rule 16); Errc::unavailable if it stops or the
+  // deadline comes first.
+  Task<> present(MonoTime deadline);
+  // Waits until this is the owner.
+  Task<> wait_owned(MonoTime deadline);
+
+  // What the reader has passed.
+  Offset next_offset() const { return next_; }
+  const AdmissionState& admission() const { return admission_; }
+  WallTime newest_at() const { return at_; }
+  const Mark& mark() const { return mark_; }
+  Partition partition() const { return partition_; }
+
+ private:
+  enum class Phase : unsigned char { reading, claiming, serving, ended };
+  struct InFlight {
+    CommandId command;
+    std::shared_ptr<OneShot<Admitted>> fate = std::make_shared<OneShot<Admitted>>();
+  };
+  using InFlightKey = std::pair<Epoch, Index>;
+
+  Task<> read_on();
+  Status take(const LogRecord& record);
+  void take_commit(const std::shared_ptr<const Commit>& commit, Verdict verdict, Offset offset);
+  Status take_claim(const Claim& claim, Verdict verdict);
+  void serve(Epoch epoch);
+  void settle_older_than(Epoch epoch);
+  void stop_serving(const std::string& why);
+  void request_claim(bool backoff);
+  Task<> claim(bool backoff);
+  Task<> watch(Delivery delivery, Epoch epoch, Index n);
+  void fail(Error error);
+
+  Env& env_;
+  EventLog& log_;
+  Partition partition_;
+  NodeIdentity identity_;
+  PartitionListener& listener_;
+  Proof prove_;
+
+  Phase phase_ = Phase::reading;
+  std::optional<Error> failure_;
+  Offset next_;
+  AdmissionState admission_;
+  WallTime at_;  // Newest `at` that was sent or admitted: time never runs backwards along a partition.
+  Mark mark_;
+
+  std::optional<CommandId> claim_id_;  // Of the claim that is on its way or by which this owns the partition.
+  bool claim_requested_ = false;
+  Epoch epoch_;   // While serving.
+  Index next_n_;  // Of the next commit.
+  // Commits whose fate is open, of this epoch and of earlier ones. Invariant: no key of an epoch below the
+  // newest admitted claim's.
+  std::map<InFlightKey, InFlight> in_flight_;
+  Notifier changed_;  // next_, phase_ or failure_ has changed.
+};
+
+}  // namespace varve

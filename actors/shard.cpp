@@ -1,0 +1,301 @@
+#include "actors/shard.h"
+
+#include <algorithm>
+
+namespace varve {
+namespace {
+
+bool starts_turn(const Command& command) {
+  return std::holds_alternative<SendMessages>(command);
+}
+
+bool creates(const Command& command) {
+  return std::holds_alternative<CreateAgent>(command) || std::holds_alternative<CreateBlock>(command);
+}
+
+Error key_reused() {
+  return {Errc::conflict, "the idempotency key was used before for another request; use a new key"};
+}
+
+}  // namespace
+
+Shard::Shard(Env& env, Partition partition, NodeIdentity identity, Ports ports, PartitionOwner::Proof prove,
+             ShardOptions options)
+    : env_(env),
+      partition_(partition),
+      ports_(ports),
+      options_(options),
+      owner_(env, ports.log, partition, std::move(identity), *this, std::move(prove)),
+      last_round_(env.now()) {}
+
+void Shard::start() {
+  env_.spawn("shard " + std::to_string(partition_.value()), main());
+  env_.spawn("housekeeping " + std::to_string(partition_.value()), housekeep());
+}
+
+Task<CommandAnswer> Shard::execute(CommandEnvelope envelope, CallLimits limits) {
+  if (stopping_) co_return Error{Errc::unavailable, "the server is shutting down"};
+  if (!owner_.owned()) {
+    const MonoTime patience = std::min(limits.deadline, env_.now() + options_.owner_wait);
+    if (Status owned = co_await owner_.wait_owned(patience); !owned) co_return owned.error();
+  }
+  if (std::holds_alternative<ReadBlock>(envelope.command)) co_return co_await read_block(envelope.stream);
+  co_return co_await enqueue(std::move(envelope), limits.deadline, true);
+}
+
+Task<CommandAnswer> Shard::enqueue(CommandEnvelope envelope, MonoTime deadline, bool bounded) {
+  auto activated = co_await activate(envelope.stream);
+  if (!activated) co_return activated.error();
+  Actor& actor = **activated;
+  if (bounded && actor.mailbox.size() >= options_.mailbox_max) {
+    co_return Error{Errc::resource_exhausted, "too many requests wait for '" + envelope.stream.value() + "'"};
+  }
+  auto pending = std::make_shared<Pending>();
+  pending->envelope = std::move(envelope);
+  pending->deadline = deadline;
+  actor.mailbox.push_back(pending);
+  pump_if_needed(actor);
+
+  auto answer = co_await pending->answer.get(env_, deadline);
+  if (pending->answer.ready()) co_return answer;
+  pending->abandoned = true;
+  if (!pending->decided) co_return Error{Errc::unavailable, "the deadline came before the request was begun"};
+  co_return Error{Errc::outcome_unknown, "the deadline came before the outcome was known"};
+}
+
+void Shard::pump_if_needed(Actor& actor) {
+  actor.used = env_.now();
+  if (actor.pumping || actor.mailbox.empty()) return;
+  actor.pumping = true;
+  env_.spawn("mailbox", pump(&actor));
+}
+
+Task<> Shard::pump(Actor* actor) {
+  while (!actor->mailbox.empty()) {
+    const PendingPtr pending = actor->mailbox.front();
+    actor->mailbox.pop_front();
+    ignore_error(co_await handle(actor, pending), "the caller has got it");
+  }
+  actor->pumping = false;
+  actor->used = env_.now();
+  co_return ok();
+}
+
+Task<> Shard::handle(Actor* actor, PendingPtr pending) {
+  if (pending->abandoned || env_.now() >= pending->deadline) {
+    pending->answer.set(Error{Errc::unavailable, "the deadline came before the request was begun"});
+    co_return ok();
+  }
+  const CommandEnvelope& envelope = pending->envelope;
+  const bool turn_open = actor->state.agent() != nullptr && actor->state.agent()->turn.has_value();
+  if (starts_turn(envelope.command) && turn_open && !actor->state.corrupt) {
+    if (actor->state.agent()->turn->command == envelope.command_ref.id) {
+      // A retry while the turn is open joins it - if it is the same request.
+      if (const auto before = replayed(actor->state, envelope); before && !*before) {
+        pending->answer.set(before->error());
+        co_return ok();
+      }
+      open_channel(*actor);
+      pending->decided = true;
+      CommandAnswer answer = answer_from(actor->state);
+      answer.replayed = true;
+      env_.spawn("join turn", join_turn(actor->turn, pending, std::move(answer)));
+      co_return ok();
+    }
+    if (!replayed(actor->state, envelope)) {
+      if (actor->turns_waiting.size() >= options_.turns_waiting_max) {
+        pending->answer.set(
+            Error{Errc::resource_exhausted, "too many messages wait for the agent's open turn"});
+      } else {
+        actor->turns_waiting.push_back(pending);
+      }
+      co_return ok();
+    }
+  }
+
+  auto answer = co_await carry_out(actor, pending);
+  const bool took_effect = answer && answer->commit != nullptr;
+  if (starts_turn(envelope.command) && took_effect) {
+    env_.spawn("join turn", join_turn(actor->turn, pending, std::move(*answer)));
+    drive_if_open(*actor);
+  } else {
+    pending->answer.set(std::move(answer));
+  }
+  admit_waiting_turn(*actor);
+  co_return ok();
+}
+
+Task<CommandAnswer> Shard::carry_out(Actor* actor, PendingPtr pending) {
+  const CommandEnvelope& envelope = pending->envelope;
+  if (actor->state.corrupt) {
+    co_return Error{Errc::corrupt, "the history of '" + envelope.stream.value() + "' is damaged at offset " +
+                                       std::to_string(actor->state.bad_offset.value()) + ": " +
+                                       actor->state.why_corrupt};
+  }
+  if (auto before = replayed(actor->state, envelope)) co_return std::move(*before);
+
+  Facts facts{envelope.stream, envelope.command_ref.id, env_.wall_now(), ports_.log.partitions(), {}};
+  const auto wanted = blocks_to_ask(actor->state, envelope.command);
+  if (!wanted.empty()) {
+    auto blocks = co_await ask_blocks(envelope.stream, wanted);
+    if (!blocks) co_return blocks.error();
+    facts.blocks = std::move(*blocks);
+  }
+
+  auto decision = decide(actor->state, envelope.command, facts);
+  if (!decision || decision->events.empty()) {
+    // A refusal, or a success without an event, may come from a stale owner: it needs the present.
+    if (Status present = co_await owner_.present(pending->deadline); !present) co_return present.error();
+    if (!decision) co_return decision.error();
+    CommandAnswer answer = answer_from(actor->state);
+    if (const auto* resolve = std::get_if<ResolveLabel>(&envelope.command)) {
+      for (BlockFact& fact : facts.blocks) {
+        if (fact.exists && fact.value.label == resolve->label && !answer.block)
+          answer.block = std::move(fact);
+      }
+    }
+    co_return answer;
+  }
+
+  std::vector<Part> parts;
+  parts.push_back({envelope.stream, next(actor->state.sequence), {}});
+  for (Event& event : decision->events) parts.back().events.emplace_back(std::move(event));
+  for (Birth& birth : decision->births) {
+    parts.push_back({birth.stream, Sequence{1}, {}});
+    for (Event& event : birth.events) parts.back().events.emplace_back(std::move(event));
+  }
+  const Sequence first = parts.front().first;
+  pending->decided = true;
+  // Without a deadline: the actor may not go on before the fate of its append is known. The caller's own
+  // deadline is watched in enqueue().
+  auto admitted = co_await owner_.commit(std::move(parts), envelope.command_ref, kNever);
+  if (!admitted) {
+    pending->decided = admitted.error().code == Errc::outcome_unknown;
+    co_return admitted.error();
+  }
+  CommandAnswer answer = answer_from(actor->state);
+  answer.positions = {{partition_, admitted->offset}};
+  answer.first = first;
+  answer.commit = admitted->commit;
+  answer.offset = admitted->offset;
+  co_return answer;
+}
+
+std::optional<Result<CommandAnswer>> Shard::replayed(const ActorState& state,
+                                                     const CommandEnvelope& envelope) const {
+  const CommandRef& ref = envelope.command_ref;
+  if (!ref.client) return std::nullopt;
+  Sequence first;
+  if (creates(envelope.command) && state.sequence > Sequence{}) {
+    // For ever, also after deletion: the id of what it created derives from the command's.
+    if (state.created_by.id != ref.id || state.created_by.hash != ref.hash)
+      return Result<CommandAnswer>{key_reused()};
+    first = Sequence{1};
+  } else if (const RecentCommand* recent = state.recent.find(ref.id)) {
+    if (recent->hash != ref.hash) return Result<CommandAnswer>{key_reused()};
+    first = recent->first;
+  } else {
+    return std::nullopt;
+  }
+  env_.count("commands_replayed");
+  CommandAnswer answer = answer_from(state);
+  answer.replayed = true;
+  answer.first = first;
+  return Result<CommandAnswer>{std::move(answer)};
+}
+
+CommandAnswer Shard::answer_from(const ActorState& state) const {
+  CommandAnswer answer;
+  answer.stream = state.stream;
+  if (!owner_.mark().none) answer.positions = {{partition_, owner_.mark().offset}};
+  if (const BlockState* block = state.block()) {
+    answer.block = BlockFact{state.stream, state.sequence, state.exists(), block->value};
+  }
+  return answer;
+}
+
+Task<CommandAnswer> Shard::read_block(StreamId stream) {
+  auto activated = co_await activate(stream);
+  if (!activated) co_return activated.error();
+  const ActorState& state = (*activated)->state;
+  (*activated)->used = env_.now();
+  if (state.corrupt) co_return Error{Errc::corrupt, "the history of '" + stream.value() + "' is damaged"};
+  CommandAnswer answer = answer_from(state);
+  if (!answer.block || !state.exists()) answer.block = BlockFact{stream, state.sequence, false, {}};
+  co_return answer;
+}
+
+Task<std::vector<BlockFact>> Shard::ask_blocks(StreamId asking, std::vector<StreamId> blocks) {
+  std::vector<BlockFact> facts;
+  for (const StreamId& block : blocks) {
+    CommandEnvelope question{{}, block, ReadBlock{}};
+    CallLimits limits{env_.now() + std::chrono::seconds{5}};
+    auto answer = co_await ports_.sender.send(std::move(question), limits);
+    if (!answer) co_return answer.error();
+    facts.push_back(std::move(*answer->block));
+  }
+  // A block that was deleted is detached from whoever learns it.
+  const auto asker = actors_.find(asking);
+  if (asker != actors_.end() && asker->second->state.agent() != nullptr) {
+    for (const BlockFact& fact : facts) {
+      const auto& attached = asker->second->state.agent()->blocks;
+      const bool ours = std::any_of(attached.begin(), attached.end(),
+                                    [&](const BlockRef& ref) { return ref.block == fact.block; });
+      if (ours && !fact.exists && fact.sequence > Sequence{}) {
+        auto pending = std::make_shared<Pending>();
+        pending->envelope = {{}, asking, DropDeletedBlock{fact.block}};
+        pending->deadline = kNever;
+        asker->second->mailbox.push_back(std::move(pending));
+        pump_if_needed(*asker->second);
+      }
+    }
+  }
+  co_return facts;
+}
+
+Task<CommandAnswer> Shard::submit(StreamId stream, Command command) {
+  CommandEnvelope envelope{{}, std::move(stream), std::move(command)};
+  // Unique among what is in flight; never remembered.
+  envelope.command_ref.id = command_id_from_text("internal " + uuid4(env_.rng()));
+  co_return co_await enqueue(std::move(envelope), kNever, false);
+}
+
+std::optional<ActorState> Shard::peek(const StreamId& stream) const {
+  const auto found = actors_.find(stream);
+  if (found == actors_.end()) return std::nullopt;
+  return found->second->state;
+}
+
+void Shard::on_commit(const Commit& commit, Offset offset) {
+  ++records_since_round_;
+  std::shared_ptr<const Commit> kept;
+  for (std::size_t i = 0; i < commit.parts.size(); ++i) {
+    const Part& part = commit.parts[i];
+    if (part.first == Sequence{1}) ++streams_;
+    auto found = actors_.find(part.stream);
+    if (found == actors_.end()) {
+      const bool born_here =
+          part.first == Sequence{1} && !tail_.contains(part.stream) && !activating_.contains(part.stream);
+      if (!born_here) {
+        if (!kept) kept = std::make_shared<const Commit>(commit);
+        tail_[part.stream].push_back({kept, i, offset});
+        continue;
+      }
+      found = actors_.emplace(part.stream, std::make_unique<Actor>()).first;
+      found->second->state.stream = part.stream;
+      found->second->used = env_.now();
+    }
+    apply_part(found->second->state, commit, part, offset, i == 0);
+    publish(*found->second, commit, part, offset);
+  }
+}
+
+void Shard::on_owned() {
+  env_.spawn("resume turns", resume_turns());
+}
+
+void Shard::on_stopped() {
+  env_.count("partitions_lost");
+}
+
+}  // namespace varve

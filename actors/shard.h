@@ -1,0 +1,156 @@
+// Shard: the running owner of one partition: its actors, their mailboxes, their turns, its writer. One
+// command of an actor at a time: decide -> append -> admit -> apply -> answer. A turn is a series of
+// commands, driven by a task that holds no mailbox: while it waits for a model, the agent's other commands
+// run.
+//
+// shard.cpp has mailboxes and commands, shard_recovery.cpp activation and snapshots, shard_turns.cpp the
+// turns. Thread: the Env's. Lifetime: the Env's tasks end before the shard does.
+#pragma once
+
+#include <deque>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "actors/command_sender.h"
+#include "actors/decide.h"
+#include "actors/model_client.h"
+#include "actors/partition_owner.h"
+#include "actors/turn_channel.h"
+#include "eventlog/snapshot_store.h"
+
+namespace varve {
+
+struct ShardOptions {
+  std::size_t mailbox_max = 64;        // Waiting commands of one actor; more are answered 429.
+  std::size_t turns_waiting_max = 64;  // Messages that wait for an open turn; more are answered 429.
+  std::size_t resident_max = 100'000;  // Actors in memory before the least recently used ones are passivated.
+  Duration idle{std::chrono::minutes{10}};  // Unused for so long: passivated.
+  Duration housekeeping{std::chrono::seconds{1}};
+  std::uint64_t snapshot_records = 5000;             // A round of snapshots after so many records ...
+  Duration snapshot_time{std::chrono::seconds{60}};  // ... or after so long, if anything changed.
+  Duration owner_wait{std::chrono::seconds{3}};  // How long a command waits for the partition to be owned.
+};
+
+class Shard final : public PartitionListener {
+ public:
+  struct Ports {
+    EventLog& log;
+    SnapshotStore& snapshots;
+    CommandSender& sender;  // To blocks, wherever they live.
+    ModelClient& model;
+  };
+
+  Shard(Env& env, Partition partition, NodeIdentity identity, Ports ports, PartitionOwner::Proof prove,
+        ShardOptions options);
+
+  // Recovers, claims, serves. Once.
+  void start();
+  // As CommandSender::send, for streams of this partition. Errc::resource_exhausted if the mailbox is full.
+  Task<CommandAnswer> execute(CommandEnvelope envelope, CallLimits limits);
+  // Waits until the partition is owned and recovered.
+  Task<> wait_ready(MonoTime deadline) { return owner_.wait_owned(deadline); }
+  // Takes no new commands, hands over open turns, takes a round of snapshots, stops.
+  Task<> drain(MonoTime deadline);
+  // A round of snapshots now. Errc::unavailable if the store fails; nothing is lost by that.
+  Task<> snapshot_round();
+  // Drops idle actors from memory; their snapshots are up to date afterwards.
+  Task<> passivate_idle(Duration idle_for);
+
+  const PartitionOwner& owner() const { return owner_; }
+  std::size_t resident() const { return actors_.size(); }
+  // A copy of a resident actor's state, for tests and oracles; nothing if it is not resident.
+  std::optional<ActorState> peek(const StreamId& stream) const;
+
+  void on_commit(const Commit& commit, Offset offset) override;
+  void on_owned() override;
+  void on_stopped() override;
+
+ private:
+  struct Pending {
+    CommandEnvelope envelope;
+    MonoTime deadline;
+    bool abandoned = false;  // Its caller has gone.
+    bool decided = false;    // An append may be on its way.
+    OneShot<CommandAnswer> answer;
+  };
+  using PendingPtr = std::shared_ptr<Pending>;
+
+  struct Actor {
+    ActorState state;
+    Sequence snapshotted;  // In the snapshot store.
+    MonoTime used;
+    std::deque<PendingPtr> mailbox;
+    std::deque<PendingPtr> turns_waiting;
+    bool pumping = false;  // A task works on the mailbox.
+    bool driving = false;  // A task drives the open turn.
+    std::shared_ptr<TurnChannel> turn;
+    std::vector<LogPosition> turn_positions;
+
+    bool busy() const { return pumping || driving || !mailbox.empty() || !turns_waiting.empty(); }
+  };
+  struct TailPart {
+    std::shared_ptr<const Commit> commit;
+    std::size_t part = 0;
+    Offset offset;
+  };
+
+  // ---- commands ----
+  Task<CommandAnswer> enqueue(CommandEnvelope envelope, MonoTime deadline, bool bounded);
+  void pump_if_needed(Actor& actor);
+  Task<> pump(Actor* actor);
+  Task<> handle(Actor* actor, PendingPtr pending);
+  Task<CommandAnswer> carry_out(Actor* actor, PendingPtr pending);
+  // A command that has taken effect before: its answer, or a conflict. Nothing = it is new.
+  std::optional<Result<CommandAnswer>> replayed(const ActorState& state,
+                                                const CommandEnvelope& envelope) const;
+  Task<CommandAnswer> read_block(StreamId stream);
+  Task<std::vector<BlockFact>> ask_blocks(StreamId asking, std::vector<StreamId> blocks);
+  CommandAnswer answer_from(const ActorState& state) const;
+  // Sends a command of the shard itself to one of its actors.
+  Task<CommandAnswer> submit(StreamId stream, Command command);
+
+  // ---- recovery ----
+  Task<> main();
+  Task<Actor*> activate(StreamId stream);
+  Task<ActorState> load(StreamId stream);
+  Task<ActorState> rebuild(StreamId stream);
+  Task<> housekeep();
+  Task<> save(std::vector<StreamId> streams);
+  Task<> passivate(std::vector<StreamId> streams);
+
+  // ---- turns ----
+  void publish(Actor& actor, const Commit& commit, const Part& part, Offset offset);
+  void open_channel(Actor& actor);
+  void drive_if_open(Actor& actor);
+  Task<> resume_turns();
+  Task<> drive(Actor* actor, bool resumed);
+  Task<> drive_step(Actor* actor);
+  Task<> call_model(Actor* actor);
+  Task<> run_tool(Actor* actor, RunTool action);
+  Task<Message> memory_tool(Actor* actor, RunTool action);
+  Task<> join_turn(std::shared_ptr<TurnChannel> channel, PendingPtr pending, CommandAnswer answer);
+  void admit_waiting_turn(Actor& actor);
+
+  Env& env_;
+  Partition partition_;
+  Ports ports_;
+  ShardOptions options_;
+  PartitionOwner owner_;
+  bool stopping_ = false;
+
+  // By address stable: an actor that is busy is never passivated.
+  std::map<StreamId, std::unique_ptr<Actor>> actors_;
+  // Records after the recovery row of streams that are not resident.
+  std::map<StreamId, std::vector<TailPart>> tail_;
+  std::map<StreamId, std::shared_ptr<Notifier>> activating_;
+  std::uint64_t streams_ = 0;  // Born before owner_.next_offset().
+  std::optional<RecoveryRow> recovery_;
+  std::uint64_t records_since_round_ = 0;
+  MonoTime last_round_;
+  bool round_running_ = false;
+};
+
+}  // namespace varve

@@ -1,0 +1,303 @@
+// Shard: activation, snapshots and the recovery row. The invariant (Recovery.tla): every stream whose last
+// record lies before the recovery row has a snapshot of exactly that state; the records after it are in tail_
+// or in resident actors.
+#include <algorithm>
+
+#include "actors/shard.h"
+#include "actors/state_codec.h"
+
+namespace varve {
+namespace {
+
+constexpr std::size_t kSnapshotChunk = 64;
+constexpr std::chrono::milliseconds kRetryWait{100};
+
+bool is_sound(const SnapshotRow& row) {
+  return xxh64(row.state) == row.hash;
+}
+
+}  // namespace
+
+Task<> Shard::main() {
+  // The row first, then the snapshots, and both before the claim: a reader that starts behind its own claim
+  // would wait for it for ever.
+  for (;;) {
+    auto row = co_await ports_.snapshots.recovery(partition_);
+    if (row) {
+      recovery_ = std::move(*row);
+      break;
+    }
+    if (row.error().code != Errc::unavailable) co_return row.error();
+    co_await sleep_for(env_, kRetryWait);
+  }
+  PartitionOwner::Start from;
+  if (recovery_) {
+    auto rows = co_await ports_.snapshots.count_born_before(partition_, recovery_->next);
+    if (!rows) co_return rows.error();
+    if (*rows >= recovery_->streams) {
+      from = {recovery_->next, recovery_->admission, recovery_->at, recovery_->mark};
+      streams_ = recovery_->streams;
+    } else {
+      env_.log(LogLevel::warning, "partition " + std::to_string(partition_.value()) + ": " +
+                                      std::to_string(recovery_->streams - *rows) +
+                                      " snapshots are missing, reading the log from its start");
+      env_.count("recoveries_from_start");
+    }
+  }
+  co_return co_await owner_.run(from);
+}
+
+Task<Shard::Actor*> Shard::activate(StreamId stream) {
+  for (;;) {
+    if (const auto found = actors_.find(stream); found != actors_.end()) co_return found->second.get();
+    const auto busy = activating_.find(stream);
+    if (busy == activating_.end()) break;
+    const auto notifier = busy->second;
+    co_await notifier->wait(env_, kNever);
+  }
+  const auto notifier = std::make_shared<Notifier>();
+  activating_.emplace(stream, notifier);
+  auto state = co_await load(stream);
+  activating_.erase(stream);
+  notifier->notify_all();
+  if (!state) co_return state.error();
+  env_.count("activations");
+  auto actor = std::make_unique<Actor>();
+  actor->snapshotted = state->sequence;
+  actor->state = std::move(*state);
+  actor->used = env_.now();
+  // What the reader has met meanwhile and before.
+  if (const auto tail = tail_.find(stream); tail != tail_.end()) {
+    for (const TailPart& entry : tail->second) {
+      const Part& part = entry.commit->parts[entry.part];
+      if (part.first > actor->state.sequence)
+        apply_part(actor->state, *entry.commit, part, entry.offset, entry.part == 0);
+    }
+    tail_.erase(tail);
+  }
+  Actor* address = actor.get();
+  actors_.emplace(stream, std::move(actor));
+  co_return address;
+}
+
+// The state before the tail. A snapshot that fails its hash, or a tail that does not continue it, means that
+// the stream is rebuilt from the log.
+Task<ActorState> Shard::load(StreamId stream) {
+  auto row = co_await ports_.snapshots.get(stream);
+  if (!row) co_return row.error();
+  ActorState state;
+  state.stream = stream;
+  if (*row) {
+    auto decoded =
+        is_sound(**row) ? decode_state((*row)->state) : Result<ActorState>{Error{Errc::corrupt, "hash"}};
+    if (!decoded) {
+      env_.log(LogLevel::warning,
+               "the snapshot of '" + stream.value() + "' is damaged, rebuilding it from the log");
+      env_.count("snapshots_damaged");
+      co_return co_await rebuild(stream);
+    }
+    state = std::move(*decoded);
+  }
+  const auto tail = tail_.find(stream);
+  if (tail != tail_.end()) {
+    Sequence expected = next(state.sequence);
+    for (const TailPart& entry : tail->second) {
+      const Part& part = entry.commit->parts[entry.part];
+      if (part.first < expected) continue;
+      if (part.first != expected) co_return co_await rebuild(stream);
+      expected = Sequence{part.first.value() + part.events.size()};
+    }
+  }
+  co_return state;
+}
+
+Task<ActorState> Shard::rebuild(StreamId stream) {
+  env_.count("streams_rebuilt");
+  ActorState state;
+  state.stream = stream;
+  AdmissionState admission;
+  Offset from;
+  const Offset end = owner_.next_offset();
+  while (from < end) {
+    ReadOptions options;
+    auto batch = co_await ports_.log.read(partition_, from, options);
+    if (!batch) co_return batch.error();
+    for (const LogRecord& record : batch->records) {
+      if (record.offset >= end) break;
+      auto decoded = decode_record(*record.bytes);
+      if (!decoded) co_return decoded.error();
+      if (admit(admission, *decoded) != Verdict::admitted) continue;
+      const auto* commit = std::get_if<Commit>(&*decoded);
+      if (commit == nullptr) continue;
+      for (std::size_t i = 0; i < commit->parts.size(); ++i) {
+        if (commit->parts[i].stream == stream)
+          apply_part(state, *commit, commit->parts[i], record.offset, i == 0);
+      }
+    }
+    if (batch->records.empty() && batch->next <= from) break;
+    from = batch->next;
+  }
+  // What lies behind `end` is in tail_, and activate() applies it.
+  co_return state;
+}
+
+Task<> Shard::housekeep() {
+  while (!stopping_) {
+    co_await sleep_for(env_, options_.housekeeping);
+    if (!owner_.owned() || stopping_) continue;
+    const bool due = records_since_round_ >= options_.snapshot_records ||
+                     (records_since_round_ > 0 && env_.now() - last_round_ >= options_.snapshot_time);
+    if (due) {
+      if (Status round = co_await snapshot_round(); !round) {
+        env_.log(LogLevel::warning, "a round of snapshots failed: " + to_string(round.error()));
+      }
+    }
+    ignore_error(co_await passivate_idle(options_.idle), "the next round tries again");
+  }
+  co_return ok();
+}
+
+// Encodes and stores the present states of resident streams, a chunk at a time.
+Task<> Shard::save(std::vector<StreamId> streams) {
+  for (std::size_t start = 0; start < streams.size(); start += kSnapshotChunk) {
+    std::vector<SnapshotRow> rows;
+    const std::size_t end = std::min(streams.size(), start + kSnapshotChunk);
+    for (std::size_t i = start; i < end; ++i) {
+      const auto found = actors_.find(streams[i]);
+      if (found == actors_.end()) continue;
+      const ActorState& state = found->second->state;
+      if (state.sequence == Sequence{} || state.sequence == found->second->snapshotted) continue;
+      SnapshotRow row;
+      row.stream = state.stream;
+      row.partition = partition_;
+      row.sequence = state.sequence;
+      row.born = state.born;
+      row.open_turn = state.agent() != nullptr && state.agent()->turn.has_value();
+      row.corrupt = state.corrupt;
+      row.bad_offset = state.bad_offset;
+      row.state = encode_state(state);
+      row.hash = xxh64(row.state);
+      rows.push_back(std::move(row));
+    }
+    std::vector<std::pair<StreamId, Sequence>> saved;
+    for (const SnapshotRow& row : rows) saved.emplace_back(row.stream, row.sequence);
+    if (rows.empty()) continue;
+    if (Status put = co_await ports_.snapshots.put(std::move(rows)); !put) co_return put;
+    for (const auto& [stream, sequence] : saved) {
+      const auto found = actors_.find(stream);
+      if (found != actors_.end()) found->second->snapshotted = sequence;
+    }
+  }
+  co_return ok();
+}
+
+Task<> Shard::snapshot_round() {
+  if (round_running_) co_return ok();
+  round_running_ = true;
+  // Everything before this position is in resident actors or in tail_.
+  RecoveryRow row;
+  row.partition = partition_;
+  row.next = owner_.next_offset();
+  row.admission = owner_.admission();
+  row.at = owner_.newest_at();
+  row.mark = owner_.mark();
+  row.streams = streams_;
+  row.version = recovery_ ? recovery_->version : 0;
+  records_since_round_ = 0;
+  last_round_ = env_.now();
+
+  std::vector<StreamId> in_tail;
+  for (const auto& [stream, parts] : tail_) in_tail.push_back(stream);
+  Status status = ok();
+  for (const StreamId& stream : in_tail) {
+    auto actor = co_await activate(stream);
+    if (!actor) status = actor.error();
+  }
+  if (status) {
+    std::vector<StreamId> dirty;
+    for (const auto& [stream, actor] : actors_) {
+      if (actor->state.sequence != actor->snapshotted) dirty.push_back(stream);
+    }
+    status = co_await save(std::move(dirty));
+  }
+  if (status) {
+    auto moved = co_await ports_.snapshots.move_recovery(row);
+    if (!moved) {
+      status = moved.error();
+    } else if (*moved) {
+      ++row.version;
+      recovery_ = row;
+    } else {
+      // Another owner's row: take it as it is; ours would be older.
+      auto stored = co_await ports_.snapshots.recovery(partition_);
+      if (stored) recovery_ = std::move(*stored);
+    }
+  }
+  env_.count("snapshot_rounds");
+  round_running_ = false;
+  co_return status;
+}
+
+Task<> Shard::passivate_idle(Duration idle_for) {
+  std::vector<StreamId> candidates;
+  std::vector<std::pair<MonoTime, StreamId>> by_use;
+  const bool crowded = actors_.size() > options_.resident_max;
+  for (const auto& [stream, actor] : actors_) {
+    if (actor->busy() || (actor->state.agent() != nullptr && actor->state.agent()->turn)) continue;
+    if (actor->state.sequence == Sequence{} || env_.now() - actor->used >= idle_for) {
+      candidates.push_back(stream);
+    } else if (crowded) {
+      by_use.emplace_back(actor->used, stream);
+    }
+  }
+  if (crowded) {
+    std::sort(by_use.begin(), by_use.end());
+    const std::size_t over = actors_.size() - options_.resident_max;
+    for (std::size_t i = candidates.size(); i < over && i < by_use.size(); ++i)
+      candidates.push_back(by_use[i].second);
+  }
+  co_return co_await passivate(std::move(candidates));
+}
+
+Task<> Shard::passivate(std::vector<StreamId> streams) {
+  if (streams.empty()) co_return ok();
+  if (Status saved = co_await save(streams); !saved) co_return saved;
+  for (const StreamId& stream : streams) {
+    const auto found = actors_.find(stream);
+    if (found == actors_.end() || found->second->busy()) continue;
+    if (found->second->state.sequence != found->second->snapshotted) continue;  // Changed meanwhile.
+    actors_.erase(found);
+    env_.count("passivations");
+  }
+  co_return ok();
+}
+
+Task<> Shard::drain(MonoTime deadline) {
+  stopping_ = true;
+  std::vector<std::pair<StreamId, std::string>> open;
+  for (const auto& [stream, actor] : actors_) {
+    if (actor->state.agent() != nullptr && actor->state.agent()->turn) {
+      open.emplace_back(stream, actor->state.agent()->turn->run_id);
+    }
+  }
+  for (const auto& [stream, run_id] : open) {
+    Command hand_over = HandOverTurn{run_id};
+    ignore_error(co_await submit(stream, std::move(hand_over)),
+                 "the turn is resumed all the same, it only counts");
+    const auto found = actors_.find(stream);
+    if (found != actors_.end() && found->second->turn) found->second->turn->abandon();
+  }
+  while (env_.now() < deadline) {
+    const bool busy = std::any_of(actors_.begin(), actors_.end(), [](const auto& entry) {
+      return entry.second->pumping || !entry.second->mailbox.empty();
+    });
+    if (!busy) break;
+    co_await sleep_for(env_, std::chrono::milliseconds{5});
+  }
+  Status round = ok();
+  if (owner_.owned()) round = co_await snapshot_round();
+  owner_.stop();
+  co_return round;
+}
+
+}  // namespace varve

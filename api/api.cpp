@@ -1,0 +1,334 @@
+#include "api/api.h"
+
+#include <algorithm>
+#include <charconv>
+
+#include "api/http_status.h"
+#include "projections/fold.h"
+#include "projections/memory_view_store.h"
+
+namespace varve {
+namespace {
+
+std::vector<std::string_view> segments_of(std::string_view path) {
+  std::vector<std::string_view> segments;
+  while (!path.empty()) {
+    path.remove_prefix(1);  // The slash.
+    const std::size_t slash = std::min(path.find('/'), path.size());
+    segments.push_back(path.substr(0, slash));
+    path.remove_prefix(slash);
+  }
+  return segments;
+}
+
+bool is_variable(std::string_view segment) {
+  return segment.starts_with("{");
+}
+
+// The variable segments, if the path matches the pattern.
+std::optional<std::vector<std::string>> match(std::string_view pattern, std::string_view path) {
+  const auto wanted = segments_of(pattern);
+  const auto got = segments_of(path);
+  if (wanted.size() != got.size()) return std::nullopt;
+  std::vector<std::string> ids;
+  for (std::size_t i = 0; i < wanted.size(); ++i) {
+    if (!is_variable(wanted[i])) {
+      if (wanted[i] != got[i]) return std::nullopt;
+      continue;
+    }
+    auto decoded = percent_decode(got[i], false);
+    if (!decoded || decoded->empty()) return std::nullopt;
+    ids.push_back(std::move(*decoded));
+  }
+  return ids;
+}
+
+// A malformed id in the path is a 422 that names it.
+std::optional<Response> check_ids(std::string_view pattern, const std::vector<std::string>& ids) {
+  std::size_t place = 0;
+  for (const std::string_view segment : segments_of(pattern)) {
+    if (!is_variable(segment)) continue;
+    const std::string& id = ids[place++];
+    for (const std::string_view prefix : {"agent", "block"}) {
+      if (segment != "{" + std::string(prefix) + "_id}") continue;
+      const std::string start = std::string(prefix) + "-";
+      if (!id.starts_with(start) || !is_uuid4(std::string_view(id).substr(start.size()))) {
+        return malformed_id(segment.substr(1, segment.size() - 2), prefix, id);
+      }
+    }
+  }
+  return std::nullopt;
+}
+
+std::string toggled_slash(std::string_view path) {
+  if (path.ends_with('/')) return std::string(path.substr(0, path.size() - 1));
+  return std::string(path) + "/";
+}
+
+// The client's own deadline, in seconds, where the SDKs send it.
+std::optional<Duration> timeout_of(const Request& request) {
+  const auto header = request.header("x-stainless-timeout");
+  if (!header) return std::nullopt;
+  std::int64_t seconds = 0;
+  const auto [rest, error] = std::from_chars(header->data(), header->data() + header->size(), seconds);
+  if (error != std::errc{} || seconds <= 0 || seconds > 86'400) return std::nullopt;
+  return std::chrono::seconds{seconds};
+}
+
+// The id of a command: from its key, else from the otids of its messages if every one has one.
+std::optional<CommandId> id_from_otids(const Json& body, std::string_view path) {
+  const Json* messages = body.find("messages");
+  if (messages == nullptr || messages->items().empty()) return std::nullopt;
+  std::string text{"otid "};
+  text += path;
+  for (const Json& message : messages->items()) {
+    const Json* otid = message.find("otid");
+    if (otid == nullptr || !otid->is_string() || otid->as_string().empty()) return std::nullopt;
+    text += '\n' + otid->as_string();
+  }
+  return command_id_from_text(text);
+}
+
+}  // namespace
+
+bool is_sdk_client(const Request& request) {
+  if (request.header("x-stainless-package-version")) return true;
+  const auto agent = request.header("user-agent");
+  return !agent || agent->find("letta-client/1.") != std::string::npos;
+}
+
+Api::Api(Env& env, Ports ports, ApiOptions options)
+    : env_(env), ports_(ports), options_(std::move(options)) {}
+
+const std::vector<Api::Route>& Api::routes() {
+  static const std::vector<Route> kRoutes{
+      {"GET", "/v1/health/", &Api::health},
+      {"POST", "/v1/agents/", &Api::create_agent},
+      {"GET", "/v1/agents/", &Api::list_agents_route},
+      {"GET", "/v1/agents/{agent_id}", &Api::get_agent},
+      {"PATCH", "/v1/agents/{agent_id}", &Api::update_agent},
+      {"DELETE", "/v1/agents/{agent_id}", &Api::delete_agent},
+      {"GET", "/v1/agents/{agent_id}/core-memory/blocks", &Api::list_core_blocks},
+      {"GET", "/v1/agents/{agent_id}/core-memory/blocks/{label}", &Api::get_core_block},
+      {"PATCH", "/v1/agents/{agent_id}/core-memory/blocks/{label}", &Api::update_core_block},
+      {"PATCH", "/v1/agents/{agent_id}/core-memory/blocks/attach/{block_id}", &Api::attach_block},
+      {"PATCH", "/v1/agents/{agent_id}/core-memory/blocks/detach/{block_id}", &Api::detach_block},
+      {"POST", "/v1/agents/{agent_id}/messages", &Api::create_messages},
+      {"GET", "/v1/agents/{agent_id}/messages", &Api::list_messages_route},
+      {"POST", "/v1/blocks/", &Api::create_block},
+      {"GET", "/v1/blocks/", &Api::list_blocks_route},
+      {"GET", "/v1/blocks/{block_id}", &Api::get_block},
+      {"PATCH", "/v1/blocks/{block_id}", &Api::update_block},
+      {"DELETE", "/v1/blocks/{block_id}", &Api::delete_block},
+  };
+  return kRoutes;
+}
+
+boost::asio::awaitable<Response> Api::handle(Request request) {
+  env_.count("http_requests");
+  auto target = parse_target(request.target);
+  if (!target) {
+    Response malformed = detail_response(400, "the request target is not a well-formed path");
+    co_return malformed;
+  }
+  Target taken = std::move(*target);
+  Response response = co_await dispatch(std::move(request), std::move(taken));
+  co_return response;
+}
+
+Api::Answer Api::dispatch(Request request, Target target) {
+  const Route* chosen = nullptr;
+  std::vector<std::string> ids;
+  std::string allowed;
+  bool other_slash = false;
+  const std::string toggled = toggled_slash(target.path);
+  for (const Route& route : routes()) {
+    if (auto matched = match(route.pattern, target.path)) {
+      if (route.method == request.method) {
+        chosen = &route;
+        ids = std::move(*matched);
+        break;
+      }
+      allowed += (allowed.empty() ? "" : ", ") + std::string(route.method);
+    } else if (match(route.pattern, toggled)) {
+      other_slash = true;
+    }
+  }
+  if (chosen == nullptr && allowed.empty() && other_slash) {
+    Response redirect;
+    redirect.status = 307;
+    const std::size_t query = request.target.find('?');
+    const std::string rest = query == std::string::npos ? "" : request.target.substr(query);
+    redirect.headers.emplace("location",
+                             "http://" + request.header("host").value_or("localhost") + toggled + rest);
+    co_return redirect;
+  }
+  if (chosen == nullptr && allowed.empty()) {
+    Response unknown = detail_response(404, "Not Found");
+    co_return unknown;
+  }
+  if (chosen == nullptr) {
+    Response wrong = detail_response(405, "Method Not Allowed");
+    wrong.headers.emplace("allow", allowed);
+    co_return wrong;
+  }
+  if (auto malformed = check_ids(chosen->pattern, ids)) co_return std::move(*malformed);
+  Call call{std::move(request), std::move(target), std::move(ids), true, {}, {}};
+  Response response = co_await run_route(*chosen, std::move(call));
+  co_return response;
+}
+
+Api::Answer Api::run_route(const Route& route, Call call) {
+  const bool write = route.method != "GET";
+  if (auto refused = prepare(call, write)) co_return std::move(*refused);
+  if (const auto header = call.request.header("varve-wait-for"); header && !write) {
+    auto positions = parse_positions(*header);
+    if (!positions) {
+      Response malformed = unprocessable("header.Varve-Wait-For: " + positions.error().message);
+      co_return malformed;
+    }
+    const MonoTime until = std::min(call.deadline, env_.now() + options_.view_wait);
+    if (!co_await ports_.progress.wait_for(std::move(*positions), until)) {
+      const Error behind{Errc::unavailable,
+                         "the views have not reached the position of Varve-Wait-For in time"};
+      Response response = error_response(behind, false);
+      response.headers.emplace("varve-view", "behind");
+      co_return response;
+    }
+  }
+  const RouteFunction function = route.function;
+  Response response = co_await (this->*function)(std::move(call));
+  co_return response;
+}
+
+std::optional<Response> Api::prepare(Call& call, bool write) {
+  const bool turn = call.target.path.ends_with("/messages") && write;
+  const Duration otherwise = turn ? options_.turn_time : options_.request_time;
+  call.deadline = env_.now() + timeout_of(call.request).value_or(otherwise);
+  if (!write) return std::nullopt;
+  const std::string route = call.request.method + " " + call.target.path;
+  std::string canonical;
+  std::optional<CommandId> from_otids;
+  if (auto body = Json::parse(call.request.body); body && body->is_object()) {
+    canonical = body->canonical();
+    if (turn) from_otids = id_from_otids(*body, call.target.path);
+  }
+  call.command.hash = command_hash(route, canonical);
+  call.command.client = true;
+  if (const auto key = call.request.header("idempotency-key")) {
+    if (key->empty() || key->size() > 255) {
+      return unprocessable("header.Idempotency-Key: expected 1 to 255 characters");
+    }
+    call.command.id = command_id_from_text("key " + *key);
+    call.keyless = false;
+  } else if (from_otids) {
+    call.command.id = *from_otids;
+    call.keyless = false;
+  } else {
+    call.command.id = command_id_from_text("random " + uuid4(env_.rng()));
+  }
+  return std::nullopt;
+}
+
+// Not a coroutine itself: it takes from the call what the sender needs.
+Task<CommandAnswer> Api::send(const Call& call, StreamId stream, Command command) {
+  CommandEnvelope envelope{call.command, std::move(stream), std::move(command)};
+  const CallLimits limits{call.deadline};
+  return ports_.sender.send(std::move(envelope), limits);
+}
+
+boost::asio::awaitable<Headers> Api::settle(const CommandAnswer& answer, const Call& call) {
+  return settle_at(answer.stream, answer.positions, query_value(call.target, "ack") == "log", call.deadline);
+}
+
+boost::asio::awaitable<Headers> Api::settle_at(StreamId stream, std::vector<LogPosition> positions, bool ack_log,
+                                               MonoTime deadline) {
+  Headers headers;
+  headers.emplace("varve-position", to_string(positions));
+  if (ack_log) {
+    headers.emplace("varve-view", "not-awaited");
+    co_return headers;
+  }
+  const MonoTime until = std::min(deadline, env_.now() + options_.view_wait);
+  const bool passed = co_await ports_.progress.wait_for(std::move(positions), until);
+  if (ports_.progress.is_parked(stream)) {
+    headers.emplace("varve-view", "parked");
+  } else if (!passed) {
+    headers.emplace("varve-view", "behind");
+  }
+  co_return headers;
+}
+
+Task<std::optional<std::string>> Api::read_views(Render render) {
+  auto rendered = std::make_shared<std::optional<std::string>>();
+  std::function<Status(ViewReader&)> work = [render = std::move(render),
+                                             rendered](ViewReader& reader) -> Status {
+    auto text = render(reader);
+    if (!text) return text.error();
+    *rendered = std::move(*text);
+    return ok();
+  };
+  if (Status read = co_await ports_.views.read(std::move(work)); !read) co_return read.error();
+  co_return std::move(*rendered);
+}
+
+Api::Answer Api::answer_read(Call call, Render render, std::string not_found) {
+  auto text = co_await read_views(std::move(render));
+  Response response;
+  if (!text) {
+    response = error_response(text.error(), call.keyless);
+  } else if (!*text) {
+    response = detail_response(404, not_found);
+  } else {
+    response = json_response(std::move(**text));
+  }
+  co_return response;
+}
+
+// The rows that a commit's own events make, for an answer while the views are behind.
+static MemoryViewStorage rows_of(const Commit& commit, LogPosition position) {
+  std::set<StreamId> parked;
+  FoldOutput folded;
+  fold_record(Record{commit}, position, parked, folded);
+  std::erase_if(folded.changes,
+                [](const RowChange& change) { return std::holds_alternative<RowClose>(change); });
+  Batch batch;
+  batch.partition = position.partition;
+  batch.checkpoint.version = 1;
+  batch.checkpoint.next = next(position.offset);
+  batch.changes = std::move(folded.changes);
+  MemoryViewStorage storage;
+  ignore_error(apply_batch(storage, batch), "what does not fit is not printed");
+  return storage;
+}
+
+Api::Answer Api::answer_write(Call call, CommandAnswer answer, Render render) {
+  Headers headers = co_await settle(answer, call);
+  const bool behind = headers.contains("varve-view");
+  Result<std::optional<std::string>> text{std::optional<std::string>{}};
+  if (!behind || !answer.commit) text = co_await read_views(render);
+  if ((!text || !*text) && answer.commit) {
+    const MemoryViewStorage storage =
+        rows_of(*answer.commit, {partition_of(answer.stream, options_.partitions), answer.offset});
+    MemoryViewReader reader(storage);
+    text = render(reader);
+  }
+  Response response;
+  if (text && *text) {
+    response = json_response(std::move(**text));
+  } else {
+    // It has taken effect, and what it made has changed or gone since.
+    response = json_response("null");
+  }
+  response.headers.merge(headers);
+  co_return response;
+}
+
+Api::Answer Api::health(Call /*call*/) {
+  JsonWriter out;
+  out.begin_object().field("version", "0.16.8").field("status", "ok").field("server", "varve").end_object();
+  Response response = json_response(out.take());
+  co_return response;
+}
+
+}  // namespace varve

@@ -1,0 +1,88 @@
+#include "api/node.h"
+
+namespace varve {
+namespace {
+
+// Embedded: the lock file was taken before the log was opened, and is held until the process ends.
+Task<bool> holds_the_lock() {
+  co_return true;
+}
+
+ApiOptions api_options(const NodeOptions& options, std::uint32_t partitions) {
+  ApiOptions api;
+  api.partitions = partitions;
+  api.models = options.models;
+  api.view_wait = options.view_wait;
+  return api;
+}
+
+}  // namespace
+
+Node::Node(Env& env, NodeIdentity identity, Ports ports, NodeOptions options)
+    : env_(env),
+      ports_(ports),
+      options_(std::move(options)),
+      sender_(ports.log.partitions()),
+      progress_(env, ports.views),
+      api_(env, {sender_, ports.views, progress_}, api_options(options_, ports.log.partitions())) {
+  for (std::uint32_t number = 0; number < ports.log.partitions(); ++number) {
+    const Partition partition{number};
+    Shard::Ports shard_ports{ports.log, ports.snapshots, sender_, ports.model};
+    shards_.push_back(
+        std::make_unique<Shard>(env, partition, identity, shard_ports, holds_the_lock, options_.shard));
+    sender_.add(partition, *shards_.back());
+    workers_.push_back(std::make_unique<ProjectionWorker>(env, ports.log, ports.views, progress_, partition));
+  }
+}
+
+void Node::start() {
+  for (const auto& shard : shards_) shard->start();
+  if (!options_.fold_views) return;
+  for (std::size_t i = 0; i < workers_.size(); ++i) {
+    env_.spawn("projection " + std::to_string(i), workers_[i]->run());
+  }
+}
+
+std::optional<Error> Node::failure() const {
+  for (const auto& shard : shards_) {
+    if (shard->owner().failure()) return shard->owner().failure();
+  }
+  for (const auto& worker : workers_) {
+    if (worker->failure()) return worker->failure();
+  }
+  return std::nullopt;
+}
+
+Task<> Node::wait_ready(MonoTime deadline) {
+  std::vector<LogPosition> ends;
+  for (const auto& shard : shards_) {
+    while (!shard->owner().owned()) {
+      if (const auto failed = failure()) co_return *failed;
+      if (env_.now() >= deadline) co_return Error{Errc::unavailable, "the partitions were not owned in time"};
+      ignore_error(
+          co_await shard->wait_ready(std::min(deadline, env_.now() + std::chrono::milliseconds{100})),
+          "asked again above");
+    }
+    auto end = co_await ports_.log.end(shard->owner().partition());
+    if (!end) co_return end.error();
+    if (*end > Offset{}) ends.push_back({shard->owner().partition(), Offset{end->value() - 1}});
+  }
+  while (options_.fold_views && !progress_.has_passed(ends)) {
+    if (const auto failed = failure()) co_return *failed;
+    if (env_.now() >= deadline) co_return Error{Errc::unavailable, "the views did not catch up in time"};
+    co_await progress_.wait_for(ends, std::min(deadline, env_.now() + std::chrono::milliseconds{100}));
+  }
+  co_return ok();
+}
+
+Task<> Node::drain(MonoTime deadline) {
+  Status status = ok();
+  for (const auto& shard : shards_) {
+    Status drained = co_await shard->drain(deadline);
+    if (!drained && status) status = drained;
+  }
+  for (const auto& worker : workers_) worker->stop();
+  co_return status;
+}
+
+}  // namespace varve

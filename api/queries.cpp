@@ -1,0 +1,253 @@
+#include "api/queries.h"
+
+#include <algorithm>
+#include <map>
+#include <set>
+
+namespace varve {
+namespace {
+
+constexpr std::int64_t kPageMax = 10'000;
+
+Filter equal(std::size_t column, std::string value) {
+  return {static_cast<int>(column), Filter::Op::equal, {Value{std::move(value)}}};
+}
+
+Filter contains(std::size_t column, std::string value) {
+  return {static_cast<int>(column), Filter::Op::contains, {Value{std::move(value)}}};
+}
+
+Filter one_of(std::size_t column, const std::vector<std::string>& values) {
+  Filter filter{static_cast<int>(column), Filter::Op::one_of, {}};
+  for (const std::string& value : values) filter.values.emplace_back(value);
+  return filter;
+}
+
+Query open_rows(View view, Filter filter) {
+  Query query;
+  query.view = view;
+  query.where.push_back(std::move(filter));
+  return query;
+}
+
+std::size_t row_limit(std::int64_t limit) {
+  return static_cast<std::size_t>(limit == 0 ? kPageMax : std::min(limit, kPageMax));
+}
+
+Result<std::optional<Row>> first_row(ViewReader& reader, Query query) {
+  query.limit = 1;
+  auto rows = reader.select(query);
+  if (!rows) return rows.error();
+  if (rows->empty()) return std::optional<Row>{};
+  return std::optional<Row>{std::move(rows->front())};
+}
+
+// The place of a row in an order, as a bound.
+std::vector<Value> place_in(const Row& row, const std::vector<int>& order_by) {
+  std::vector<Value> place;
+  for (const int column : order_by) {
+    if (column == kFromOffset) {
+      place.emplace_back(static_cast<std::int64_t>(row.from.offset.value()));
+    } else if (column == kFromOrdinal) {
+      place.emplace_back(row.from.ordinal);
+    } else {
+      place.push_back(row.values[static_cast<std::size_t>(column)]);
+    }
+  }
+  return place;
+}
+
+// `after` and `before` of a list whose cursors follow the asked order; an unknown id is ignored.
+Status bound_by_cursors(ViewReader& reader, const Page& page, std::size_t id_column, Query& query) {
+  query.descending = page.descending;
+  const auto bound = [&](const std::optional<std::string>& id, bool lower) -> Status {
+    if (!id) return ok();
+    auto row = first_row(reader, open_rows(query.view, equal(id_column, *id)));
+    if (!row) return row.error();
+    if (*row) (lower ? query.above : query.below) = place_in(**row, query.order_by);
+    return ok();
+  };
+  if (Status done = bound(page.after, !page.descending); !done) return done;
+  return bound(page.before, page.descending);
+}
+
+// Selects a page, newest rows of a descending list first. With only `before`, the rows next to the cursor are
+// those at the far end of the order: as the archived server, the page starts from the order's beginning.
+Result<std::vector<Row>> select_page(ViewReader& reader, Query& query, const Page& page) {
+  query.limit = row_limit(page.limit);
+  return reader.select(query);
+}
+
+Result<AgentParts> parts_of(ViewReader& reader, Row agent, const Relationships& include) {
+  AgentParts parts;
+  const std::string id = agent.text(agents::id);
+  parts.agent = std::move(agent);
+  auto activity = first_row(reader, open_rows(View::agent_activity, equal(agent_activity::agent_id, id)));
+  if (!activity) return activity.error();
+  parts.activity = std::move(*activity);
+  if (include.blocks) {
+    auto blocks = attached_blocks(reader, id);
+    if (!blocks) return blocks.error();
+    parts.blocks = std::move(*blocks);
+  }
+  Query in_context = open_rows(View::messages, equal(messages::agent_id, id));
+  in_context.order_by = {kFromOffset, kFromOrdinal};
+  auto rows = reader.select(in_context);
+  if (!rows) return rows.error();
+  for (const Row& row : *rows) parts.message_ids.push_back(row.text(messages::id));
+  return parts;
+}
+
+// Ids of the agents that have the tags; sorted.
+Result<std::vector<std::string>> tagged_agents(ViewReader& reader, const AgentFilter& filter) {
+  auto rows = reader.select(open_rows(View::tags, one_of(tags::tag, filter.tags)));
+  if (!rows) return rows.error();
+  std::map<std::string, std::size_t> counts;
+  for (const Row& row : *rows) ++counts[row.text(tags::agent_id)];
+  const std::size_t wanted =
+      filter.match_all_tags ? std::set<std::string>(filter.tags.begin(), filter.tags.end()).size() : 1;
+  std::vector<std::string> ids;
+  for (const auto& [id, count] : counts) {
+    if (count >= wanted) ids.push_back(id);
+  }
+  return ids;
+}
+
+}  // namespace
+
+Result<std::optional<AgentParts>> find_agent(ViewReader& reader, const std::string& id,
+                                             const Relationships& include) {
+  auto row = first_row(reader, open_rows(View::agents, equal(agents::id, id)));
+  if (!row) return row.error();
+  if (!*row) return std::optional<AgentParts>{};
+  auto parts = parts_of(reader, std::move(**row), include);
+  if (!parts) return parts.error();
+  return std::optional<AgentParts>{std::move(*parts)};
+}
+
+Result<std::optional<Row>> find_block(ViewReader& reader, const std::string& id) {
+  return first_row(reader, open_rows(View::blocks, equal(blocks::id, id)));
+}
+
+Result<bool> agent_exists(ViewReader& reader, const std::string& id) {
+  auto row = first_row(reader, open_rows(View::agents, equal(agents::id, id)));
+  if (!row) return row.error();
+  return row->has_value();
+}
+
+Result<std::vector<Row>> attached_blocks(ViewReader& reader, const std::string& agent_id) {
+  Query query = open_rows(View::attachments, equal(attachments::agent_id, agent_id));
+  query.order_by = {kFromOffset, kFromOrdinal};
+  auto attached = reader.select(query);
+  if (!attached) return attached.error();
+  std::vector<Row> found;
+  if (attached->empty()) return found;
+  std::vector<std::string> ids;
+  for (const Row& row : *attached) ids.push_back(row.text(attachments::block_id));
+  auto rows = reader.select(open_rows(View::blocks, one_of(blocks::id, ids)));
+  if (!rows) return rows.error();
+  for (const std::string& id : ids) {
+    for (Row& row : *rows) {
+      if (row.text(blocks::id) == id) found.push_back(row);
+    }
+  }
+  return found;
+}
+
+Result<std::vector<AgentParts>> list_agents(ViewReader& reader, const Page& page, const AgentFilter& filter,
+                                            const Relationships& include) {
+  Query query;
+  query.view = View::agents;
+  const int time = static_cast<int>(filter.by_update ? agents::updated_at : agents::created_at);
+  query.order_by = {time, static_cast<int>(agents::id)};
+  query.where.push_back({static_cast<int>(agents::importing), Filter::Op::equal, {Value{std::int64_t{0}}}});
+  if (filter.name) query.where.push_back(equal(agents::name, *filter.name));
+  if (filter.query_text) query.where.push_back(contains(agents::name, *filter.query_text));
+  if (!filter.tags.empty()) {
+    auto ids = tagged_agents(reader, filter);
+    if (!ids) return ids.error();
+    query.where.push_back(one_of(agents::id, *ids));
+  }
+  if (Status bounded = bound_by_cursors(reader, page, agents::id, query); !bounded) return bounded.error();
+  auto rows = select_page(reader, query, page);
+  if (!rows) return rows.error();
+  std::vector<AgentParts> found;
+  for (Row& row : *rows) {
+    auto parts = parts_of(reader, std::move(row), include);
+    if (!parts) return parts.error();
+    found.push_back(std::move(*parts));
+  }
+  return found;
+}
+
+Result<std::vector<Row>> list_blocks(ViewReader& reader, const Page& page, const BlockFilter& filter) {
+  Query query;
+  query.view = View::blocks;
+  query.order_by = {static_cast<int>(blocks::created_at), static_cast<int>(blocks::id)};
+  if (filter.label) query.where.push_back(equal(blocks::label, *filter.label));
+  if (filter.label_search) query.where.push_back(contains(blocks::label, *filter.label_search));
+  if (filter.value_search) query.where.push_back(contains(blocks::value, *filter.value_search));
+  if (filter.description_search)
+    query.where.push_back(contains(blocks::description, *filter.description_search));
+  if (Status bounded = bound_by_cursors(reader, page, blocks::id, query); !bounded) return bounded.error();
+  return select_page(reader, query, page);
+}
+
+Result<std::vector<Row>> list_messages(ViewReader& reader, const std::string& agent_id, const Page& page) {
+  std::vector<Row> rows;
+  Query query = {};
+  query.view = View::messages;
+  query.open_only = false;  // Also what has left the context.
+  query.where.push_back(equal(messages::agent_id, agent_id));
+  query.order_by = {kFromOffset, kFromOrdinal};
+  query.descending = page.descending;
+  for (const bool lower : {true, false}) {
+    const auto& cursor = lower ? page.after : page.before;
+    if (!cursor) continue;
+    Query by_id = open_rows(View::messages, equal(messages::id, *cursor));
+    by_id.open_only = false;
+    auto row = first_row(reader, std::move(by_id));
+    if (!row) return row.error();
+    if (!*row) {
+      return Error{Errc::not_found,
+                   "No message found with id '" + *cursor + "' for agent '" + agent_id + "'."};
+    }
+    // A message of another agent has no place in this list; its time has.
+    if ((*row)->text(messages::agent_id) != agent_id) {
+      query.order_by = {static_cast<int>(messages::created_at), kFromOffset, kFromOrdinal};
+    }
+    (lower ? query.above : query.below) = place_in(**row, query.order_by);
+  }
+  // Both bounds in the same terms.
+  for (auto* bound : {&query.above, &query.below}) {
+    if (*bound && (*bound)->size() != query.order_by.size()) return rows;
+  }
+  if (page.limit == 0) return rows;
+  query.limit = row_limit(page.limit);
+  auto selected = reader.select(query);
+  if (!selected) return selected.error();
+  rows = std::move(*selected);
+  if (page.descending) std::reverse(rows.begin(), rows.end());
+  return rows;
+}
+
+Result<std::optional<RunParts>> find_run(ViewReader& reader, const std::string& run_id) {
+  auto run = first_row(reader, open_rows(View::runs, equal(runs::id, run_id)));
+  if (!run) return run.error();
+  if (!*run) return std::optional<RunParts>{};
+  RunParts parts{std::move(**run), {}};
+  Query query = open_rows(View::messages, equal(messages::run_id, run_id));
+  query.open_only = false;
+  query.order_by = {kFromOffset, kFromOrdinal};
+  auto rows = reader.select(query);
+  if (!rows) return rows.error();
+  // The user's own messages are not part of the answer.
+  for (Row& row : *rows) {
+    const std::string& role = row.text(messages::role);
+    const bool sent = !row.is_null(messages::otid);
+    if ((role == "assistant" && !sent) || role == "tool") parts.messages.push_back(std::move(row));
+  }
+  return std::optional<RunParts>{std::move(parts)};
+}
+
+}  // namespace varve

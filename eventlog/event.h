@@ -1,0 +1,240 @@
+// The event catalogue: everything that can happen to an agent or a block. Past tense, versioned; the version
+// in the table of event.cpp is the newest, older ones are lifted by upcasters. An event that changes an
+// entity carries its whole new value and the ids or labels of what it ends, so that a fold never has to read.
+//
+// Adding one: CONTRIBUTING.md, "Add an event".
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "eventlog/ids.h"
+#include "runtime/json.h"
+
+namespace varve {
+
+enum class Role : unsigned char { system, user, assistant, tool };
+const char* to_string(Role role);
+std::optional<Role> parse_role(std::string_view text);
+
+struct ToolCall {
+  std::string id;
+  std::string name;
+  std::string arguments;  // As the model sent them; JSON if the model is good.
+  friend bool operator==(const ToolCall&, const ToolCall&) = default;
+};
+
+// One row of an agent's history.
+struct Message {
+  std::string id;  // message-<uuid4>
+  Role role = Role::user;
+  std::string content = "\"\"";  // JSON: a string, or a list of parts as the client sent them.
+  std::optional<std::string> name;
+  std::optional<std::string> sender_id;
+  std::optional<std::string> group_id;
+  std::optional<std::string> otid;
+  std::string step_id;               // step-<uuid4>, empty outside of a turn.
+  std::vector<ToolCall> tool_calls;  // Assistant only.
+  std::string reasoning;             // Assistant only.
+  std::string tool_call_id;          // Tool only.
+  bool is_error = false;             // Tool only: the call failed.
+  friend bool operator==(const Message&, const Message&) = default;
+};
+
+// The plain text of a message's content: the string, or its text parts joined.
+std::string text_of(const Message& message);
+
+struct AgentSettings {
+  std::string name;
+  std::optional<std::string> description;
+  std::string system;
+  std::string agent_type;
+  std::string model;
+  std::optional<std::string> embedding;
+  std::int64_t context_window = 0;  // Tokens.
+  std::string timezone;
+  std::vector<std::string> tools;  // Names.
+  std::vector<std::string> tags;   // Each once.
+  std::string metadata = "null";   // JSON.
+  std::string extra = "{}";        // JSON object: fields of features that come later, kept and returned.
+  friend bool operator==(const AgentSettings&, const AgentSettings&) = default;
+};
+
+struct BlockRef {
+  StreamId block;
+  std::string label;  // At the time of attaching.
+  friend bool operator==(const BlockRef&, const BlockRef&) = default;
+};
+
+struct BlockValue {
+  std::string label;
+  std::string value;
+  std::int64_t limit = 100000;  // Kept, not enforced, as the API's clients know it.
+  std::optional<std::string> description;
+  bool read_only = false;
+  std::vector<std::string> tags;
+  std::string metadata = "{}";  // JSON.
+  std::string extra = "{}";     // JSON object.
+  friend bool operator==(const BlockValue&, const BlockValue&) = default;
+};
+
+struct Usage {
+  std::int64_t prompt_tokens = 0;
+  std::int64_t completion_tokens = 0;
+  std::int64_t steps = 0;
+  friend bool operator==(const Usage&, const Usage&) = default;
+};
+
+struct BlockSeen {  // Which value of a block a step's prompt held.
+  StreamId block;
+  Sequence sequence;
+  friend bool operator==(const BlockSeen&, const BlockSeen&) = default;
+};
+
+// ---- agents ----
+
+struct AgentCreated {
+  AgentSettings settings;
+  std::vector<BlockRef> blocks;
+  std::vector<Message> messages;  // The compiled system message, then the initial sequence.
+  friend bool operator==(const AgentCreated&, const AgentCreated&) = default;
+};
+struct AgentUpdated {
+  AgentSettings settings;
+  std::vector<std::string> tags_added;
+  std::vector<std::string> tags_removed;
+  WallTime created_at;
+  friend bool operator==(const AgentUpdated&, const AgentUpdated&) = default;
+};
+struct AgentDeleted {
+  friend bool operator==(const AgentDeleted&, const AgentDeleted&) = default;
+};
+struct BlockAttached {
+  BlockRef block;
+  friend bool operator==(const BlockAttached&, const BlockAttached&) = default;
+};
+struct BlockDetached {
+  StreamId block;
+  friend bool operator==(const BlockDetached&, const BlockDetached&) = default;
+};
+struct ContextTrimmed {
+  std::vector<std::string> message_ids;  // Every message that leaves the context.
+  friend bool operator==(const ContextTrimmed&, const ContextTrimmed&) = default;
+};
+
+// ---- turns; run_id is run-<uuid4> ----
+
+struct UserMessageReceived {  // Opens the turn.
+  std::string run_id;
+  std::vector<Message> messages;
+  std::int64_t max_steps = 50;
+  WallTime deadline;
+  std::string request = "{}";  // JSON object: options of the request that the turn keeps.
+  friend bool operator==(const UserMessageReceived&, const UserMessageReceived&) = default;
+};
+struct AssistantReplied {
+  std::string run_id;
+  Message message;
+  Usage usage;  // Of this step.
+  std::string model;
+  std::string prompt_hash;  // XXH64 of the compiled prompt, 16 hexadecimal digits.
+  std::vector<BlockSeen> blocks;
+  friend bool operator==(const AssistantReplied&, const AssistantReplied&) = default;
+};
+struct ToolReturned {
+  std::string run_id;
+  Message message;
+  friend bool operator==(const ToolReturned&, const ToolReturned&) = default;
+};
+struct TurnResumed {
+  std::string run_id;
+  std::int64_t attempt = 0;  // 1, 2, 3; the fourth attempt is a TurnFailed.
+  friend bool operator==(const TurnResumed&, const TurnResumed&) = default;
+};
+struct TurnHandedOver {
+  std::string run_id;
+  friend bool operator==(const TurnHandedOver&, const TurnHandedOver&) = default;
+};
+struct TurnFinished {
+  std::string run_id;
+  std::string stop_reason;
+  Usage usage;  // Of the whole turn.
+  WallTime started_at;
+  std::string request = "{}";  // As in UserMessageReceived.
+  friend bool operator==(const TurnFinished&, const TurnFinished&) = default;
+};
+struct TurnFailed {
+  std::string run_id;
+  std::string stop_reason;
+  std::string error_type;  // As in the API's error bodies: llm_error, llm_rate_limit ...
+  std::string message;
+  Usage usage;
+  WallTime started_at;
+  std::string request = "{}";
+  friend bool operator==(const TurnFailed&, const TurnFailed&) = default;
+};
+struct TurnCancelled {
+  std::string run_id;
+  Usage usage;
+  WallTime started_at;
+  std::string request = "{}";
+  friend bool operator==(const TurnCancelled&, const TurnCancelled&) = default;
+};
+
+// ---- imports ----
+
+struct ImportBegun {
+  std::int64_t records = 0;
+  std::string hash;
+  friend bool operator==(const ImportBegun&, const ImportBegun&) = default;
+};
+struct ImportSealed {
+  friend bool operator==(const ImportSealed&, const ImportSealed&) = default;
+};
+
+// ---- blocks ----
+
+struct BlockCreated {
+  BlockValue block;
+  friend bool operator==(const BlockCreated&, const BlockCreated&) = default;
+};
+struct BlockUpdated {
+  BlockValue block;
+  WallTime created_at;
+  friend bool operator==(const BlockUpdated&, const BlockUpdated&) = default;
+};
+struct BlockDeleted {
+  friend bool operator==(const BlockDeleted&, const BlockDeleted&) = default;
+};
+
+using Event = std::variant<AgentCreated, AgentUpdated, AgentDeleted, BlockAttached, BlockDetached,
+                           ContextTrimmed, UserMessageReceived, AssistantReplied, ToolReturned, TurnResumed,
+                           TurnHandedOver, TurnFinished, TurnFailed, TurnCancelled, ImportBegun, ImportSealed,
+                           BlockCreated, BlockUpdated, BlockDeleted>;
+
+// "AgentCreated"
+std::string_view type_of(const Event& event);
+// The newest version of an event's type.
+std::int64_t version_of(const Event& event);
+
+// {"type":...,"v":...,"data":{...}}
+void write_event(JsonWriter& out, const Event& event);
+// Lifts an old version through the upcaster chain. Errc::corrupt for an unknown type, a version from the
+// future, or data that does not fit: whoever folds it treats the event as poison.
+Result<Event> read_event(std::string_view type, std::int64_t version, const Json& data);
+
+// JSON of the value types, for commands and snapshots.
+void write_settings(JsonWriter& out, const AgentSettings& settings);
+Result<AgentSettings> read_settings(const Json& json);
+void write_block_value(JsonWriter& out, const BlockValue& block);
+Result<BlockValue> read_block_value(const Json& json);
+void write_message(JsonWriter& out, const Message& message);
+Result<Message> read_message(const Json& json);
+void write_usage(JsonWriter& out, const Usage& usage);
+Result<Usage> read_usage(const Json& json);
+
+}  // namespace varve

@@ -1,0 +1,34 @@
+#include "eventlog/event_log.h"
+
+#include "runtime/hash.h"
+
+namespace varve {
+namespace {
+
+Error not_the_same_log(Partition partition, const Mark& mark, const std::string& what) {
+  return Error{Errc::corrupt, "the record " + to_string(LogPosition{partition, mark.offset}) +
+                                  " that was read before " + what + ": the log was truncated or exchanged"};
+}
+
+}  // namespace
+
+Mark mark_of(const LogRecord& record) {
+  return Mark{false, record.offset, xxh64(*record.bytes)};
+}
+
+Task<> check_mark(EventLog& log, Partition partition, Mark mark) {
+  if (mark.none) co_return ok();
+  ReadOptions one;
+  one.records_max = 1;
+  one.bytes_max = 1;
+  const auto batch = co_await log.read(partition, mark.offset, one);
+  if (!batch) co_return batch.error();
+  if (batch->records.empty() || batch->records.front().offset != mark.offset) {
+    co_return not_the_same_log(partition, mark, "is not there");
+  }
+  if (mark_of(batch->records.front()) != mark)
+    co_return not_the_same_log(partition, mark, "is another one now");
+  co_return ok();
+}
+
+}  // namespace varve

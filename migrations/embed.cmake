@@ -1,0 +1,55 @@
+# Writes OUTPUT, a C++ file that holds the SQL files of FILES (named <number>_<database>.sql) as string literals,
+# grouped by database and ordered by number. Run by the build whenever one of them changes.
+
+string(REPLACE "," ";" FILES "${FILES}")
+set(databases "")
+foreach(file IN LISTS FILES)
+  get_filename_component(name "${file}" NAME_WE)
+  if(NOT name MATCHES "^([0-9][0-9][0-9][0-9])_([a-z]+)$")
+    message(FATAL_ERROR "${file}: a migration is named <four digits>_<database>.sql")
+  endif()
+  list(APPEND databases "${CMAKE_MATCH_2}")
+endforeach()
+list(REMOVE_DUPLICATES databases)
+list(SORT databases)
+list(SORT FILES)
+
+set(tables "")
+set(choices "")
+foreach(database IN LISTS databases)
+  set(expected 0)
+  string(APPEND tables "constexpr Migration k_${database}[] = {\n")
+  foreach(file IN LISTS FILES)
+    get_filename_component(name "${file}" NAME_WE)
+    string(REGEX MATCH "^([0-9]+)_([a-z]+)$" matched "${name}")
+    if(NOT CMAKE_MATCH_2 STREQUAL database)
+      continue()
+    endif()
+    set(number "${CMAKE_MATCH_1}")
+    string(REGEX REPLACE "^0+" "" number "${number}")
+    math(EXPR expected "${expected} + 1")
+    if(NOT number EQUAL expected)
+      message(FATAL_ERROR "${file}: the next migration of ${database} must have number ${expected}")
+    endif()
+    file(READ "${file}" sql)
+    string(APPEND tables "    {${number}, \"${database}\", \"${name}\", R\"sql(${sql})sql\"},\n")
+  endforeach()
+  string(APPEND tables "};\n")
+  string(APPEND choices "  if (database == \"${database}\") return k_${database};\n")
+endforeach()
+
+file(WRITE "${OUTPUT}.new"
+"// Generated from migrations/sqlite by migrations/embed.cmake.
+#include \"migrations/migrations.h\"
+
+namespace varve {
+namespace {
+${tables}}  // namespace
+
+std::span<const Migration> sqlite_migrations(std::string_view database) {
+${choices}  return {};
+}
+
+}  // namespace varve
+")
+file(RENAME "${OUTPUT}.new" "${OUTPUT}")

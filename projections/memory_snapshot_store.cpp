@@ -1,0 +1,68 @@
+#include "projections/memory_snapshot_store.h"
+
+#include "runtime/suspend.h"
+
+namespace varve {
+
+Task<> MemorySnapshotStore::put(std::vector<SnapshotRow> rows) {
+  co_await yield(env_);  // A crash may fall here: nothing was written.
+  for (SnapshotRow& row : rows) {
+    const auto stored = storage_->snapshots.find(row.stream);
+    if (stored == storage_->snapshots.end()) {
+      storage_->snapshots.emplace(row.stream, std::move(row));
+      continue;
+    }
+    const bool newer = stored->second.sequence < row.sequence;
+    if (newer || xxh64(stored->second.state) != stored->second.hash) stored->second = std::move(row);
+  }
+  co_await yield(env_);  // A crash may fall here: all of it was written.
+  co_return ok();
+}
+
+Task<std::optional<SnapshotRow>> MemorySnapshotStore::get(StreamId stream) {
+  co_await yield(env_);
+  const auto found = storage_->snapshots.find(stream);
+  if (found == storage_->snapshots.end()) co_return std::optional<SnapshotRow>{};
+  co_return std::optional<SnapshotRow>{found->second};
+}
+
+Task<std::optional<RecoveryRow>> MemorySnapshotStore::recovery(Partition partition) {
+  co_await yield(env_);
+  const auto found = storage_->recovery.find(partition);
+  if (found == storage_->recovery.end()) co_return std::optional<RecoveryRow>{};
+  co_return std::optional<RecoveryRow>{found->second};
+}
+
+Task<bool> MemorySnapshotStore::move_recovery(RecoveryRow row) {
+  co_await yield(env_);  // A crash may fall here: nothing was written.
+  const auto stored = storage_->recovery.find(row.partition);
+  const bool none = stored == storage_->recovery.end();
+  const bool expected = none ? row.version == 0 : stored->second.version == row.version;
+  const bool moves = expected && (none || stored->second.next <= row.next);
+  if (moves) {
+    ++row.version;
+    storage_->recovery[row.partition] = std::move(row);
+  }
+  co_await yield(env_);  // A crash may fall here: all of it was written.
+  co_return moves;
+}
+
+Task<std::uint64_t> MemorySnapshotStore::count_born_before(Partition partition, Offset before) {
+  co_await yield(env_);
+  std::uint64_t counted = 0;
+  for (const auto& [stream, row] : storage_->snapshots) {
+    if (row.partition == partition && row.born < before) ++counted;
+  }
+  co_return counted;
+}
+
+Task<std::vector<StreamId>> MemorySnapshotStore::open_turns(Partition partition) {
+  co_await yield(env_);
+  std::vector<StreamId> streams;
+  for (const auto& [stream, row] : storage_->snapshots) {
+    if (row.partition == partition && row.open_turn) streams.push_back(stream);
+  }
+  co_return streams;
+}
+
+}  // namespace varve

@@ -1,0 +1,166 @@
+#include "projections/sqlite_query.h"
+
+#include <algorithm>
+
+#include "projections/store_rules.h"
+
+namespace varve {
+
+namespace {
+
+constexpr std::string_view kVersionColumns =
+    "from_partition, from_offset, from_ordinal, from_at, from_sequence, to_offset, to_at";
+constexpr std::size_t kVersionColumnCount = 7;
+
+bool is_null(const Value& value) { return std::holds_alternative<std::monostate>(value); }
+
+std::string quoted(std::string_view name) { return "\"" + std::string{name} + "\""; }
+
+std::string name_of(View view, int column) { return quoted(column_of(view, column).name); }
+
+std::string all_columns(View view) {
+  std::string out;
+  for (const Column& column : schema_of(view).columns) out.append(quoted(column.name)).append(", ");
+  return out.append(kVersionColumns);
+}
+
+std::string marks(std::size_t count) {
+  std::string out;
+  for (std::size_t i = 0; i < count; ++i) out.append(i == 0 ? "?" : ", ?");
+  return out;
+}
+
+// Of values without null. Their number is rounded up to a power of two by repeating the last, so that lists of
+// every length share a few prepared statements.
+void add_one_of(SqlQuery& sql, const std::string& name, const std::vector<Value>& values) {
+  std::size_t places = 1;
+  while (places < values.size()) places *= 2;
+  sql.text += name + " IN (" + marks(places) + ")";
+  for (std::size_t i = 0; i < places; ++i) sql.parameters.push_back(values[std::min(i, values.size() - 1)]);
+}
+
+void add_filter(SqlQuery& sql, View view, const Filter& filter) {
+  const std::string name = name_of(view, filter.column);
+  switch (filter.op) {
+    case Filter::Op::equal:
+      if (is_null(filter.values[0])) {
+        sql.text += name + " IS NULL";
+      } else {
+        sql.text += name + " = ?";
+        sql.parameters.push_back(filter.values[0]);
+      }
+      return;
+    case Filter::Op::one_of: {
+      std::vector<Value> values = filter.values;
+      const bool null = std::erase_if(values, is_null) > 0;
+      if (values.empty()) {
+        sql.text += null ? name + " IS NULL" : "0";
+        return;
+      }
+      if (null) sql.text += "(" + name + " IS NULL OR ";
+      add_one_of(sql, name, values);
+      if (null) sql.text += ")";
+      return;
+    }
+    case Filter::Op::contains:
+      // SQLite's own lower() folds ASCII only, as every store must.
+      sql.text += "instr(lower(" + name + "), lower(?)) > 0";
+      sql.parameters.push_back(filter.values[0]);
+      return;
+    case Filter::Op::at_most:
+      sql.text += name + " <= ?";
+      sql.parameters.push_back(filter.values[0]);
+      return;
+  }
+}
+
+void add_where(SqlQuery& sql, const Query& query) {
+  sql.text += " WHERE ";
+  sql.text += query.open_only ? "to_offset IS NULL" : "1";
+  for (const Filter& filter : query.where) {
+    sql.text += " AND ";
+    add_filter(sql, query.view, filter);
+  }
+}
+
+// One column on the far side of a bound's value. Null lies before everything.
+void add_beyond(SqlQuery& sql, const std::string& name, const Value& value, bool above) {
+  if (is_null(value)) {
+    sql.text += above ? name + " IS NOT NULL" : "0";
+    return;
+  }
+  sql.text += above ? name + " > ?" : "(" + name + " < ? OR " + name + " IS NULL)";
+  sql.parameters.push_back(value);
+}
+
+void add_bound(SqlQuery& sql, const Query& query, const std::vector<Value>& bound, bool above) {
+  if (bound.empty()) {  // Nothing lies beside the empty tuple.
+    sql.text += " AND 0";
+    return;
+  }
+  std::vector<std::string> names;
+  bool nullable = std::any_of(bound.begin(), bound.end(), is_null);
+  for (const int column : query.order_by) {
+    names.push_back(name_of(query.view, column));
+    nullable = nullable || column_of(query.view, column).nullable;
+  }
+  sql.text += " AND (";
+  if (!nullable) {  // A row value, for which SQLite seeks in an index.
+    for (std::size_t i = 0; i < names.size(); ++i) sql.text += (i == 0 ? "" : ", ") + names[i];
+    sql.text += std::string{above ? ") > (" : ") < ("} + marks(bound.size());
+    sql.parameters.insert(sql.parameters.end(), bound.begin(), bound.end());
+  } else {
+    for (std::size_t last = 0; last < names.size(); ++last) {
+      sql.text += last == 0 ? "(" : " OR (";
+      for (std::size_t i = 0; i < last; ++i) {
+        sql.text += names[i] + " IS ? AND ";
+        sql.parameters.push_back(bound[i]);
+      }
+      add_beyond(sql, names[last], bound[last], above);
+      sql.text += ")";
+    }
+  }
+  sql.text += ")";
+}
+
+}  // namespace
+
+SqlQuery select_sql(const Query& query) {
+  SqlQuery sql;
+  sql.text = "SELECT " + all_columns(query.view) + " FROM " + quoted(schema_of(query.view).name);
+  add_where(sql, query);
+  if (query.above) add_bound(sql, query, *query.above, true);
+  if (query.below) add_bound(sql, query, *query.below, false);
+  sql.text += " ORDER BY ";
+  const std::vector<int> order = total_order(query);
+  for (std::size_t i = 0; i < order.size(); ++i) {
+    if (i > 0) sql.text += ", ";
+    sql.text += name_of(query.view, order[i]);
+    if (query.descending) sql.text += " DESC";
+  }
+  sql.text += " LIMIT ?";
+  sql.parameters.emplace_back(static_cast<std::int64_t>(query.limit));
+  return sql;
+}
+
+SqlQuery count_sql(const Query& query) {
+  SqlQuery sql;
+  sql.text = "SELECT count(*) FROM " + quoted(schema_of(query.view).name);
+  add_where(sql, query);
+  return sql;
+}
+
+std::string insert_sql(View view) {
+  const std::size_t count = schema_of(view).columns.size() + kVersionColumnCount;
+  return "INSERT INTO " + quoted(schema_of(view).name) + " (" + all_columns(view) + ") VALUES (" + marks(count) + ")";
+}
+
+std::string close_sql(View view) {
+  const ViewSchema& schema = schema_of(view);
+  std::string sql = "UPDATE " + quoted(schema.name) +
+                    " SET to_offset = ?, to_at = ? WHERE to_offset IS NULL AND from_partition = ?";
+  for (std::size_t i = 0; i < schema.key_columns; ++i) sql += " AND " + quoted(schema.columns[i].name) + " = ?";
+  return sql;
+}
+
+}  // namespace varve

@@ -1,0 +1,26 @@
+// Queries, insertions and closings as SQL text for SQLite, written from the schema. Pure: nothing is executed.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "projections/view_store.h"
+
+namespace varve {
+
+struct SqlQuery {
+  std::string text;
+  std::vector<Value> parameters;  // In the order of their question marks.
+};
+
+// Columns of the result: the view's, then from_partition, from_offset, from_ordinal, from_at, from_sequence,
+// to_offset, to_at. `query` has passed check_query().
+SqlQuery select_sql(const Query& query);
+SqlQuery count_sql(const Query& query);
+
+// Parameters: the columns that a select gives back, in that order.
+std::string insert_sql(View view);
+// Parameters: to_offset, to_at, from_partition, the entity's key.
+std::string close_sql(View view);
+
+}  // namespace varve

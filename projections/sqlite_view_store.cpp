@@ -1,0 +1,353 @@
+#include "projections/sqlite_view_store.h"
+
+#include <sqlite3.h>
+
+#include <algorithm>
+#include <deque>
+#include <span>
+
+#include "projections/digest.h"
+#include "projections/sqlite_migrate.h"
+#include "projections/sqlite_query.h"
+#include "projections/sqlite_view_reader.h"
+#include "projections/store_rules.h"
+#include "runtime/suspend.h"
+#include "runtime/sync.h"
+
+namespace varve {
+
+namespace {
+
+constexpr std::size_t kReadConnectionsMax = 4;
+// Of one transaction. More wait for the next: the write-ahead log grows with the transaction.
+constexpr std::size_t kCommitsPerTransactionMax = 64;
+
+// The texts of all statements that change a view, made once.
+struct ViewSql {
+  std::array<std::string, kViews> insert;
+  std::array<std::string, kViews> close;
+
+  ViewSql() {
+    for (const View view : all_views()) {
+      insert[static_cast<std::size_t>(view)] = insert_sql(view);
+      close[static_cast<std::size_t>(view)] = close_sql(view);
+    }
+  }
+};
+
+// A commit() that waits for its outcome.
+struct Pending {
+  Batch batch;
+  std::optional<Result<CommitOutcome>> outcome;
+};
+using Group = std::vector<std::shared_ptr<Pending>>;
+using Outcomes = std::vector<Result<CommitOutcome>>;
+
+// Owns the write connection; its methods run on Lane::store, one at a time. Shared with the job that runs them.
+class Writer {
+ public:
+  Status open(const std::string& path) {
+    if (const auto opened = connection_.open(path, sqlite::Access::create); !opened) return opened;
+    for (const char* pragma : {"PRAGMA journal_mode = WAL", "PRAGMA synchronous = NORMAL"}) {
+      if (const auto set = connection_.db().exec(pragma); !set) return set;
+    }
+    return migrate(connection_.db(), "views", path);
+  }
+
+  Outcomes write(const Group& group) {
+    if (const auto begun = connection_.run("BEGIN IMMEDIATE"); !begun) return all(group, begun.error());
+    Outcomes outcomes;
+    for (const auto& pending : group) {
+      outcomes.push_back(write_in_savepoint(pending->batch));
+      // A full disk may make SQLite roll back the whole transaction: then nothing of the group was written.
+      if (!connection_.db().in_transaction()) return all(group, nothing_written(outcomes.back()));
+    }
+    const bool any = std::any_of(outcomes.begin(), outcomes.end(),
+                                 [](const Result<CommitOutcome>& one) { return one && *one == CommitOutcome::committed; });
+    if (!any) {
+      roll_back();
+      return outcomes;
+    }
+    if (const auto ended = connection_.run("COMMIT"); !ended) {
+      roll_back();
+      return all(group, Error{Errc::outcome_unknown, ended.error().message});
+    }
+    return outcomes;
+  }
+
+ private:
+  static Outcomes all(const Group& group, const Error& error) { return Outcomes(group.size(), Result<CommitOutcome>{error}); }
+
+  static Error nothing_written(const Result<CommitOutcome>& last) {
+    if (!last) return Error{Errc::unavailable, last.error().message};
+    return Error{Errc::unavailable, "SQLite gave up the transaction"};
+  }
+
+  void roll_back() {
+    if (!connection_.db().in_transaction()) return;
+    ignore_error(connection_.run("ROLLBACK"), "without COMMIT nothing is written, whatever this says");
+  }
+
+  Result<CommitOutcome> write_in_savepoint(const Batch& batch) {
+    if (const auto begun = connection_.run("SAVEPOINT batch"); !begun) return give_up(begun.error());
+    const auto outcome = write_batch(batch);
+    if (!connection_.db().in_transaction()) return outcome;
+    if (!outcome || *outcome != CommitOutcome::committed) {
+      if (const auto undone = connection_.run("ROLLBACK TO batch"); !undone) return give_up(undone.error());
+    }
+    if (const auto ended = connection_.run("RELEASE batch"); !ended) return give_up(ended.error());
+    return outcome;
+  }
+
+  // The savepoints are no longer what they should be: the whole transaction ends.
+  Error give_up(const Error& error) {
+    roll_back();
+    return Error{Errc::unavailable, error.message};
+  }
+
+  Result<CommitOutcome> write_batch(const Batch& batch) {
+    const auto moved = move_checkpoint(batch);
+    if (!moved) return moved.error();
+    if (!*moved) return CommitOutcome::lost_race;
+    for (const RowChange& change : batch.changes) {
+      const auto* insert = std::get_if<RowInsert>(&change);
+      const auto done = insert != nullptr ? insert_row(*insert) : close_row(batch.partition, std::get<RowClose>(change));
+      if (!done) return done.error();
+    }
+    for (const QuarantineRow& row : batch.quarantined) {
+      if (const auto done = insert_quarantine(row); !done) return done.error();
+    }
+    if (batch.times) {
+      if (const auto done = insert_times(batch.partition, *batch.times); !done) return done.error();
+    }
+    return CommitOutcome::committed;
+  }
+
+  // False: the stored version is another one.
+  Result<bool> move_checkpoint(const Batch& batch) {
+    const auto prepared = connection_.statement(
+        batch.expected_version == 0
+            ? "INSERT INTO checkpoints (version, next_offset, epoch, \"index\", cluster, at, mark_offset, mark_hash, "
+              "digests, \"partition\") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
+            : "UPDATE checkpoints SET version = ?, next_offset = ?, epoch = ?, \"index\" = ?, cluster = ?, at = ?, "
+              "mark_offset = ?, mark_hash = ?, digests = ? WHERE \"partition\" = ? AND version = ?");
+    if (!prepared) return prepared.error();
+    sqlite::Statement& statement = **prepared;
+    const Checkpoint& checkpoint = batch.checkpoint;
+    statement.bind(1, static_cast<std::int64_t>(checkpoint.version))
+        .bind(2, static_cast<std::int64_t>(checkpoint.next.value()))
+        .bind(3, static_cast<std::int64_t>(checkpoint.admission.epoch.value()))
+        .bind(4, static_cast<std::int64_t>(checkpoint.admission.index.value()))
+        .bind_text(5, checkpoint.admission.cluster)
+        .bind(6, checkpoint.at.value());
+    if (checkpoint.mark.none) {
+      statement.bind_null(7).bind_null(8);
+    } else {
+      statement.bind(7, static_cast<std::int64_t>(checkpoint.mark.offset.value()))
+          .bind(8, static_cast<std::int64_t>(checkpoint.mark.hash));
+    }
+    statement.bind_text(9, to_text(checkpoint.digests)).bind(10, batch.partition.value());
+    if (batch.expected_version != 0) statement.bind(11, static_cast<std::int64_t>(batch.expected_version));
+    if (const auto done = statement.run(); !done) return done.error();
+    return connection_.db().changes() == 1;
+  }
+
+  Status insert_row(const RowInsert& insert) {
+    const auto prepared = connection_.statement(sql_.insert[static_cast<std::size_t>(insert.view)]);
+    if (!prepared) return prepared.error();
+    sqlite::Statement& statement = **prepared;
+    const Row& row = insert.row;
+    int number = 1;
+    for (const Value& value : row.values) bind_value(statement, number++, value);
+    statement.bind(number++, row.from.partition.value())
+        .bind(number++, static_cast<std::int64_t>(row.from.offset.value()))
+        .bind(number++, row.from.ordinal)
+        .bind(number++, row.from.at.value())
+        .bind(number++, static_cast<std::int64_t>(row.from.sequence.value()));
+    if (row.to) {
+      statement.bind(number, static_cast<std::int64_t>(row.to->offset.value())).bind(number + 1, row.to->at.value());
+    } else {
+      statement.bind_null(number).bind_null(number + 1);
+    }
+    const auto done = statement.run();
+    if (done || !violates_a_constraint()) return done;
+    return Error{Errc::corrupt,
+                 "insert of " + describe(insert.view, row) + ": the entity has an open version already"};
+  }
+
+  Status close_row(Partition partition, const RowClose& close) {
+    const auto prepared = connection_.statement(sql_.close[static_cast<std::size_t>(close.view)]);
+    if (!prepared) return prepared.error();
+    sqlite::Statement& statement = **prepared;
+    statement.bind(1, static_cast<std::int64_t>(close.to.offset.value()))
+        .bind(2, close.to.at.value())
+        .bind(3, partition.value());
+    int number = 4;
+    for (const Value& value : close.key) bind_value(statement, number++, value);
+    if (const auto done = statement.run(); !done) return done;
+    const std::int64_t met = connection_.db().changes();
+    if (met == 1) return ok();
+    return Error{Errc::corrupt, "closing of " + describe_entity(close.view, close.key) + " at " +
+                                    to_string(LogPosition{partition, close.to.offset}) + " met " +
+                                    std::to_string(met) + " open rows, not 1"};
+  }
+
+  Status insert_quarantine(const QuarantineRow& row) {
+    const auto prepared = connection_.statement(
+        "INSERT INTO quarantine (\"partition\", \"offset\", stream, event, type, reason, at) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?)");
+    if (!prepared) return prepared.error();
+    (*prepared)
+        ->bind(1, row.partition.value())
+        .bind(2, static_cast<std::int64_t>(row.offset.value()))
+        .bind_text(3, row.stream.value())
+        .bind(4, row.event)
+        .bind_text(5, row.type)
+        .bind_text(6, row.reason)
+        .bind(7, row.at.value());
+    const auto done = (*prepared)->run();
+    if (done || !violates_a_constraint()) return done;
+    return Error{Errc::corrupt, "quarantine of " + row.stream.value() + " at " +
+                                    to_string(LogPosition{row.partition, row.offset}) + ": it is there already"};
+  }
+
+  Status insert_times(Partition partition, const TimesRow& row) {
+    const auto prepared = connection_.statement(
+        "INSERT INTO times (\"partition\", first_offset, last_offset, first_at, last_at) VALUES (?, ?, ?, ?, ?)");
+    if (!prepared) return prepared.error();
+    (*prepared)
+        ->bind(1, partition.value())
+        .bind(2, static_cast<std::int64_t>(row.first.value()))
+        .bind(3, static_cast<std::int64_t>(row.last.value()))
+        .bind(4, row.first_at.value())
+        .bind(5, row.last_at.value());
+    return (*prepared)->run();
+  }
+
+  bool violates_a_constraint() { return (connection_.db().last_code() & 0xff) == SQLITE_CONSTRAINT; }
+
+  SqliteConnection connection_;
+  ViewSql sql_;
+};
+
+// One read transaction on Lane::read. The connection is opened by the first that uses it.
+Status read_on(SqliteConnection& connection, const std::string& path,
+               const std::function<Status(SqliteViewReader&)>& work) {
+  if (!connection.is_open()) {
+    if (const auto opened = connection.open(path, sqlite::Access::read_only); !opened) return opened;
+  }
+  if (const auto begun = connection.run("BEGIN"); !begun) return begun;
+  SqliteViewReader reader{connection};
+  const Status status = work(reader);
+  const auto ended = connection.run("COMMIT");
+  return status ? ended : status;
+}
+
+}  // namespace
+
+// Lives on the Env's thread; what its jobs touch they share.
+struct SqliteViewStore::Impl {
+  explicit Impl(Env& e) : env(e) {}
+
+  Env& env;
+  std::string path;
+  std::shared_ptr<Writer> writer = std::make_shared<Writer>();
+  std::deque<std::shared_ptr<Pending>> queue;  // Commits that no transaction has taken yet.
+  bool writing = false;
+  Notifier written;
+  std::vector<std::shared_ptr<SqliteConnection>> free;  // Connections that no read holds.
+  Notifier freed;
+
+  Group take_group() {
+    Group group;
+    while (!queue.empty() && group.size() < kCommitsPerTransactionMax) {
+      group.push_back(std::move(queue.front()));
+      queue.pop_front();
+    }
+    return group;
+  }
+
+  Task<> write_group();
+  Task<> read_with(std::function<Status(SqliteViewReader&)> work);
+};
+
+// The first commit that finds nobody writing writes for all that wait.
+Task<> SqliteViewStore::Impl::write_group() {
+  writing = true;
+  auto group = std::make_shared<Group>(take_group());
+  std::function<Result<Outcomes>()> job = [writer = writer, group] { return writer->write(*group); };
+  auto outcomes = co_await offload<Outcomes>(env, Lane::store, std::move(job));
+  for (std::size_t i = 0; i < group->size(); ++i) {
+    (*group)[i]->outcome = outcomes ? (*outcomes)[i] : Result<CommitOutcome>{outcomes.error()};
+  }
+  writing = false;
+  written.notify_all();
+  co_return ok();
+}
+
+Task<> SqliteViewStore::Impl::read_with(std::function<Status(SqliteViewReader&)> work) {
+  while (free.empty()) co_await freed.wait(env, kNever);
+  const auto connection = std::move(free.back());
+  free.pop_back();
+  std::function<Result<Unit>()> job = [connection, path = path, work = std::move(work)] {
+    return read_on(*connection, path, work);
+  };
+  const Status status = co_await offload<Unit>(env, Lane::read, std::move(job));
+  free.push_back(connection);
+  freed.notify_all();
+  co_return status;
+}
+
+SqliteViewStore::SqliteViewStore(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+SqliteViewStore::~SqliteViewStore() = default;
+
+std::string SqliteViewStore::path_of(const Options& options) {
+  return options.directory + "/views-" + std::to_string(options.generation) + ".db";
+}
+
+Result<std::unique_ptr<SqliteViewStore>> SqliteViewStore::open(Env& env, Options options) {
+  auto impl = std::make_unique<Impl>(env);
+  impl->path = path_of(options);
+  if (const auto opened = impl->writer->open(impl->path); !opened) return opened.error();
+  for (std::size_t i = 0; i < kReadConnectionsMax; ++i) impl->free.push_back(std::make_shared<SqliteConnection>());
+  return std::unique_ptr<SqliteViewStore>(new SqliteViewStore{std::move(impl)});
+}
+
+Task<LoadedCheckpoint> SqliteViewStore::load(Partition partition) {
+  auto loaded = std::make_shared<LoadedCheckpoint>();
+  std::function<Status(SqliteViewReader&)> work = [loaded, partition](SqliteViewReader& reader) -> Status {
+    auto checkpoint = reader.checkpoint(partition);
+    if (!checkpoint) return checkpoint.error();
+    auto parked = reader.parked(partition);
+    if (!parked) return parked.error();
+    *loaded = LoadedCheckpoint{*std::move(checkpoint), *std::move(parked)};
+    return ok();
+  };
+  const Status status = co_await impl_->read_with(std::move(work));
+  if (!status) co_return status.error();
+  co_return std::move(*loaded);
+}
+
+Task<CommitOutcome> SqliteViewStore::commit(Batch batch) {
+  check_batch(batch);
+  auto pending = std::make_shared<Pending>();
+  pending->batch = std::move(batch);
+  impl_->queue.push_back(pending);
+  while (!pending->outcome) {
+    if (impl_->writing) {
+      co_await impl_->written.wait(impl_->env, kNever);
+    } else {
+      ignore_error(co_await impl_->write_group(), "every outcome is with its commit");
+    }
+  }
+  co_return *pending->outcome;
+}
+
+Task<> SqliteViewStore::read(std::function<Status(ViewReader&)> work) {
+  std::function<Status(SqliteViewReader&)> with_reader = [work = std::move(work)](SqliteViewReader& reader) {
+    return work(reader);
+  };
+  co_return co_await impl_->read_with(std::move(with_reader));
+}
+
+}  // namespace varve

@@ -1,0 +1,43 @@
+// SqliteViewStore: the views of one generation in one SQLite file, views-<generation>.db, in WAL mode.
+//
+// Commits that arrive together share one transaction, each in a savepoint of its own with an outcome of its own;
+// they run on Lane::store. Reads run on Lane::read, each on a connection and in a transaction of its own.
+// synchronous=NORMAL: what a power cut takes is whole transactions from the end, rows and checkpoint together,
+// and the log gives them back.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "projections/view_store.h"
+#include "runtime/env.h"
+
+namespace varve {
+
+class SqliteViewStore final : public ViewStore {
+ public:
+  struct Options {
+    std::string directory;  // Exists.
+    std::uint64_t generation = 1;
+  };
+
+  // Makes the file, or brings it to the newest schema; blocks the caller meanwhile. `env` must outlive the store.
+  // Errc::unavailable if the file cannot be opened, Errc::corrupt if it is damaged or of a newer schema.
+  static Result<std::unique_ptr<SqliteViewStore>> open(Env& env, Options options);
+  ~SqliteViewStore() override;
+
+  Task<LoadedCheckpoint> load(Partition partition) override;
+  Task<CommitOutcome> commit(Batch batch) override;
+  Task<> read(std::function<Status(ViewReader&)> work) override;
+
+  // The file of a generation.
+  static std::string path_of(const Options& options);
+
+ private:
+  struct Impl;
+  explicit SqliteViewStore(std::unique_ptr<Impl> impl);
+
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace varve

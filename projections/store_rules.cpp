@@ -1,0 +1,128 @@
+#include "projections/store_rules.h"
+
+#include <algorithm>
+
+#include "runtime/check.h"
+
+namespace varve {
+
+namespace {
+
+bool names_a_column(View view, int column) {
+  return column >= kFromPartition && column < static_cast<int>(schema_of(view).columns.size());
+}
+
+Error refused(const Query& query, const std::string& why) {
+  return Error{Errc::invalid_argument, "query on " + std::string{schema_of(query.view).name} + ": " + why};
+}
+
+bool fits(const Column& column, const Value& value) {
+  if (std::holds_alternative<std::monostate>(value)) return column.nullable;
+  return std::holds_alternative<std::int64_t>(value) == (column.type == ColumnType::integer);
+}
+
+// Asking for null is allowed of every column; it finds nothing where there is none.
+bool comparable(const Column& column, const Value& value) {
+  return std::holds_alternative<std::monostate>(value) || fits(column, value);
+}
+
+Status check_filter(const Query& query, const Filter& filter) {
+  if (!names_a_column(query.view, filter.column)) return refused(query, "a filter names no column");
+  const Column column = column_of(query.view, filter.column);
+  const std::string name{column.name};
+  for (const Value& value : filter.values) {
+    if (!comparable(column, value)) return refused(query, "a filter's value is not of the type of " + name);
+  }
+  if (filter.op == Filter::Op::one_of) {
+    if (filter.values.size() > kRowsPerQueryMax) return refused(query, "one_of on " + name + " has too many values");
+    return ok();
+  }
+  if (filter.values.size() != 1) return refused(query, "a filter on " + name + " needs one value");
+  const bool null = std::holds_alternative<std::monostate>(filter.values[0]);
+  if (filter.op == Filter::Op::contains && (null || column.type != ColumnType::text)) {
+    return refused(query, "contains on " + name + " needs text");
+  }
+  if (filter.op == Filter::Op::at_most && (null || column.type != ColumnType::integer)) {
+    return refused(query, "at_most on " + name + " needs an integer");
+  }
+  return ok();
+}
+
+Status check_bound(const Query& query, const std::optional<std::vector<Value>>& bound) {
+  if (!bound) return ok();
+  if (bound->size() != query.order_by.size()) return refused(query, "a bound needs one value per order_by column");
+  for (std::size_t i = 0; i < bound->size(); ++i) {
+    const Column column = column_of(query.view, query.order_by[i]);
+    if (!comparable(column, (*bound)[i])) {
+      return refused(query, "a bound's value is not of the type of " + std::string{column.name});
+    }
+  }
+  return ok();
+}
+
+}  // namespace
+
+Status check_query(const Query& query) {
+  for (const Filter& filter : query.where) {
+    if (const auto checked = check_filter(query, filter); !checked) return checked;
+  }
+  for (const int column : query.order_by) {
+    if (!names_a_column(query.view, column)) return refused(query, "order_by names no column");
+  }
+  if (const auto checked = check_bound(query, query.above); !checked) return checked;
+  if (const auto checked = check_bound(query, query.below); !checked) return checked;
+  if (query.limit > kRowsPerQueryMax) {
+    return refused(query, "the limit is above " + std::to_string(kRowsPerQueryMax) + " rows");
+  }
+  return ok();
+}
+
+void check_batch(const Batch& batch) {
+  CHECK(batch.checkpoint.version == batch.expected_version + 1);
+  for (const RowChange& change : batch.changes) {
+    if (const auto* insert = std::get_if<RowInsert>(&change)) {
+      const ViewSchema& schema = schema_of(insert->view);
+      CHECK(insert->row.from.partition == batch.partition);
+      CHECK(insert->row.values.size() == schema.columns.size());
+      for (std::size_t i = 0; i < schema.columns.size(); ++i) CHECK(fits(schema.columns[i], insert->row.values[i]));
+    } else {
+      const auto& close = std::get<RowClose>(change);
+      const ViewSchema& schema = schema_of(close.view);
+      CHECK(close.key.size() == schema.key_columns);
+      for (std::size_t i = 0; i < close.key.size(); ++i) CHECK(fits(schema.columns[i], close.key[i]));
+    }
+  }
+  for (const QuarantineRow& row : batch.quarantined) CHECK(row.partition == batch.partition);
+}
+
+Column column_of(View view, int column) {
+  switch (column) {
+    case kFromOffset: return {"from_offset", ColumnType::integer};
+    case kFromOrdinal: return {"from_ordinal", ColumnType::integer};
+    case kFromSequence: return {"from_sequence", ColumnType::integer};
+    case kFromPartition: return {"from_partition", ColumnType::integer};
+    default: return schema_of(view).columns[static_cast<std::size_t>(column)];
+  }
+}
+
+std::vector<int> total_order(const Query& query) {
+  std::vector<int> order;
+  const auto add = [&order](int column) {
+    if (std::find(order.begin(), order.end(), column) == order.end()) order.push_back(column);
+  };
+  for (const int column : query.order_by) add(column);
+
+  // An entity has one open version: ordered by its whole key, open rows have no ties. Saying no more than needed
+  // lets a store walk an index in order.
+  bool whole_key = query.open_only;
+  for (std::size_t i = 0; i < schema_of(query.view).key_columns; ++i) {
+    whole_key = whole_key && std::find(order.begin(), order.end(), static_cast<int>(i)) != order.end();
+  }
+  if (whole_key) return order;
+  add(kFromPartition);
+  add(kFromOffset);
+  add(kFromOrdinal);
+  return order;
+}
+
+}  // namespace varve

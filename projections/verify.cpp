@@ -1,0 +1,144 @@
+#include "projections/verify.h"
+
+#include "projections/digest.h"
+#include "projections/fold.h"
+#include "projections/memory_view_store.h"
+
+namespace varve {
+namespace {
+
+constexpr int kAttemptsMax = 20;
+constexpr std::size_t kDifferencesMax = 20;
+
+// The replay: a fold of the log from its start, extended as far as the checkpoint that it is compared with.
+struct Replay {
+  explicit Replay(Partition partition) : fold(partition, Checkpoint{}, {}) {}
+  PartitionFold fold;
+  MemoryViewStorage storage;
+};
+
+std::string printed(const Value& value) {
+  if (std::holds_alternative<std::monostate>(value)) return "null";
+  if (const auto* number = std::get_if<std::int64_t>(&value)) return std::to_string(*number);
+  const auto& text = std::get<std::string>(value);
+  return "'" + (text.size() > 80 ? text.substr(0, 77) + "..." : text) + "'";
+}
+
+std::string closing_of(const Row& row) {
+  return row.to ? "closed at offset " + std::to_string(row.to->offset.value()) : "open";
+}
+
+// The first thing in which two versions of one row differ.
+std::string difference_of(View view, const Row& stored, const Row& replayed) {
+  const auto columns = schema_of(view).columns;
+  for (std::size_t i = 0; i < columns.size(); ++i) {
+    if (stored.values[i] != replayed.values[i]) {
+      return std::string(columns[i].name) + " is " + printed(stored.values[i]) + ", the log says " +
+             printed(replayed.values[i]);
+    }
+  }
+  if (stored.to != replayed.to)
+    return "it is " + closing_of(stored) + ", the log says " + closing_of(replayed);
+  return "its time or sequence differs from the log's";
+}
+
+// Compares one view row by row; both sides are in the order of entity and position.
+Status compare_view(View view, Partition partition, ViewReader& stored, ViewReader& replayed,
+                    std::vector<Difference>& differences) {
+  std::vector<Row> expected;
+  const auto keep = [&expected](const Row& row) { expected.push_back(row); };
+  if (Status read = for_each_row(replayed, view, partition, keep); !read) return read;
+  std::size_t at = 0;
+  const auto report = [&](const Row& row, const std::string& what) {
+    if (differences.size() < kDifferencesMax) {
+      differences.push_back(
+          {partition, describe(view, row) + ": " + what + " (last touched at offset " +
+                          std::to_string((row.to ? row.to->offset : row.from.offset).value()) + ")"});
+    }
+  };
+  const auto compare = [&](const Row& row) {
+    while (at < expected.size() && place_before(view, expected[at], row)) {
+      report(expected[at++], "the row is missing in the table");
+    }
+    if (at >= expected.size() || place_before(view, row, expected[at])) {
+      report(row, "the row is in the table, but not in the log");
+      return;
+    }
+    if (!(row == expected[at])) report(row, difference_of(view, row, expected[at]));
+    ++at;
+  };
+  if (Status read = for_each_row(stored, view, partition, compare); !read) return read;
+  while (at < expected.size()) report(expected[at++], "the row is missing in the table");
+  return ok();
+}
+
+Status compare(ViewReader& stored, Partition partition, const Checkpoint& checkpoint, const Replay& replay,
+               std::vector<Difference>& differences) {
+  const auto of_rows = digest_of_rows(stored, partition);
+  if (!of_rows) return of_rows.error();
+  MemoryViewReader replayed(replay.storage);
+  for (const View view : all_views()) {
+    const auto i = static_cast<std::size_t>(view);
+    const std::string name{schema_of(view).name};
+    if (!((*of_rows)[i] == checkpoint.digests[i])) {
+      differences.push_back({partition, name + ": the rows do not add up to the checkpoint's digest"});
+    }
+    if (!(replay.fold.checkpoint().digests[i] == checkpoint.digests[i])) {
+      differences.push_back({partition, name + ": the checkpoint's digest is not that of the log"});
+    }
+    if (Status compared = compare_view(view, partition, stored, replayed, differences); !compared)
+      return compared;
+  }
+  return ok();
+}
+
+Task<> extend(EventLog& log, Partition partition, std::shared_ptr<Replay> replay, Offset to) {
+  while (replay->fold.next() < to) {
+    ReadOptions options;
+    auto batch = co_await log.read(partition, replay->fold.next(), options);
+    if (!batch) co_return batch.error();
+    if (batch->records.empty()) {
+      co_return Error{Errc::corrupt,
+                      "the log ends before the checkpoint at offset " + std::to_string(to.value())};
+    }
+    for (const LogRecord& record : batch->records) {
+      if (record.offset >= to) break;
+      if (Status taken = replay->fold.take({partition, record.offset}, *record.bytes); !taken)
+        co_return taken;
+    }
+    if (replay->fold.empty())
+      co_return Error{Errc::corrupt, "the checkpoint lies between two records of the log"};
+    auto applied = apply_batch(replay->storage, replay->fold.take_batch());
+    if (!applied) co_return applied.error();
+  }
+  co_return ok();
+}
+
+}  // namespace
+
+Task<std::vector<Difference>> fold_equals(Env& env, EventLog& log, ViewStore& store, Partition partition) {
+  const auto replay = std::make_shared<Replay>(partition);
+  for (int attempt = 0; attempt < kAttemptsMax; ++attempt) {
+    auto loaded = co_await store.load(partition);
+    if (!loaded) co_return loaded.error();
+    const Checkpoint checkpoint = loaded->checkpoint;
+    if (Status replayed = co_await extend(log, partition, replay, checkpoint.next); !replayed) {
+      co_return replayed.error();
+    }
+    const auto differences = std::make_shared<std::vector<Difference>>();
+    const auto moved = std::make_shared<bool>(false);
+    std::function<Status(ViewReader&)> work = [=](ViewReader& stored) -> Status {
+      const auto now = stored.checkpoint(partition);
+      if (!now) return now.error();
+      *moved = now->version != checkpoint.version;
+      if (*moved) return ok();
+      return compare(stored, partition, checkpoint, *replay, *differences);
+    };
+    if (Status read = co_await store.read(std::move(work)); !read) co_return read.error();
+    if (!*moved) co_return *differences;
+    co_await yield(env);
+  }
+  co_return Error{Errc::unavailable, "the views moved on during every comparison; try again"};
+}
+
+}  // namespace varve

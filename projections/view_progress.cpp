@@ -1,0 +1,63 @@
+#include "projections/view_progress.h"
+
+#include <algorithm>
+
+namespace varve {
+namespace {
+
+constexpr std::chrono::milliseconds kPoll{200};
+
+}  // namespace
+
+void ViewProgress::advance(Partition partition, Offset next) {
+  Offset& known = next_[partition];
+  if (next <= known) return;
+  known = next;
+  moved_.notify_all();
+}
+
+void ViewProgress::set_parked(Partition partition, const std::vector<StreamId>& parked) {
+  parked_[partition] = {parked.begin(), parked.end()};
+}
+
+bool ViewProgress::is_parked(const StreamId& stream) const {
+  return std::any_of(parked_.begin(), parked_.end(),
+                     [&](const auto& entry) { return entry.second.contains(stream); });
+}
+
+Offset ViewProgress::next(Partition partition) const {
+  const auto found = next_.find(partition);
+  return found == next_.end() ? Offset{} : found->second;
+}
+
+bool ViewProgress::has_passed(const std::vector<LogPosition>& positions) const {
+  return std::all_of(positions.begin(), positions.end(), [this](const LogPosition& position) {
+    return next(position.partition) > position.offset;
+  });
+}
+
+boost::asio::awaitable<bool> ViewProgress::wait_for(std::vector<LogPosition> positions, MonoTime deadline) {
+  while (!has_passed(positions) && env_.now() < deadline) {
+    const MonoTime poll = env_.now() + kPoll;
+    co_await moved_.wait(env_, std::min(deadline, poll));
+    if (!has_passed(positions) && env_.now() >= poll) co_await look(positions);
+  }
+  co_return has_passed(positions);
+}
+
+boost::asio::awaitable<void> ViewProgress::look(std::vector<LogPosition> positions) {
+  auto seen = std::make_shared<std::vector<LogPosition>>();
+  std::function<Status(ViewReader&)> work = [positions, seen](ViewReader& reader) -> Status {
+    for (const LogPosition& position : positions) {
+      auto checkpoint = reader.checkpoint(position.partition);
+      if (!checkpoint) return checkpoint.error();
+      seen->push_back({position.partition, checkpoint->next});
+    }
+    return ok();
+  };
+  const Status read = co_await store_.read(std::move(work));
+  if (!read) co_return;  // The next poll tries again.
+  for (const LogPosition& next : *seen) advance(next.partition, next.offset);
+}
+
+}  // namespace varve

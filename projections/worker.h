@@ -1,0 +1,42 @@
+// ProjectionWorker: folds one partition of the log into the views, batch by batch, each in one transaction
+// with its checkpoint. After a lost race, an unknown outcome or any error it drops all its memory and loads
+// it again in one read (rule 18). Several workers on one partition are harmless: the compare-and-set lets one
+// win. Thread: the Env's.
+#pragma once
+
+#include <optional>
+
+#include "eventlog/event_log.h"
+#include "projections/fold.h"
+#include "projections/view_progress.h"
+
+namespace varve {
+
+inline constexpr std::size_t kBatchChangesMax = 2000;
+
+class ProjectionWorker {
+ public:
+  ProjectionWorker(Env& env, EventLog& log, ViewStore& store, ViewProgress& progress, Partition partition)
+      : env_(env), log_(log), store_(store), progress_(progress), partition_(partition) {}
+
+  // Runs until stop() or until something stops the partition for good: a damaged record, a truncated log,
+  // rows that do not fit the log (a rebuild cures that). The Error is also in failure().
+  Task<> run();
+  void stop() { stopping_ = true; }
+  const std::optional<Error>& failure() const { return failure_; }
+
+ private:
+  // From loading the checkpoint to the first thing that makes it load again.
+  Task<> follow();
+  Task<bool> commit(PartitionFold& fold);
+
+  Env& env_;
+  EventLog& log_;
+  ViewStore& store_;
+  ViewProgress& progress_;
+  Partition partition_;
+  bool stopping_ = false;
+  std::optional<Error> failure_;
+};
+
+}  // namespace varve

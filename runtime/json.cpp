@@ -1,0 +1,391 @@
+#include "runtime/json.h"
+
+#include <rapidjson/error/en.h>
+#include <rapidjson/memorystream.h>
+#include <rapidjson/reader.h>
+
+#include <algorithm>
+#include <charconv>
+
+#include "runtime/check.h"
+#include "runtime/utf8.h"
+
+namespace varve {
+
+// RapidJSON's events into a tree. Iterative on both sides: depth costs no stack.
+class JsonBuilder {
+ public:
+  bool Null() { return add(Json::null()); }
+  bool Bool(bool value) { return add(Json::boolean(value)); }
+  bool RawNumber(const char* text, rapidjson::SizeType length, bool /*copy*/) {
+    Json number;
+    number.kind_ = Json::Kind::number;
+    number.text_.assign(text, length);
+    return add(std::move(number));
+  }
+  bool String(const char* text, rapidjson::SizeType length, bool /*copy*/) {
+    if (!is_text({text, length}))
+      return refuse("text must be well-formed UTF-8 without U+0000 or lone surrogates");
+    return add(Json::string({text, length}));
+  }
+  bool Key(const char* text, rapidjson::SizeType length, bool /*copy*/) {
+    if (!is_text({text, length})) return refuse("a member's name must be well-formed UTF-8 without U+0000");
+    stack_.back().key.assign(text, length);
+    return true;
+  }
+  bool StartObject() { return open(Json::object()); }
+  bool EndObject(rapidjson::SizeType /*members*/) { return close(); }
+  bool StartArray() { return open(Json::array()); }
+  bool EndArray(rapidjson::SizeType /*items*/) { return close(); }
+
+  // Never called: numbers come as RawNumber.
+  bool Int(int /*value*/) { return false; }
+  bool Uint(unsigned /*value*/) { return false; }
+  bool Int64(std::int64_t /*value*/) { return false; }
+  bool Uint64(std::uint64_t /*value*/) { return false; }
+  bool Double(double /*value*/) { return false; }
+
+  Json take() { return std::move(root_); }
+  const char* refusal() const { return refusal_; }
+
+ private:
+  struct Open {
+    Json value;
+    std::string key;
+  };
+
+  bool refuse(const char* why) {
+    refusal_ = why;
+    return false;
+  }
+  bool open(Json value) {
+    if (stack_.size() >= kJsonDepthMax) return refuse("nesting is deeper than 64 levels");
+    stack_.push_back({std::move(value), {}});
+    return true;
+  }
+  bool close() {
+    Json value = std::move(stack_.back().value);
+    stack_.pop_back();
+    return add(std::move(value));
+  }
+  bool add(Json value) {
+    if (stack_.empty()) {
+      root_ = std::move(value);
+    } else if (stack_.back().value.is_object()) {
+      stack_.back().value.members_.emplace_back(std::move(stack_.back().key), std::move(value));
+    } else {
+      stack_.back().value.items_.push_back(std::move(value));
+    }
+    return true;
+  }
+
+  std::vector<Open> stack_;
+  Json root_;
+  const char* refusal_ = nullptr;
+};
+
+Json Json::boolean(bool value) {
+  Json json;
+  json.kind_ = Kind::boolean;
+  json.boolean_ = value;
+  return json;
+}
+
+Json Json::integer(std::int64_t value) {
+  Json json;
+  json.kind_ = Kind::number;
+  json.text_ = std::to_string(value);
+  return json;
+}
+
+Json Json::string(std::string text) {
+  Json json;
+  json.kind_ = Kind::string;
+  json.text_ = std::move(text);
+  return json;
+}
+
+Json Json::array() {
+  Json json;
+  json.kind_ = Kind::array;
+  return json;
+}
+
+Json Json::object() {
+  Json json;
+  json.kind_ = Kind::object;
+  return json;
+}
+
+Result<Json> Json::parse(std::string_view text) {
+  rapidjson::MemoryStream stream(text.data(), text.size());
+  rapidjson::Reader reader;
+  JsonBuilder builder;
+  constexpr unsigned kFlags = rapidjson::kParseIterativeFlag | rapidjson::kParseValidateEncodingFlag |
+                              rapidjson::kParseNumbersAsStringsFlag;
+  const rapidjson::ParseResult parsed = reader.Parse<kFlags>(stream, builder);
+  if (!parsed) {
+    const char* why =
+        builder.refusal() != nullptr ? builder.refusal() : rapidjson::GetParseError_En(parsed.Code());
+    return Error{Errc::invalid_argument,
+                 "JSON error at byte " + std::to_string(parsed.Offset()) + ": " + why};
+  }
+  return builder.take();
+}
+
+const char* Json::kind_name() const {
+  switch (kind_) {
+    case Kind::null:
+      return "null";
+    case Kind::boolean:
+      return "a boolean";
+    case Kind::number:
+      return "a number";
+    case Kind::string:
+      return "a string";
+    case Kind::array:
+      return "a list";
+    case Kind::object:
+      return "an object";
+  }
+  return "?";
+}
+
+bool Json::as_boolean() const {
+  CHECK(is_boolean());
+  return boolean_;
+}
+
+const std::string& Json::as_string() const {
+  CHECK(is_string());
+  return text_;
+}
+
+const std::string& Json::number_text() const {
+  CHECK(is_number());
+  return text_;
+}
+
+std::optional<std::int64_t> Json::as_integer() const {
+  if (!is_number()) return std::nullopt;
+  std::int64_t value = 0;
+  const char* end = text_.data() + text_.size();
+  const auto [rest, error] = std::from_chars(text_.data(), end, value);
+  if (error != std::errc{} || rest != end) return std::nullopt;
+  return value;
+}
+
+const Json* Json::find(std::string_view key) const {
+  for (auto member = members_.rbegin(); member != members_.rend(); ++member) {
+    if (member->first == key) return &member->second;
+  }
+  return nullptr;
+}
+
+void Json::push_back(Json item) {
+  CHECK(is_array());
+  items_.push_back(std::move(item));
+}
+
+void Json::set(std::string key, Json value) {
+  CHECK(is_object());
+  for (auto& member : members_) {
+    if (member.first == key) {
+      member.second = std::move(value);
+      return;
+    }
+  }
+  members_.emplace_back(std::move(key), std::move(value));
+}
+
+void Json::remove(std::string_view key) {
+  std::erase_if(members_, [key](const Member& member) { return member.first == key; });
+}
+
+std::string Json::dump() const {
+  std::string out;
+  dump_to(out);
+  return out;
+}
+
+void Json::dump_to(std::string& out) const {
+  switch (kind_) {
+    case Kind::null:
+      out += "null";
+      return;
+    case Kind::boolean:
+      out += boolean_ ? "true" : "false";
+      return;
+    case Kind::number:
+      out += text_;
+      return;
+    case Kind::string:
+      append_json_string(out, text_);
+      return;
+    case Kind::array: {
+      out += '[';
+      for (std::size_t i = 0; i < items_.size(); ++i) {
+        if (i > 0) out += ',';
+        items_[i].dump_to(out);
+      }
+      out += ']';
+      return;
+    }
+    case Kind::object: {
+      out += '{';
+      for (std::size_t i = 0; i < members_.size(); ++i) {
+        if (i > 0) out += ',';
+        append_json_string(out, members_[i].first);
+        out += ':';
+        members_[i].second.dump_to(out);
+      }
+      out += '}';
+      return;
+    }
+  }
+}
+
+std::string Json::canonical() const {
+  std::string out;
+  canonical_to(out);
+  return out;
+}
+
+void Json::canonical_to(std::string& out) const {
+  if (kind_ == Kind::array) {
+    out += '[';
+    for (std::size_t i = 0; i < items_.size(); ++i) {
+      if (i > 0) out += ',';
+      items_[i].canonical_to(out);
+    }
+    out += ']';
+  } else if (kind_ == Kind::object) {
+    std::vector<const Member*> sorted;
+    sorted.reserve(members_.size());
+    for (const Member& member : members_) sorted.push_back(&member);
+    std::stable_sort(sorted.begin(), sorted.end(),
+                     [](const Member* a, const Member* b) { return a->first < b->first; });
+    out += '{';
+    for (std::size_t i = 0; i < sorted.size(); ++i) {
+      if (i > 0) out += ',';
+      append_json_string(out, sorted[i]->first);
+      out += ':';
+      sorted[i]->second.canonical_to(out);
+    }
+    out += '}';
+  } else {
+    dump_to(out);
+  }
+}
+
+void append_json_string(std::string& out, std::string_view text) {
+  static constexpr std::string_view kDigits = "0123456789abcdef";
+  out += '"';
+  std::size_t clean = 0;  // Start of the run that needs no escape.
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const auto c = static_cast<unsigned char>(text[i]);
+    if (c >= 0x20 && c != '"' && c != '\\') continue;
+    out.append(text, clean, i - clean);
+    clean = i + 1;
+    switch (c) {
+      case '"':
+        out += "\\\"";
+        break;
+      case '\\':
+        out += "\\\\";
+        break;
+      case '\n':
+        out += "\\n";
+        break;
+      case '\r':
+        out += "\\r";
+        break;
+      case '\t':
+        out += "\\t";
+        break;
+      default:
+        out += "\\u00";
+        out += kDigits[c >> 4U];
+        out += kDigits[c & 15U];
+    }
+  }
+  out.append(text, clean);
+  out += '"';
+}
+
+void JsonWriter::separate() {
+  if (!first_) out_ += ',';
+  first_ = false;
+}
+
+JsonWriter& JsonWriter::begin_object() {
+  separate();
+  out_ += '{';
+  first_ = true;
+  return *this;
+}
+
+JsonWriter& JsonWriter::end_object() {
+  out_ += '}';
+  first_ = false;
+  return *this;
+}
+
+JsonWriter& JsonWriter::begin_array() {
+  separate();
+  out_ += '[';
+  first_ = true;
+  return *this;
+}
+
+JsonWriter& JsonWriter::end_array() {
+  out_ += ']';
+  first_ = false;
+  return *this;
+}
+
+JsonWriter& JsonWriter::key(std::string_view name) {
+  separate();
+  append_json_string(out_, name);
+  out_ += ':';
+  first_ = true;
+  return *this;
+}
+
+JsonWriter& JsonWriter::string(std::string_view value) {
+  separate();
+  append_json_string(out_, value);
+  return *this;
+}
+
+JsonWriter& JsonWriter::integer(std::int64_t value) {
+  separate();
+  char digits[24];
+  const auto [end, error] = std::to_chars(digits, digits + sizeof(digits), value);
+  out_.append(digits, static_cast<std::size_t>(end - digits));
+  return *this;
+}
+
+JsonWriter& JsonWriter::boolean(bool value) {
+  separate();
+  out_ += value ? "true" : "false";
+  return *this;
+}
+
+JsonWriter& JsonWriter::null() {
+  separate();
+  out_ += "null";
+  return *this;
+}
+
+JsonWriter& JsonWriter::raw(std::string_view json) {
+  separate();
+  out_ += json;
+  return *this;
+}
+
+JsonWriter& JsonWriter::field_optional(std::string_view name, const std::optional<std::string>& value) {
+  return value ? field(name, *value) : field_null(name);
+}
+
+}  // namespace varve

@@ -1,0 +1,190 @@
+#include "runtime/real_env.h"
+
+#include <sys/random.h>
+#include <time.h>
+
+#include <array>
+#include <boost/asio/executor_work_guard.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/thread_pool.hpp>
+#include <cstdio>
+#include <set>
+
+#include "runtime/check.h"
+
+namespace varve {
+
+namespace asio = boost::asio;
+
+namespace {
+
+Rng seeded_by_the_os() {
+  std::array<std::uint64_t, 4> state{};
+  CHECK(::getrandom(state.data(), sizeof(state), 0) == static_cast<ssize_t>(sizeof(state)));
+  return Rng{state};
+}
+
+std::int64_t clock_ns(clockid_t clock) {
+  timespec time{};
+  CHECK(::clock_gettime(clock, &time) == 0);
+  return std::int64_t{time.tv_sec} * 1'000'000'000 + time.tv_nsec;
+}
+
+const char* name_of(LogLevel level) {
+  switch (level) {
+    case LogLevel::debug:
+      return "debug";
+    case LogLevel::info:
+      return "info";
+    case LogLevel::warning:
+      return "warning";
+    case LogLevel::error:
+      return "error";
+  }
+  return "?";
+}
+
+}  // namespace
+
+// One OS timer serves a queue ordered by (time, id): cheaper than one asio timer per wait.
+struct RealEnv::Impl {
+  explicit Impl(std::size_t read_threads) : lane_log(1), lane_store(1), lane_read(read_threads) {}
+
+  asio::io_context io{1};
+  asio::executor_work_guard<asio::io_context::executor_type> work = asio::make_work_guard(io);
+  asio::steady_timer timer{io};
+  std::map<std::pair<std::int64_t, TimerId>, Callback> timers;
+  std::map<TimerId, std::int64_t> timer_times;
+  TimerId next_timer = 1;
+  std::int64_t armed_for = kNever.value();
+  bool down = false;
+  asio::thread_pool lane_log;
+  asio::thread_pool lane_store;
+  asio::thread_pool lane_read;
+
+  asio::thread_pool& lane(Lane which) {
+    switch (which) {
+      case Lane::log:
+        return lane_log;
+      case Lane::store:
+        return lane_store;
+      case Lane::read:
+        return lane_read;
+    }
+    return lane_store;
+  }
+
+  void arm() {
+    const std::int64_t first = timers.empty() ? kNever.value() : timers.begin()->first.first;
+    if (first == armed_for) return;
+    armed_for = first;
+    if (first == kNever.value()) {
+      timer.cancel();
+      return;
+    }
+    timer.expires_at(std::chrono::steady_clock::time_point{std::chrono::nanoseconds{first}});
+    timer.async_wait([this](const boost::system::error_code& error) {
+      if (error || down) return;
+      fire();
+    });
+  }
+
+  void fire() {
+    const std::int64_t now = clock_ns(CLOCK_MONOTONIC);
+    armed_for = kNever.value();
+    while (!timers.empty() && timers.begin()->first.first <= now) {
+      auto node = timers.extract(timers.begin());
+      timer_times.erase(node.key().second);
+      node.mapped()();
+    }
+    arm();
+  }
+};
+
+RealEnv::RealEnv(Options options)
+    : impl_(std::make_unique<Impl>(options.read_threads)),
+      rng_(seeded_by_the_os()),
+      options_(std::move(options)) {}
+
+RealEnv::~RealEnv() {
+  shut_down();
+}
+
+MonoTime RealEnv::now() const {
+  return MonoTime{clock_ns(CLOCK_MONOTONIC)};
+}
+WallTime RealEnv::wall_now() const {
+  return WallTime{clock_ns(CLOCK_REALTIME) / 1000};
+}
+asio::any_io_executor RealEnv::executor() {
+  return impl_->io.get_executor();
+}
+void RealEnv::post(Callback work) {
+  asio::post(impl_->io, std::move(work));
+}
+
+TimerId RealEnv::call_at(MonoTime at, Callback work) {
+  const TimerId id = impl_->next_timer++;
+  impl_->timers.emplace(std::pair{at.value(), id}, std::move(work));
+  impl_->timer_times.emplace(id, at.value());
+  impl_->arm();
+  return id;
+}
+
+void RealEnv::cancel(TimerId timer) {
+  const auto found = impl_->timer_times.find(timer);
+  if (found == impl_->timer_times.end()) return;
+  impl_->timers.erase({found->second, timer});
+  impl_->timer_times.erase(found);
+}
+
+void RealEnv::offload(Lane lane, Callback work, Callback done) {
+  asio::post(impl_->lane(lane), [this, work = std::move(work), done = std::move(done)]() mutable {
+    work();
+    work = nullptr;
+    asio::post(impl_->io, std::move(done));
+  });
+}
+
+void RealEnv::log(LogLevel level, std::string_view message) {
+  if (level < options_.log_level) return;
+  if (options_.log_sink) {
+    options_.log_sink(level, message);
+    return;
+  }
+  const std::string time = format_rfc3339_micros(wall_now());
+  std::fprintf(stderr, "%s %-7s %.*s\n", time.c_str(), name_of(level), static_cast<int>(message.size()),
+               message.data());
+}
+
+void RealEnv::trace(std::string_view /*what*/) {}
+
+asio::io_context& RealEnv::io_context() {
+  return impl_->io;
+}
+
+void RealEnv::run() {
+  impl_->io.run();
+}
+
+void RealEnv::stop() {
+  impl_->io.stop();
+}
+
+void RealEnv::shut_down() {
+  if (!impl_ || impl_->down) return;
+  impl_->down = true;
+  impl_->lane_log.join();
+  impl_->lane_store.join();
+  impl_->lane_read.join();
+  impl_->timers.clear();
+  impl_->timer_times.clear();
+  // Unwinding a task posts its frame to the executor: run what that leaves behind, then unwind the rest.
+  destroy_parked();
+  impl_->io.restart();
+  impl_->work.reset();
+  while (impl_->io.poll_one() > 0) destroy_parked();
+}
+
+}  // namespace varve

@@ -1,0 +1,54 @@
+// RealEnv: the Env of production. Time, entropy and threads come from the OS here and nowhere else.
+//
+// run() serves the calling thread until stop(). Lanes are threads of its own; post() and stop() may be called
+// from any thread, everything else from the one that runs run() (or before it).
+#pragma once
+
+#include <boost/asio/io_context.hpp>
+#include <memory>
+
+#include "runtime/env.h"
+
+namespace varve {
+
+class RealEnv final : public Env {
+ public:
+  struct Options {
+    LogLevel log_level = LogLevel::info;
+    std::size_t read_threads = 1;
+    // Called with every log line of at least log_level; null = standard error.
+    std::function<void(LogLevel, std::string_view)> log_sink;
+  };
+
+  RealEnv() : RealEnv(Options{}) {}
+  explicit RealEnv(Options options);
+  ~RealEnv() override;
+
+  MonoTime now() const override;
+  WallTime wall_now() const override;
+  Rng& rng() override { return rng_; }
+  boost::asio::any_io_executor executor() override;
+  void post(Callback work) override;
+  TimerId call_at(MonoTime at, Callback work) override;
+  void cancel(TimerId timer) override;
+  void offload(Lane lane, Callback work, Callback done) override;
+  void log(LogLevel level, std::string_view message) override;
+  void trace(std::string_view what) override;
+
+  // For adapters that own sockets (api/http_server.cpp) or signals (cli/).
+  boost::asio::io_context& io_context();
+
+  void run();
+  void stop();
+  // Ends the incarnation: joins the lanes, then destroys every task. Called by the destructor at the latest;
+  // call it while the objects that the tasks refer to are still alive.
+  void shut_down();
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+  Rng rng_;
+  Options options_;
+};
+
+}  // namespace varve

@@ -1,0 +1,221 @@
+#include "sim/lifecycle.h"
+
+#include "runtime/json.h"
+
+namespace varve::sim {
+namespace {
+
+constexpr std::uint64_t kStepsMax = 2'000'000;
+constexpr int kAttemptsMax = 60;
+constexpr std::chrono::seconds kPatience{3};
+constexpr std::chrono::milliseconds kBackoff{50};
+constexpr std::chrono::milliseconds kDownTime{20};
+
+constexpr const char* kScript = R"({"replies":[
+  {"match":"likes tea","tool_calls":[{"name":"memory_insert","arguments":{"label":"human","new_string":"Likes tea."}}],
+   "then":"I have noted it."},
+  {"match":"slow","delay_ms":300,"text":"That took a while."}]})";
+
+class Lifecycle {
+ public:
+  Lifecycle(World& world, Oracles& oracles, RunResult& result)
+      : world_(world), oracles_(oracles), result_(result) {}
+
+  bool done() const { return done_; }
+
+  static Task<> start(Lifecycle& self) {
+    Status status = co_await self.story();
+    if (!status) self.result_.failures.push_back("client: " + status.error().message);
+    self.done_ = true;
+    co_return ok();
+  }
+
+  void reboot_later() {
+    world_.client().call_at(world_.client().now() + kDownTime, [this] {
+      if (!world_.up()) world_.boot();
+    });
+  }
+
+ private:
+  Task<> story() {
+    // 1. Create through the API.
+    auto created = co_await ask("POST", "/v1/agents/", kCreate, "create");
+    if (!created) co_return created.error();
+    const std::string id = text_of(*created, "id");
+    const std::string path = "/v1/agents/" + id;
+
+    // 2. Talk to it; one turn edits a block of its memory.
+    const std::string hello = R"({"messages":[{"role":"user","content":"hello"}]})";
+    auto first = co_await ask("POST", path + "/messages", hello, "hello");
+    if (!first) co_return first.error();
+    auto tea = co_await ask("POST", path + "/messages", R"({"input":"Ann likes tea"})", "tea");
+    if (!tea) co_return tea.error();
+    auto patched = co_await ask("PATCH", path, R"({"tags":["a","c"]})", "patch");
+    if (!patched) co_return patched.error();
+
+    // 3. List.
+    if (Status listed = co_await expect_history(path); !listed) co_return listed;
+
+    // 4. Crash and restart, while a slow turn is open.
+    Request slow = make("POST", path + "/messages", R"({"input":"a slow question"})", "slow");
+    world_.client().spawn("slow", fire(*this, std::move(slow)));
+    co_await sleep_for(world_.client(), std::chrono::milliseconds{100});
+    world_.crash();
+    reboot_later();
+
+    // 5. List again: nothing is lost, and the interrupted turn is finished.
+    auto answered = co_await ask("POST", path + "/messages", R"({"input":"a slow question"})", "slow");
+    if (!answered) co_return answered.error();
+    history_ += "user_message:a slow question;assistant_message:That took a while.;";
+    if (Status listed = co_await expect_history(path); !listed) co_return listed;
+
+    // A retry of what has taken effect changes nothing and gives the same answer.
+    auto again = co_await ask("POST", path + "/messages", hello, "hello");
+    if (!again) co_return again.error();
+    if (!(*again == *first)) co_return failed("a retry was answered differently: " + again->dump());
+    if (Status listed = co_await expect_history(path); !listed) co_return listed;
+    auto block = co_await ask("GET", path + "/core-memory/blocks/human", "", "");
+    if (!block) co_return block.error();
+    if (text_of(*block, "value") != "Name: Ann.\nLikes tea.")
+      co_return failed("the block is " + block->dump());
+
+    auto deleted = co_await ask("DELETE", path, "", "delete");
+    if (!deleted) co_return deleted.error();
+    auto gone = co_await ask("GET", path, "", "");
+    if (gone) co_return failed("the agent is still there after DELETE");
+    if (gone.error().code != Errc::not_found) co_return gone.error();
+    co_return ok();
+  }
+
+  static Task<> fire(Lifecycle& self, Request request) {
+    ignore_error(co_await self.world_.request(std::move(request), kPatience), "the node dies meanwhile");
+    co_return ok();
+  }
+
+  static Error failed(std::string what) { return {Errc::corrupt, std::move(what)}; }
+
+  static Request make(std::string method, std::string target, std::string body, const std::string& key) {
+    Request request;
+    request.method = std::move(method);
+    request.target = std::move(target);
+    request.body = std::move(body);
+    request.headers.emplace("content-type", "application/json");
+    if (!key.empty()) request.headers.emplace("idempotency-key", "lifecycle-" + key);
+    return request;
+  }
+
+  // Retries as the real clients do: no connection, 408, 429 and everything from 500.
+  Task<Json> ask(std::string method, std::string target, std::string body, std::string key) {
+    std::string last = "no answer";
+    for (int attempt = 0; attempt < kAttemptsMax; ++attempt) {
+      Request request = make(method, target, body, key);
+      auto response = co_await world_.request(std::move(request), kPatience);
+      if (response && response->status < 500 && response->status != 429) {
+        if (const auto position = response->header("varve-position")) {
+          if (auto positions = parse_positions(*position)) oracles_.acknowledged(*positions);
+        }
+        auto json = Json::parse(response->body);
+        if (response->status == 404) co_return Error{Errc::not_found, response->body};
+        if (!json || response->status != 200) {
+          co_return failed(method + " " + target + " -> " + std::to_string(response->status) + " " +
+                           response->body);
+        }
+        co_return std::move(*json);
+      }
+      last = response ? response->body : response.error().message;
+      co_await sleep_for(world_.client(), kBackoff);
+    }
+    co_return failed(method + " " + target + " was never answered; last: " + last);
+  }
+
+  Task<> expect_history(std::string path) {
+    auto listed = co_await ask("GET", path + "/messages?order=asc&limit=100", "", "");
+    if (!listed) co_return listed.error();
+    std::string got;
+    for (const Json& message : listed->items()) {
+      const std::string type = text_of(message, "message_type");
+      if (type == "system_message") continue;
+      got += type + ":" + text_of(message, type == "tool_return_message" ? "status" : "content") + ";";
+    }
+    if (got != history_) co_return failed("the history is " + got + " instead of " + history_);
+    co_return ok();
+  }
+
+  static std::string text_of(const Json& object, std::string_view key) {
+    const Json* found = object.find(key);
+    return found != nullptr && found->is_string() ? found->as_string() : "";
+  }
+
+  static constexpr const char* kCreate =
+      R"({"name":"ann","tags":["a","b"],"memory_blocks":[{"label":"human","value":"Name: Ann."},)"
+      R"({"label":"persona","value":"I am terse."}]})";
+
+  World& world_;
+  Oracles& oracles_;
+  RunResult& result_;
+  bool done_ = false;
+  std::string history_ =
+      "user_message:hello;assistant_message:You said: hello;user_message:Ann likes tea;tool_call_message:;"
+      "tool_return_message:success;assistant_message:I have noted it.;";
+};
+
+}  // namespace
+
+RunResult run_lifecycle(const RunOptions& options) {
+  RunResult result;
+  World::Options world_options;
+  world_options.seed = options.seed;
+  world_options.sparse_log = options.sparse_log;
+  world_options.model_script = kScript;
+  World world(world_options);
+  world.scheduler().print_trace(options.print_trace);
+  Oracles oracles(world);
+  Lifecycle scenario(world, oracles, result);
+  world.boot();
+  world.client().spawn("lifecycle", Lifecycle::start(scenario));
+
+  const auto step = [&] {
+    if (!world.scheduler().step()) return false;
+    oracles.after_step();
+    if (options.crash_after_step != 0 && world.scheduler().steps() == options.crash_after_step) {
+      world.crash();
+      scenario.reboot_later();
+    }
+    return oracles.violations().empty();
+  };
+  while (!scenario.done() && world.scheduler().steps() < kStepsMax && step()) {
+  }
+  if (!scenario.done()) result.failures.emplace_back("the scenario did not end");
+  // Let everything drain that is still under way.
+  const MonoTime rest = world.scheduler().now() + std::chrono::seconds{2};
+  while (world.scheduler().now() < rest && step()) {
+  }
+  oracles.at_rest(world);
+  for (const Violation& violation : oracles.violations()) {
+    result.failures.push_back(violation.invariant + ": " + violation.what);
+  }
+  result.steps = world.scheduler().steps();
+  result.trace_hash = world.scheduler().trace_hash();
+  return result;
+}
+
+SweepResult sweep_lifecycle(std::uint64_t seed, std::uint64_t stride) {
+  SweepResult sweep;
+  RunOptions options;
+  options.seed = seed;
+  const RunResult calm = run_lifecycle(options);
+  for (std::uint64_t crash = 0; crash <= calm.steps; crash += stride) {
+    options.crash_after_step = crash;
+    const RunResult run = crash == 0 ? calm : run_lifecycle(options);
+    ++sweep.runs;
+    if (run.failures.empty()) continue;
+    ++sweep.failed;
+    if (sweep.first_failure.empty()) {
+      sweep.first_failure = run.failures.front() + "\n  replay: varve-sim run --scenario lifecycle --seed " +
+                            std::to_string(seed) + " --crash-after " + std::to_string(crash) + " --trace";
+    }
+  }
+  return sweep;
+}
+
+}  // namespace varve::sim

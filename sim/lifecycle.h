@@ -1,0 +1,38 @@
+// The scenario `lifecycle`: create an agent through the API, talk to it, list its messages, crash and
+// restart, list again. It runs the real routes, actors, projections and stores; a client drives it and
+// retries as real ones do, with the same keys. The crash sweep runs it once for every step, with a crash
+// after that step.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "sim/oracles.h"
+
+namespace varve::sim {
+
+struct RunOptions {
+  std::uint64_t seed = 1;
+  std::uint64_t crash_after_step = 0;  // 0 = only the crash of the scenario itself.
+  bool sparse_log = false;
+  bool print_trace = false;
+};
+
+struct RunResult {
+  std::uint64_t steps = 0;
+  std::uint64_t trace_hash = 0;
+  std::vector<std::string> failures;  // Of the client's expectations and of the oracles.
+};
+
+RunResult run_lifecycle(const RunOptions& options);
+
+struct SweepResult {
+  std::uint64_t runs = 0;
+  std::uint64_t failed = 0;
+  std::string first_failure;  // With the command that replays it.
+};
+// Crashes after every `stride`-th step.
+SweepResult sweep_lifecycle(std::uint64_t seed, std::uint64_t stride);
+
+}  // namespace varve::sim

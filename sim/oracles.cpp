@@ -1,0 +1,187 @@
+#include "sim/oracles.h"
+
+#include "actors/state_codec.h"
+#include "projections/digest.h"
+
+namespace varve::sim {
+namespace {
+
+std::uint64_t mixed(std::uint64_t hash, const LogRecord& record) {
+  return (hash ^ xxh64(*record.bytes) ^ record.offset.value()) * 0x100000001b3ULL;
+}
+
+// The stream whose event made a row.
+StreamId stream_of(View view, const Row& row) {
+  switch (view) {
+    case View::messages:
+      return StreamId{row.text(messages::agent_id)};
+    case View::runs:
+      return StreamId{row.text(runs::agent_id)};
+    case View::blocks:
+      return StreamId{row.text(blocks::id)};
+    case View::agents:
+      return StreamId{row.text(agents::id)};
+    case View::agent_activity:
+      return StreamId{row.text(agent_activity::agent_id)};
+    case View::attachments:
+      return StreamId{row.text(attachments::agent_id)};
+    case View::tags:
+      return StreamId{row.text(tags::agent_id)};
+    case View::shard_owners:
+      break;
+  }
+  return StreamId{};
+}
+
+// Every admitted commit of a partition, in order.
+struct AdmittedCommit {
+  Commit commit;
+  Offset offset;
+};
+std::vector<AdmittedCommit> admitted_commits(const MemoryLogStorage& log, Partition partition) {
+  std::vector<AdmittedCommit> commits;
+  AdmissionState admission;
+  for (const LogRecord& record : log.records(partition)) {
+    auto decoded = decode_record(*record.bytes);
+    if (!decoded || admit(admission, *decoded) != Verdict::admitted) continue;
+    if (auto* commit = std::get_if<Commit>(&*decoded)) commits.push_back({std::move(*commit), record.offset});
+  }
+  return commits;
+}
+
+}  // namespace
+
+Oracles::Oracles(const World& world) : world_(world) {
+  for (std::uint32_t i = 0; i < world.options().partitions; ++i) shadows_.emplace_back(Partition{i});
+}
+
+void Oracles::acknowledged(const std::vector<LogPosition>& positions) {
+  acknowledged_.insert(positions.begin(), positions.end());
+}
+
+void Oracles::after_step() {
+  for (std::uint32_t i = 0; i < shadows_.size(); ++i) {
+    check_append_only(Partition{i}, shadows_[i]);
+    check_views(Partition{i}, shadows_[i]);
+  }
+}
+
+void Oracles::check_append_only(Partition partition, Shadow& shadow) {
+  const auto& records = world_.log().records(partition);
+  if (records.size() < shadow.records_seen) return fail("I1", "the log has become shorter");
+  for (; shadow.records_seen < records.size(); ++shadow.records_seen) {
+    shadow.hash = mixed(shadow.hash, records[shadow.records_seen]);
+  }
+}
+
+void Oracles::check_views(Partition partition, Shadow& shadow) {
+  const auto found = world_.views().checkpoints.find(partition);
+  if (found == world_.views().checkpoints.end() || found->second.version == shadow.version) return;
+  const Checkpoint& checkpoint = found->second;
+  if (checkpoint.version < shadow.version) return fail("I5", "a checkpoint's version went backwards");
+  shadow.version = checkpoint.version;
+  for (const LogRecord& record : world_.log().records(partition)) {
+    if (record.offset < shadow.fold.next() || record.offset >= checkpoint.next) continue;
+    const Status taken = shadow.fold.take({partition, record.offset}, *record.bytes);
+    if (!taken) return fail("I4", "the log cannot be folded: " + taken.error().message);
+  }
+  if (!shadow.fold.empty()) {
+    const auto applied = apply_batch(shadow.storage, shadow.fold.take_batch());
+    if (!applied) return fail("I4", "the fold does not fit its own rows: " + applied.error().message);
+  }
+  MemoryViewReader reader(world_.views());
+  const auto of_rows = digest_of_rows(reader, partition);
+  if (!of_rows || !(*of_rows == checkpoint.digests)) {
+    fail("I5",
+         "partition " + std::to_string(partition.value()) + ": the rows are not those of their checkpoint");
+  }
+  if (!(shadow.fold.checkpoint().digests == checkpoint.digests)) {
+    fail("I4", "partition " + std::to_string(partition.value()) + ": the views are not the fold of the log");
+  }
+  if (!(shadow.fold.checkpoint().admission == checkpoint.admission)) {
+    fail("I4", "the checkpoint's admission state is not that of a reader from the start");
+  }
+}
+
+void Oracles::check_partition_of_rows() {
+  for (const View view : all_views()) {
+    for (const Row& row : world_.views().tables[static_cast<std::size_t>(view)].rows()) {
+      const Partition home = view == View::shard_owners
+                                 ? Partition{static_cast<std::uint32_t>(row.integer(shard_owners::partition))}
+                                 : partition_of(stream_of(view, row), world_.options().partitions);
+      if (row.from.partition != home) fail("I12", describe(view, row) + " belongs to another partition");
+    }
+  }
+}
+
+void Oracles::check_log(Partition partition) {
+  std::uint64_t hash = 0;
+  std::set<Offset> offsets;
+  for (const LogRecord& record : world_.log().records(partition)) {
+    hash = mixed(hash, record);
+    offsets.insert(record.offset);
+  }
+  if (hash != shadows_[partition.value()].hash) fail("I1", "a record of the log has changed");
+
+  std::set<Offset> admitted;
+  std::map<StreamId, std::uint64_t> sequences;
+  std::set<std::pair<StreamId, CommandId>> commands;
+  Epoch epoch;
+  for (const AdmittedCommit& entry : admitted_commits(world_.log(), partition)) {
+    admitted.insert(entry.offset);
+    if (entry.commit.epoch < epoch) fail("I3", "an admitted epoch went backwards");
+    epoch = entry.commit.epoch;
+    const StreamId& deciding = entry.commit.parts.front().stream;
+    if (!commands.emplace(deciding, entry.commit.command.id).second) {
+      fail("I2", "command " + to_hex(entry.commit.command.id) + " took effect twice on " + deciding.value());
+    }
+    for (const Part& part : entry.commit.parts) {
+      std::uint64_t& last = sequences[part.stream];
+      if (part.first.value() != last + 1) fail("I3", part.stream.value() + ": its sequences jump");
+      last += part.events.size();
+    }
+  }
+  for (const LogPosition& position : acknowledged_) {
+    if (position.partition == partition && !offsets.contains(position.offset)) {
+      fail("I1", "the acknowledged record " + to_string(position) + " is not in the log");
+    }
+  }
+}
+
+void Oracles::check_states(World& world) {
+  std::map<StreamId, ActorState> replayed;
+  // Every state that a stream has ever had, to judge snapshots of any age.
+  std::map<std::pair<StreamId, Sequence>, std::string> history;
+  for (std::uint32_t i = 0; i < shadows_.size(); ++i) {
+    for (const AdmittedCommit& entry : admitted_commits(world_.log(), Partition{i})) {
+      for (std::size_t part = 0; part < entry.commit.parts.size(); ++part) {
+        const Part& one = entry.commit.parts[part];
+        ActorState& state = replayed[one.stream];
+        apply_part(state, entry.commit, one, entry.offset, part == 0);
+        history[{one.stream, state.sequence}] = encode_state(state);
+      }
+    }
+  }
+  for (const auto& [stream, row] : world_.snapshots().snapshots) {
+    const auto found = history.find({stream, row.sequence});
+    if (found == history.end() || found->second != row.state) {
+      fail("I7", "the snapshot of " + stream.value() + " is not a state that the log gives");
+    }
+  }
+  if (!world.up()) return;
+  for (const auto& [stream, state] : replayed) {
+    const Shard& shard = world.node().shard(partition_of(stream, world_.options().partitions));
+    const auto resident = shard.peek(stream);
+    if (resident && !(*resident == state))
+      fail("I7", "the state of " + stream.value() + " is not the log's replay");
+  }
+}
+
+void Oracles::at_rest(World& world) {
+  after_step();
+  for (std::uint32_t i = 0; i < shadows_.size(); ++i) check_log(Partition{i});
+  check_partition_of_rows();
+  check_states(world);
+}
+
+}  // namespace varve::sim

@@ -1,0 +1,80 @@
+#include "sim/world.h"
+
+namespace varve::sim {
+namespace {
+
+std::unique_ptr<ScriptedModel> model_from(Env& env, const std::string& script) {
+  auto model = ScriptedModel::parse(env, script);
+  CHECK(model.has_value());
+  return std::move(*model);
+}
+
+NodeIdentity identity_of(Env& env) {
+  NodeIdentity identity;
+  identity.node = uuid4(env.rng());
+  identity.url = "http://sim";
+  return identity;
+}
+
+NodeOptions node_options(const ModelClient& model) {
+  NodeOptions options;
+  options.models.handles = model.handles();
+  options.models.default_handle = options.models.handles.front();
+  options.shard.snapshot_records = 5;  // Often, so that recovery from snapshots is the normal case.
+  return options;
+}
+
+}  // namespace
+
+World::Life::Life(World& world, std::uint64_t seed)
+    : env(world.scheduler_, "node", seed),
+      log(env, world.log_),
+      snapshots(env, world.snapshots_),
+      views(env, world.views_),
+      model(model_from(env, world.options_.model_script)),
+      node(env, identity_of(env), Node::Ports{log, snapshots, views, *model}, node_options(*model)) {}
+
+World::World(Options options)
+    : options_(std::move(options)),
+      scheduler_(options_.seed),
+      seeds_(options_.seed ^ 0x5eedULL),
+      log_(std::make_shared<MemoryLogStorage>(
+          MemoryLogStorage::Options{options_.partitions, options_.sparse_log ? options_.seed : 0})),
+      views_(std::make_shared<MemoryViewStorage>()),
+      snapshots_(std::make_shared<MemorySnapshotStorage>()),
+      client_(scheduler_, "client", options_.seed ^ 0xc11e47ULL) {}
+
+World::~World() {
+  crash();
+  client_.kill();
+}
+
+void World::boot() {
+  CHECK(!life_);
+  life_ = std::make_unique<Life>(*this, seeds_.u64());
+  scheduler_.trace("boot");
+  life_->node.start();
+}
+
+void World::crash() {
+  if (!life_) return;
+  scheduler_.trace("crash");
+  life_.reset();
+}
+
+Task<> World::serve(Node& node, Request request, std::shared_ptr<OneShot<Response>> answer, SimEnv& client) {
+  Response response = co_await node.handle(std::move(request));
+  // The answer travels to the client's incarnation, which outlives the node's.
+  client.post([answer, response = std::move(response)] { answer->set(response); });
+  co_return ok();
+}
+
+Task<Response> World::request(Request request, Duration patience) {
+  if (!life_) co_return Error{Errc::unavailable, "connection refused"};
+  auto answer = std::make_shared<OneShot<Response>>();
+  life_->env.spawn("request", serve(life_->node, std::move(request), answer, client_));
+  const MonoTime deadline = client_.now() + patience;
+  co_return co_await answer->get(client_, deadline);
+}
+
+}  // namespace varve::sim

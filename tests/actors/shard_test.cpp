@@ -1,0 +1,368 @@
+// Shards through the routes, in a simulated server: mailboxes, turns, idempotency, snapshots and recovery.
+#include "actors/shard.h"
+
+#include "tests/support/sim_server.h"
+
+namespace varve {
+namespace {
+
+using test::Pending;
+using test::SimServer;
+
+class ShardTest : public SimServer {
+ public:
+  Shard& shard_of(const std::string& stream) {
+    return world_->node().shard(partition_of(StreamId{stream}, world_->options().partitions));
+  }
+  // Runs a task of the node to its end.
+  Status settle(Task<> task) {
+    auto result = std::make_shared<std::optional<Status>>();
+    world_->client().spawn("settle", keep(std::move(task), result));
+    while (!result->has_value() && step()) {
+    }
+    return result->value_or(Status{});
+  }
+  static Task<> keep(Task<> task, std::shared_ptr<std::optional<Status>> result) {
+    *result = co_await std::move(task);
+    co_return ok();
+  }
+  std::string block_of(const std::string& agent, const std::string& label) {
+    return text(expect(200, "GET", "/v1/agents/" + agent + "/core-memory/blocks/" + label), "value");
+  }
+};
+
+constexpr const char* kSlow = R"({"replies":[
+  {"match":"slow","delay_ms":500,"text":"at last"},
+  {"match":"everything","echo_context":true},
+  {"match":"tea","tool_calls":[{"name":"memory_insert","arguments":{"label":"human","new_string":"Likes tea."}}],"then":"noted"},
+  {"match":"unknown tool","tool_calls":[{"name":"rm","arguments":{}}],"then":"sorry"},
+  {"match":"for ever","tool_calls":[{"name":"memory_insert","arguments":{"label":"human","new_string":"x"}}]},
+  {"match":"broken","error":{"status":429,"type":"llm_rate_limit","message":"slow down"}}]})";
+
+TEST_F(ShardTest, TheSameKeyGivesTheSameAnswerAndNoSecondEffect) {
+  const SimServer::HeaderList key{{"Idempotency-Key", "k1"}};
+  const std::string body = R"({"name":"ann"})";
+  const Json first = expect(200, "POST", "/v1/agents/", body, key);
+  EXPECT_EQ(first, expect(200, "POST", "/v1/agents/", body, key));
+  const std::string path = "/v1/agents/" + text(first, "id");
+  const Json said = expect(200, "POST", path + "/messages", say("hi"), {{"Idempotency-Key", "k2"}});
+  const std::size_t before = records();
+  EXPECT_EQ(said, expect(200, "POST", path + "/messages", say("hi"), {{"Idempotency-Key", "k2"}}));
+  EXPECT_EQ(before, records());
+  // Not even after a crash.
+  restart();
+  EXPECT_EQ(said, expect(200, "POST", path + "/messages", say("hi"), {{"Idempotency-Key", "k2"}}));
+  EXPECT_EQ("user_message:hi;assistant_message:You said: hi;", history(text(first, "id")));
+}
+
+TEST_F(ShardTest, TheSameKeyWithAnotherBodyIsAConflictThatIsNotRetried) {
+  const SimServer::HeaderList key{{"Idempotency-Key", "k1"}};
+  const std::string agent = text(expect(200, "POST", "/v1/agents/", R"({"name":"ann"})", key), "id");
+  const Response reused = call("POST", "/v1/agents/", R"({"name":"bob"})", key);
+  EXPECT_EQ(409, reused.status);
+  EXPECT_EQ("false", reused.header("x-should-retry"));
+  const std::string path = "/v1/agents/" + agent;
+  const SimServer::HeaderList other_key{{"Idempotency-Key", "k2"}};
+  expect(200, "PATCH", path, R"({"name":"eve"})", other_key);
+  EXPECT_EQ(409, call("PATCH", path, R"({"name":"eva"})", other_key).status);
+  EXPECT_EQ(409, call("PATCH", path, R"({"name":"eva"})", key).status) << "the key of the agent's creation";
+  EXPECT_EQ("eve", text(expect(200, "GET", path), "name"));
+}
+
+TEST_F(ShardTest, ACreationIsFoundAgainForEverAlsoAfterItsDeletion) {
+  const SimServer::HeaderList key{{"Idempotency-Key", "k1"}};
+  const std::string agent = text(expect(200, "POST", "/v1/agents/", R"({"name":"ann"})", key), "id");
+  expect(200, "DELETE", "/v1/agents/" + agent);
+  const std::size_t before = records();
+  call("POST", "/v1/agents/", R"({"name":"ann"})", key);
+  EXPECT_EQ(before, records());
+  expect(404, "GET", "/v1/agents/" + agent);
+}
+
+TEST_F(ShardTest, OtidsOfAllMessagesMakeAKey) {
+  const std::string agent = create_agent();
+  const std::string body =
+      R"({"messages":[{"role":"user","content":"hi","otid":"11111111-1111-4111-8111-111111111111"}]})";
+  const Json first = expect(200, "POST", "/v1/agents/" + agent + "/messages", body);
+  EXPECT_EQ(first, expect(200, "POST", "/v1/agents/" + agent + "/messages", body));
+  EXPECT_EQ("user_message:hi;assistant_message:You said: hi;", history(agent));
+}
+
+TEST_F(ShardTest, KeylessRequestsAreEachTheirOwn) {
+  const std::string agent = create_agent();
+  expect(200, "POST", "/v1/agents/" + agent + "/messages", say("hi"));
+  expect(200, "POST", "/v1/agents/" + agent + "/messages", say("hi"));
+  EXPECT_EQ("user_message:hi;assistant_message:You said: hi;user_message:hi;assistant_message:You said: hi;",
+            history(agent));
+}
+
+TEST_F(ShardTest, WhileAModelThinksEverythingElseGoesOn) {
+  start(kSlow);
+  const std::string ann = create_agent();
+  const std::string bob = create_agent(R"({"name":"bob"})");
+  const std::string block = text(expect(200, "GET", "/v1/agents/" + ann + "/core-memory/blocks/human"), "id");
+  expect(200, "PATCH", "/v1/agents/" + bob + "/core-memory/blocks/attach/" + block);
+
+  const Pending slow = begin("POST", "/v1/agents/" + ann + "/messages", say("slow"));
+  run_for(100);
+  expect(200, "PATCH", "/v1/agents/" + ann, R"({"name":"anna"})");
+  expect(200, "PATCH", "/v1/agents/" + ann + "/core-memory/blocks/human", R"({"value":"Anna"})");
+  expect(200, "POST", "/v1/agents/" + bob + "/messages", say("she likes tea"));
+  EXPECT_FALSE(slow->has_value()) << "the turn must still be open";
+  EXPECT_EQ("Anna\nLikes tea.", block_of(ann, "human"));
+  EXPECT_EQ(200, finish(slow).status);
+}
+
+TEST_F(ShardTest, AMessageDuringATurnWaitsForIt) {
+  start(kSlow);
+  const std::string agent = create_agent();
+  const Pending first = begin("POST", "/v1/agents/" + agent + "/messages", say("slow"));
+  run_for(100);
+  const Pending second = begin("POST", "/v1/agents/" + agent + "/messages", say("everything"));
+  run_for(100);
+  EXPECT_FALSE(second->has_value());
+  EXPECT_EQ(200, finish(first).status);
+  EXPECT_EQ(200, finish(second).status);
+  EXPECT_EQ(
+      "user_message:slow;assistant_message:at last;user_message:everything;assistant_message:slow | "
+      "everything;",
+      history(agent));
+}
+
+TEST_F(ShardTest, ThreeMessagesAtOnceAreAllRemembered) {
+  start(kSlow);
+  const std::string agent = create_agent();
+  std::vector<Pending> sent;
+  for (const char* text : {"a slow one", "b slow one", "c slow one"}) {
+    sent.push_back(begin("POST", "/v1/agents/" + agent + "/messages", say(text)));
+  }
+  for (const Pending& one : sent) EXPECT_EQ(200, finish(one).status);
+  const Json all = expect(200, "POST", "/v1/agents/" + agent + "/messages", say("everything"));
+  const std::string seen = text(all.find("messages")->items().front(), "content");
+  for (const char* text : {"a slow one", "b slow one", "c slow one", "everything"}) {
+    EXPECT_NE(std::string::npos, seen.find(text)) << seen;
+  }
+}
+
+TEST_F(ShardTest, ARetryWhileTheTurnIsOpenJoinsIt) {
+  start(kSlow);
+  const std::string agent = create_agent();
+  const SimServer::HeaderList key{{"Idempotency-Key", "k"}};
+  const Pending first = begin("POST", "/v1/agents/" + agent + "/messages", say("slow"), key);
+  run_for(100);
+  const Pending retry = begin("POST", "/v1/agents/" + agent + "/messages", say("slow"), key);
+  const Response other = call("POST", "/v1/agents/" + agent + "/messages", say("other"), key);
+  EXPECT_EQ(409, other.status);
+  const Response answer = finish(first);
+  EXPECT_EQ(answer.body, finish(retry).body);
+  EXPECT_EQ("user_message:slow;assistant_message:at last;", history(agent));
+}
+
+TEST_F(ShardTest, KilledDuringAModelCallTheMessageIsThereAndTheTurnIsFinished) {
+  start(kSlow);
+  const std::string agent = create_agent();
+  begin("POST", "/v1/agents/" + agent + "/messages", say("slow"));
+  run_for(200);
+  restart();
+  EXPECT_EQ("user_message:slow;", history(agent));
+  run_for(1000);  // Nobody asks: the turn is resumed by itself.
+  EXPECT_EQ("user_message:slow;assistant_message:at last;", history(agent));
+}
+
+TEST_F(ShardTest, AToolEditsTheBlockOnceHoweverOftenTheServerDies) {
+  start(kSlow, 3);
+  const std::string agent = create_agent();
+  begin("POST", "/v1/agents/" + agent + "/messages", say("tea"));
+  for (int i = 0; i < 3; ++i) {
+    for (int steps = 0; steps < 25; ++steps) step();
+    restart();
+  }
+  run_for(3000);
+  EXPECT_EQ("Ann\nLikes tea.", block_of(agent, "human"));
+}
+
+TEST_F(ShardTest, ToolsReportTheirErrorsToTheModel) {
+  start(kSlow);
+  const std::string agent = create_agent();
+  expect(200, "POST", "/v1/agents/" + agent + "/messages", say("an unknown tool"));
+  EXPECT_NE(std::string::npos, history(agent).find("Cannot call rm"));
+  expect(200, "PATCH", "/v1/agents/" + agent + "/core-memory/blocks/human", R"({"label":"person"})");
+  expect(200, "POST", "/v1/agents/" + agent + "/messages", say("tea"));
+  EXPECT_NE(std::string::npos,
+            history(agent).find("Block field human does not exist (available sections = ['person'])"));
+}
+
+TEST_F(ShardTest, AFailedModelCallFailsTheTurnAndKeepsTheMessage) {
+  start(kSlow);
+  const std::string agent = create_agent();
+  const SimServer::HeaderList key{{"Idempotency-Key", "k"}};
+  const Response failed = call("POST", "/v1/agents/" + agent + "/messages", say("broken"), key);
+  EXPECT_EQ(429, failed.status);
+  EXPECT_EQ("false", failed.header("x-should-retry"));
+  const Response again = call("POST", "/v1/agents/" + agent + "/messages", say("broken"), key);
+  EXPECT_EQ(failed.body, again.body);
+  EXPECT_EQ("false", again.header("x-should-retry"));
+  EXPECT_EQ("user_message:broken;", history(agent));
+}
+
+TEST_F(ShardTest, AFullMailboxIsAnswered429AndNothingIsLost) {
+  start(kSlow);
+  const std::string agent = create_agent();
+  std::vector<Pending> sent;
+  for (int i = 0; i < 200; ++i)
+    sent.push_back(begin("POST", "/v1/agents/" + agent + "/messages", say("slow")));
+  int taken = 0;
+  int refused = 0;
+  for (const Pending& one : sent) {
+    const Response response = finish(one);
+    if (response.status == 429) {
+      ++refused;
+      EXPECT_TRUE(response.header("retry-after").has_value());
+    } else {
+      EXPECT_EQ(200, response.status);
+      ++taken;
+    }
+  }
+  EXPECT_GT(refused, 0);
+  EXPECT_GT(taken, 60);
+  const Json listed = expect(200, "GET", "/v1/agents/" + agent + "/messages?limit=1000");
+  EXPECT_EQ(static_cast<std::size_t>(1 + 2 * taken), listed.items().size());
+}
+
+TEST_F(ShardTest, ARequestWhoseDeadlineHasPassedIsDroppedBeforeItIsDecided) {
+  start(kSlow);
+  const std::string agent = create_agent();
+  const Pending slow = begin("POST", "/v1/agents/" + agent + "/messages", say("slow"));
+  for (int i = 0; i < 3; ++i) begin("POST", "/v1/agents/" + agent + "/messages", say("slow"));
+  run_for(10);
+  const Response late =
+      call("POST", "/v1/agents/" + agent + "/messages", say("late"), {{"X-Stainless-Timeout", "1"}});
+  EXPECT_EQ(503, late.status);
+  finish(slow);
+  run_for(5000);
+  EXPECT_EQ(std::string::npos, history(agent).find("late"));
+}
+
+TEST_F(ShardTest, DeletingAnAgentEndsItsTurn) {
+  start(kSlow);
+  const std::string agent = create_agent();
+  const Pending slow = begin("POST", "/v1/agents/" + agent + "/messages", say("slow"));
+  run_for(100);
+  expect(200, "DELETE", "/v1/agents/" + agent);
+  const Response ended = finish(slow);
+  EXPECT_NE(std::string::npos, ended.body.find("cancelled")) << ended.body;
+  expect(404, "DELETE", "/v1/agents/" + agent);
+}
+
+TEST_F(ShardTest, ADeletedBlockIsDetachedFromWhoeverLearnsIt) {
+  const std::string agent = create_agent();
+  const std::string block =
+      text(expect(200, "GET", "/v1/agents/" + agent + "/core-memory/blocks/human"), "id");
+  expect(200, "DELETE", "/v1/blocks/" + block);
+  EXPECT_TRUE(expect(200, "GET", "/v1/agents/" + agent + "/core-memory/blocks").items().empty());
+  expect(200, "POST", "/v1/agents/" + agent + "/messages", say("hi"));
+  run_for(100);
+  EXPECT_TRUE(shard_of(agent).peek(StreamId{agent})->agent()->blocks.empty());
+}
+
+TEST_F(ShardTest, PassivatedActorsComeBackAsTheyWere) {
+  const std::string agent = create_agent();
+  expect(200, "POST", "/v1/agents/" + agent + "/messages", say("hi"), {{"Idempotency-Key", "k"}});
+  const auto before = shard_of(agent).peek(StreamId{agent});
+  ASSERT_TRUE(before.has_value());
+  ASSERT_TRUE(settle(shard_of(agent).passivate_idle(Duration{0})));
+  EXPECT_FALSE(shard_of(agent).peek(StreamId{agent}).has_value());
+  // It comes back with its window of command ids.
+  expect(200, "POST", "/v1/agents/" + agent + "/messages", say("hi"), {{"Idempotency-Key", "k"}});
+  EXPECT_EQ(before, shard_of(agent).peek(StreamId{agent}));
+  expect(200, "POST", "/v1/agents/" + agent + "/messages", say("again"));
+  EXPECT_NE(std::string::npos, history(agent).find("again"));
+}
+
+TEST_F(ShardTest, RecoveryStartsAtTheRecoveryRowAndTheLogBeatsEverySnapshot) {
+  const std::string agent = create_agent();
+  expect(200, "POST", "/v1/agents/" + agent + "/messages", say("one"));
+  ASSERT_TRUE(settle(shard_of(agent).snapshot_round()));
+  expect(200, "POST", "/v1/agents/" + agent + "/messages", say("two"));
+  restart();
+  expect(200, "POST", "/v1/agents/" + agent + "/messages", say("three"));
+  EXPECT_EQ(6U + 1U, shard_of(agent).peek(StreamId{agent})->agent()->context.size());
+}
+
+TEST_F(ShardTest, ADamagedSnapshotIsRebuiltFromTheLog) {
+  const std::string agent = create_agent();
+  expect(200, "POST", "/v1/agents/" + agent + "/messages", say("one"));
+  ASSERT_TRUE(settle(shard_of(agent).passivate_idle(Duration{0})));
+  world_->damage_snapshot(StreamId{agent});
+  restart();
+  expect(200, "POST", "/v1/agents/" + agent + "/messages", say("two"));
+  EXPECT_EQ(
+      "user_message:one;assistant_message:You said: one;user_message:two;assistant_message:You said: two;",
+      history(agent));
+}
+
+TEST_F(ShardTest, ALostSnapshotMeansReadingTheLogFromItsStart) {
+  const std::string agent = create_agent();
+  expect(200, "POST", "/v1/agents/" + agent + "/messages", say("one"));
+  ASSERT_TRUE(settle(shard_of(agent).snapshot_round()));
+  world_->lose_snapshot(StreamId{agent});
+  restart();
+  expect(200, "PATCH", "/v1/agents/" + agent, R"({"name":"anna"})");
+  EXPECT_EQ("anna", text(expect(200, "GET", "/v1/agents/" + agent), "name"));
+}
+
+// What the log does to an append, and what a caller is told.
+TEST_F(ShardTest, ARecordThatWasNotWrittenIsA503AndTheShardGoesOn) {
+  const std::string agent = create_agent();
+  world_->fail_next_append(MemoryLogStorage::Fault::not_written);
+  const Response refused = call("PATCH", "/v1/agents/" + agent, R"({"name":"x"})");
+  EXPECT_EQ(503, refused.status);
+  EXPECT_TRUE(refused.header("retry-after").has_value());
+  expect(200, "PATCH", "/v1/agents/" + agent, R"({"name":"y"})");
+  EXPECT_EQ("y", text(expect(200, "GET", "/v1/agents/" + agent), "name"));
+}
+
+TEST_F(ShardTest, AnUnknownOutcomeThatLandedIsASuccessAfterTheNextClaim) {
+  const std::string agent = create_agent();
+  world_->fail_next_append(MemoryLogStorage::Fault::unknown_landed);
+  expect(200, "PATCH", "/v1/agents/" + agent, R"({"name":"landed"})");
+  EXPECT_EQ("landed", text(expect(200, "GET", "/v1/agents/" + agent), "name"));
+}
+
+TEST_F(ShardTest, AnUnknownOutcomeThatWasLostIsA503AfterTheNextClaim) {
+  const std::string agent = create_agent();
+  world_->fail_next_append(MemoryLogStorage::Fault::unknown_lost);
+  const Response lost = call("PATCH", "/v1/agents/" + agent, R"({"name":"lost"})");
+  EXPECT_EQ(503, lost.status);
+  EXPECT_FALSE(lost.header("x-should-retry").has_value()) << "it was certainly not applied: a retry is safe";
+  EXPECT_EQ("ann", text(expect(200, "GET", "/v1/agents/" + agent), "name"));
+  expect(200, "PATCH", "/v1/agents/" + agent, R"({"name":"again"})");
+}
+
+TEST_F(ShardTest, AClaimOfAnotherNodeFencesTheShard) {
+  const std::string agent = create_agent();
+  const Partition home = partition_of(StreamId{agent}, world_->options().partitions);
+  const Epoch epoch = shard_of(agent).owner().admission().epoch;
+  Claim claim{next(epoch), command_id_from_text("other"), "varve", "other node", "", 4, WallTime{1}};
+  world_->land(home, *encode_record(claim));
+  run_for(1000);
+  // It has claimed again, with a higher epoch, and serves.
+  EXPECT_GT(shard_of(agent).owner().admission().epoch, next(epoch));
+  expect(200, "PATCH", "/v1/agents/" + agent, R"({"name":"after"})");
+}
+
+TEST_F(ShardTest, ADrainedServerLeavesAnOpenTurnThatDoesNotCountAsAnAttempt) {
+  start(kSlow);
+  const std::string agent = create_agent();
+  begin("POST", "/v1/agents/" + agent + "/messages", say("slow"));
+  run_for(100);
+  ASSERT_TRUE(settle(world_->node().drain(world_->scheduler().now() + std::chrono::seconds{5})));
+  EXPECT_TRUE(shard_of(agent).peek(StreamId{agent})->agent()->turn->handed_over);
+  restart();
+  EXPECT_EQ(0, shard_of(agent).peek(StreamId{agent})->agent()->turn->attempt);
+  run_for(1000);
+  EXPECT_EQ("user_message:slow;assistant_message:at last;", history(agent));
+}
+
+}  // namespace
+}  // namespace varve

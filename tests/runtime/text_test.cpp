@@ -1,0 +1,45 @@
+#include <gtest/gtest.h>
+
+#include "runtime/time.h"
+#include "runtime/utf8.h"
+
+namespace varve {
+namespace {
+
+TEST(Text, IsWellFormedUtf8WithoutNul) {
+  EXPECT_TRUE(is_text(""));
+  EXPECT_TRUE(is_text("plain, \u00fc, \u20ac, \U0001f375"));
+  EXPECT_FALSE(is_text(std::string_view("a\0b", 3)));
+  EXPECT_FALSE(is_text("\xff"));
+  EXPECT_FALSE(is_text("\xed\xa0\x80"));      // A surrogate.
+  EXPECT_FALSE(is_text("\xf4\x90\x80\x80"));  // Beyond U+10FFFF.
+  EXPECT_FALSE(is_text("\xe2\x82"));          // Cut.
+}
+
+TEST(Text, IsMendedByteByByte) {
+  EXPECT_EQ("a\ufffdb", mend_text(std::string_view("a\0b", 3)));
+  EXPECT_EQ("x\ufffd\ufffdy", mend_text("x\xe2\x82y"));
+  EXPECT_TRUE(is_text(mend_text("\xff\xfe\xed\xa0\x80")));
+}
+
+TEST(Text, IsCutBetweenCharacters) {
+  EXPECT_EQ("a", prefix_of_text("a\u20acb", 3));
+  EXPECT_EQ("a\u20ac", prefix_of_text("a\u20acb", 4));
+  EXPECT_EQ("abc", prefix_of_text("abc", 10));
+}
+
+TEST(Time, IsPrintedAsClientsKnowIt) {
+  const WallTime time{1'795'416'233'020'081};
+  EXPECT_EQ("2026-11-23T06:43:53.020081Z", format_rfc3339_micros(time));
+  EXPECT_EQ("2026-11-23T06:43:53+00:00", format_rfc3339_seconds(time));
+  EXPECT_EQ("1970-01-01T00:00:00.000000Z", format_rfc3339_micros(WallTime{0}));
+  EXPECT_EQ("2024-02-29T23:59:59.999999Z", format_rfc3339_micros(WallTime{1'709'251'199'999'999}));
+}
+
+TEST(Time, ALongWaitEndsAtNever) {
+  EXPECT_EQ(kNever, MonoTime{kNever.value() - 5} + Duration{10});
+  EXPECT_EQ(MonoTime{15}, MonoTime{5} + Duration{10});
+}
+
+}  // namespace
+}  // namespace varve
