@@ -53,6 +53,15 @@ class Lifecycle {
     auto patched = co_await ask("PATCH", path, R"({"tags":["a","c"]})", "patch");
     if (!patched) co_return patched.error();
 
+    // Two at once: the second waits for the first one's turn, and both are answered.
+    Request left = make("POST", path + "/messages", R"({"input":"left"})", "left");
+    world_.client().spawn("left", fire(*this, std::move(left)));
+    auto right = co_await ask("POST", path + "/messages", R"({"input":"right"})", "right");
+    if (!right) co_return right.error();
+    auto joined = co_await ask("POST", path + "/messages", R"({"input":"left"})", "left");
+    if (!joined) co_return joined.error();
+    if (Status both = co_await learn_order(path); !both) co_return both;
+
     // 3. List.
     if (Status listed = co_await expect_history(path); !listed) co_return listed;
 
@@ -128,7 +137,7 @@ class Lifecycle {
     co_return failed(method + " " + target + " was never answered; last: " + last);
   }
 
-  Task<> expect_history(std::string path) {
+  Task<std::string> list(std::string path) {
     auto listed = co_await ask("GET", path + "/messages?order=asc&limit=100", "", "");
     if (!listed) co_return listed.error();
     std::string got;
@@ -137,7 +146,25 @@ class Lifecycle {
       if (type == "system_message") continue;
       got += type + ":" + text_of(message, type == "tool_return_message" ? "status" : "content") + ";";
     }
-    if (got != history_) co_return failed("the history is " + got + " instead of " + history_);
+    co_return got;
+  }
+
+  Task<> expect_history(std::string path) {
+    auto got = co_await list(path);
+    if (!got) co_return got.error();
+    if (*got != history_) co_return failed("the history is " + *got + " instead of " + history_);
+    co_return ok();
+  }
+
+  // Which of the two messages that were sent at once came first is not ours to say; that both are there, whole, is.
+  Task<> learn_order(std::string path) {
+    const std::string left = "user_message:left;assistant_message:You said: left;";
+    const std::string right = "user_message:right;assistant_message:You said: right;";
+    auto got = co_await list(path);
+    if (!got) co_return got.error();
+    const bool left_first = *got == history_ + left + right;
+    if (!left_first && *got != history_ + right + left) co_return failed("two at once gave " + *got);
+    history_ = *got;
     co_return ok();
   }
 

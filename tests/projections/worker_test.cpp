@@ -1,0 +1,237 @@
+// The fold, the worker and the proof that views equal the log.
+#include "projections/worker.h"
+
+#include <gtest/gtest.h>
+
+#include "eventlog/memory_event_log.h"
+#include "projections/memory_view_store.h"
+#include "projections/verify.h"
+#include "sim/scheduler.h"
+#include "tests/support/samples.h"
+
+namespace varve {
+namespace {
+
+class WorkerTest : public testing::Test {
+ public:
+  static constexpr Partition kHome{0};
+
+  void SetUp() override { land(Claim{Epoch{1}, {}, "varve", "n", "", 1, WallTime{1}}); }
+
+  Offset land(const Record& record) {
+    return log_->land(kHome, std::make_shared<const std::string>(*encode_record(record)));
+  }
+  // One command of one stream, with the next n.
+  Offset commit(const std::string& stream, const std::vector<Event>& events) {
+    Part part{StreamId{stream}, Sequence{sequences_[stream] + 1}, {events.begin(), events.end()}};
+    sequences_[stream] += events.size();
+    return land(Commit{Epoch{1}, Index{++n_}, "n", WallTime{static_cast<std::int64_t>(10 * n_)},
+                       {command_id_from_text(std::to_string(n_)), CommandHash{1}, true}, {part}});
+  }
+  // The same, with one event that this program does not know.
+  Offset poison(const std::string& stream) {
+    Part part{StreamId{stream}, Sequence{++sequences_[stream]}, {UnreadableEvent{"AgentSang", 1, "", "{}"}}};
+    return land(Commit{Epoch{1}, Index{++n_}, "n", WallTime{static_cast<std::int64_t>(10 * n_)},
+                       {command_id_from_text(std::to_string(n_)), CommandHash{1}, true}, {part}});
+  }
+  void run_for(int ms) {
+    const MonoTime end = scheduler_.now() + std::chrono::milliseconds{ms};
+    env_.call_at(end, [] {});
+    while (scheduler_.now() < end && scheduler_.step()) {
+    }
+  }
+  void fold() {
+    env_.spawn("worker", worker_.run());
+    run_for(1000);
+  }
+  std::vector<Row> rows(View view, bool open_only = true) {
+    MemoryViewReader reader(*views_);
+    Query query;
+    query.view = view;
+    query.open_only = open_only;
+    return *reader.select(query);
+  }
+  std::string verified() {
+    auto result = std::make_shared<std::optional<Result<std::vector<Difference>>>>();
+    const auto ask = [](WorkerTest& self, auto out) -> Task<> {
+      *out = co_await fold_equals(self.env_, self.port_, self.store_, kHome);
+      co_return ok();
+    };
+    env_.spawn("verify", ask(*this, result));
+    run_for(1000);
+    if (!result->has_value()) return "no answer";
+    if (!**result) return to_string((**result).error());
+    std::string text;
+    for (const Difference& difference : ***result) text += difference.what + "\n";
+    return text;
+  }
+
+  sim::Scheduler scheduler_{1};
+  sim::SimEnv env_{scheduler_, "test", 1};
+  std::shared_ptr<MemoryLogStorage> log_ = std::make_shared<MemoryLogStorage>(MemoryLogStorage::Options{1, 0});
+  std::shared_ptr<MemoryViewStorage> views_ = std::make_shared<MemoryViewStorage>();
+  MemoryEventLog port_{env_, log_};
+  MemoryViewStore store_{env_, views_};
+  ViewProgress progress_{env_, store_};
+  ProjectionWorker worker_{env_, port_, store_, progress_, kHome};
+  std::uint64_t n_ = 0;
+  std::map<std::string, std::uint64_t> sequences_;
+
+  void TearDown() override { env_.kill(); }
+};
+
+const Event kCreated = AgentCreated{test::sample_settings(), {{StreamId{"block-1"}, "human"}},
+                                    {test::sample_message("message-0", Role::system, "S")}};
+
+TEST_F(WorkerTest, AUserMessageBecomesRows) {
+  commit("agent-a", {kCreated});
+  commit("agent-a", {UserMessageReceived{"run-1", {test::sample_message("message-1", Role::user, "hi")}, 50, {}, "{}"}});
+  commit("agent-a", {AssistantReplied{"run-1", test::sample_message("message-2", Role::assistant, "ho"), {}, "m", "h", {}},
+                     TurnFinished{"run-1", "end_turn", {1, 2, 1}, WallTime{20}, "{}"}});
+  fold();
+  ASSERT_EQ(3U, rows(View::messages).size());
+  EXPECT_EQ("message-1", rows(View::messages)[1].text(messages::id));
+  ASSERT_EQ(1U, rows(View::runs).size());
+  EXPECT_EQ("completed", rows(View::runs)[0].text(runs::status));
+  EXPECT_EQ(2U, rows(View::runs, false).size());  // It was running before.
+  EXPECT_EQ("end_turn", rows(View::agent_activity)[0].text(agent_activity::last_stop_reason));
+  EXPECT_EQ(2U, rows(View::tags).size());
+  EXPECT_EQ(1U, rows(View::attachments).size());
+  EXPECT_EQ(1U, rows(View::shard_owners).size());
+  EXPECT_EQ("", verified());
+}
+
+TEST_F(WorkerTest, EveryVersionStaysAndIsClosedByItsSuccessor) {
+  commit("block-1", {BlockCreated{test::sample_block()}});
+  BlockValue changed = test::sample_block();
+  changed.value = "new";
+  const Offset at = commit("block-1", {BlockUpdated{changed, WallTime{10}}});
+  commit("block-1", {BlockDeleted{}});
+  fold();
+  EXPECT_TRUE(rows(View::blocks).empty());
+  const auto all = rows(View::blocks, false);
+  ASSERT_EQ(2U, all.size());
+  EXPECT_EQ(at, all[0].to->offset);
+  EXPECT_EQ("new", all[1].text(blocks::value));
+  EXPECT_EQ(Sequence{2}, all[1].from.sequence);
+  EXPECT_EQ("", verified());
+}
+
+TEST_F(WorkerTest, TrimmedMessagesLeaveTheContextAndStayListed) {
+  commit("agent-a", {kCreated});
+  commit("agent-a", {ContextTrimmed{{"message-0"}}});
+  fold();
+  EXPECT_TRUE(rows(View::messages).empty());
+  EXPECT_EQ(1U, rows(View::messages, false).size());
+}
+
+TEST_F(WorkerTest, APoisonedEventParksOnlyItsStream) {
+  commit("agent-a", {kCreated});
+  poison("agent-a");
+  commit("agent-a", {AgentDeleted{}});
+  Event other = kCreated;
+  std::get<AgentCreated>(other).messages[0].id = "message-b";
+  commit("agent-b", {other});
+  fold();
+  EXPECT_FALSE(worker_.failure().has_value());
+  EXPECT_EQ(2U, rows(View::agents).size()) << "agent-a stays as it was before the poison";
+  ASSERT_EQ(2U, views_->quarantine.size());
+  EXPECT_EQ("AgentSang", views_->quarantine[0].type);
+  EXPECT_EQ(-1, views_->quarantine[1].event) << "what came later waits behind it";
+  EXPECT_TRUE(progress_.is_parked(StreamId{"agent-a"}));
+  // Parking never touches admission.
+  EXPECT_EQ(Index{4}, views_->checkpoints[kHome].admission.index);
+  EXPECT_EQ("", verified());
+}
+
+TEST_F(WorkerTest, SkippedRecordsMoveTheCheckpointAndNothingElse) {
+  commit("agent-a", {kCreated});
+  n_ += 5;  // A gap.
+  commit("agent-a", {AgentDeleted{}});
+  log_->land(kHome, std::make_shared<const std::string>("not ours"));
+  fold();
+  EXPECT_EQ(1U, rows(View::agents).size());
+  EXPECT_EQ(log_->end(kHome), views_->checkpoints[kHome].next);
+  EXPECT_EQ("", verified());
+}
+
+TEST_F(WorkerTest, ARowThatDoesNotFitTheLogStopsThePartitionWithASentence) {
+  commit("agent-a", {AgentDeleted{}});  // Closes a row that nobody opened.
+  fold();
+  ASSERT_TRUE(worker_.failure().has_value());
+  EXPECT_EQ(Errc::corrupt, worker_.failure()->code);
+  EXPECT_NE(std::string::npos, worker_.failure()->message.find("agent-a")) << worker_.failure()->message;
+  EXPECT_TRUE(rows(View::agents, false).empty());
+}
+
+TEST_F(WorkerTest, ADamagedRecordStopsThePartition) {
+  log_->land(kHome, std::make_shared<const std::string>(R"({"v":1,"kind":"commit"})"));
+  fold();
+  ASSERT_TRUE(worker_.failure().has_value());
+  EXPECT_EQ(Errc::corrupt, worker_.failure()->code);
+}
+
+TEST_F(WorkerTest, AnExchangedLogIsRefused) {
+  commit("agent-a", {kCreated});
+  fold();
+  worker_.stop();
+  run_for(1000);
+  log_->truncate(kHome, Offset{1});
+  commit("agent-b", {kCreated});  // Another record where the checkpoint's mark was.
+  ProjectionWorker second(env_, port_, store_, progress_, kHome);
+  env_.spawn("second", second.run());
+  run_for(1000);
+  ASSERT_TRUE(second.failure().has_value());
+  EXPECT_EQ(Errc::corrupt, second.failure()->code);
+  env_.kill();
+}
+
+TEST_F(WorkerTest, TwoWorkersOnOnePartitionFoldEverythingOnce) {
+  ProjectionWorker second(env_, port_, store_, progress_, kHome);
+  env_.spawn("second", second.run());
+  env_.spawn("first", worker_.run());
+  for (int i = 0; i < 50; ++i) {
+    Event created = kCreated;
+    std::get<AgentCreated>(created).messages[0].id = "message-" + std::to_string(i);
+    commit("agent-" + std::to_string(i), {created});
+    run_for(1);
+  }
+  run_for(2000);
+  EXPECT_EQ(50U, rows(View::agents, false).size());
+  EXPECT_GT(env_.counters().find("projection_races_lost")->second, 0U);
+  EXPECT_EQ("", verified());
+  env_.kill();
+}
+
+// Every kind of damage to the stored rows is found and named.
+TEST_F(WorkerTest, VerifyNamesWhatDiffers) {
+  commit("agent-a", {kCreated});
+  commit("block-1", {BlockCreated{test::sample_block()}});
+  fold();
+  ASSERT_EQ("", verified());
+  const MemoryViewStorage sound = *views_;
+
+  Row row = sound.tables[static_cast<std::size_t>(View::blocks)].rows()[0];
+  MemoryTable blocks_table(View::blocks);
+  row.values[blocks::value] = std::string("forged");
+  ASSERT_TRUE(blocks_table.insert(row));
+  views_->tables[static_cast<std::size_t>(View::blocks)] = blocks_table;
+  EXPECT_NE(std::string::npos, verified().find("value is 'forged'")) << verified();
+
+  *views_ = sound;
+  views_->tables[static_cast<std::size_t>(View::agents)] = MemoryTable(View::agents);
+  EXPECT_NE(std::string::npos, verified().find("the row is missing in the table")) << verified();
+
+  *views_ = sound;
+  Row extra = sound.tables[static_cast<std::size_t>(View::tags)].rows()[0];
+  extra.values[tags::tag] = std::string("extra");
+  ASSERT_TRUE(views_->tables[static_cast<std::size_t>(View::tags)].insert(extra));
+  EXPECT_NE(std::string::npos, verified().find("in the table, but not in the log")) << verified();
+
+  *views_ = sound;
+  views_->checkpoints[kHome].digests[0].rows += Sum128{0, 1};
+  EXPECT_NE(std::string::npos, verified().find("digest")) << verified();
+}
+
+}  // namespace
+}  // namespace varve
