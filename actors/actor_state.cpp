@@ -1,6 +1,7 @@
 #include "actors/actor_state.h"
 
 #include <algorithm>
+#include <set>
 
 namespace varve {
 namespace {
@@ -23,11 +24,17 @@ struct Applier {
     return open && open->run_id == run_id ? &*open : nullptr;
   }
   void remember(const Message& message, const std::string& run_id) const {
-    agent().context.push_back({message, run_id, tokens_of(message)});
+    const std::int64_t tokens = tokens_of(message);
+    agent().context.push_back({std::make_shared<const Message>(message), run_id, tokens});
+    agent().context_tokens += tokens;
   }
   void forget(const std::vector<std::string>& message_ids) const {
-    std::erase_if(agent().context, [&](const ContextMessage& entry) {
-      return std::find(message_ids.begin(), message_ids.end(), entry.message.id) != message_ids.end();
+    AgentState& agent_state = agent();
+    const std::set<std::string_view> leaving(message_ids.begin(), message_ids.end());
+    std::erase_if(agent_state.context, [&](const ContextMessage& entry) {
+      if (!leaving.contains(entry.message->id)) return false;
+      agent_state.context_tokens -= entry.tokens;
+      return true;
     });
   }
 

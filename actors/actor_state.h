@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <variant>
@@ -41,11 +42,14 @@ class RecentCommands {
   std::size_t start_ = 0;
 };
 
+// Shared and never changed: a context is copied for every model call.
 struct ContextMessage {
-  Message message;
+  std::shared_ptr<const Message> message;
   std::string run_id;  // Empty outside of a turn.
   std::int64_t tokens = 0;
-  friend bool operator==(const ContextMessage&, const ContextMessage&) = default;
+  friend bool operator==(const ContextMessage& a, const ContextMessage& b) {
+    return a.run_id == b.run_id && a.tokens == b.tokens && *a.message == *b.message;
+  }
 };
 
 struct OpenTurn {
@@ -67,6 +71,7 @@ struct AgentState {
   AgentSettings settings;
   std::vector<BlockRef> blocks;  // In the order of attaching.
   std::vector<ContextMessage> context;
+  std::int64_t context_tokens = 0;  // Sum over the context.
   std::optional<OpenTurn> turn;
   bool importing = false;
   friend bool operator==(const AgentState&, const AgentState&) = default;

@@ -57,12 +57,10 @@ TurnCancelled cancelled(const OpenTurn& turn) {
   return {turn.run_id, turn.usage, turn.started_at, turn.request};
 }
 
-// Appends a ContextTrimmed if the context, with what `events` add to it, is over the agent's budget.
-void trim_context(const AgentState& agent, const std::string& run_id,
-                  const std::vector<const Message*>& added, std::vector<Event>& events) {
-  std::vector<ContextMessage> context = agent.context;
-  for (const Message* message : added) context.push_back({*message, run_id, tokens_of(*message)});
-  auto leaving = messages_to_trim(context, agent.settings.context_window, run_id);
+// Appends a ContextTrimmed if the context, with what is added to it, is over the agent's budget.
+void trim_context(const AgentState& agent, const std::string& run_id, std::int64_t added_tokens,
+                  std::vector<Event>& events) {
+  auto leaving = messages_to_trim(agent, added_tokens, run_id);
   if (!leaving.empty()) events.emplace_back(ContextTrimmed{std::move(leaving)});
 }
 
@@ -226,13 +224,13 @@ Result<Decision> AgentDecider::operator()(const SendMessages& command) const {
   UserMessageReceived received;
   received.run_id = "run-" + derived_uuid(facts.command, "run", 0);
   received.messages = command.messages;
-  std::vector<const Message*> added;
+  std::int64_t added = 0;
   for (std::size_t i = 0; i < received.messages.size(); ++i) {
     received.messages[i].id = "message-" + derived_uuid(facts.command, "message", i);
     received.messages[i].step_id = step_id(facts.command, 0);
     // What a client sends always has an otid: it tells the client's messages from the turn's own.
     if (!received.messages[i].otid) received.messages[i].otid = derived_uuid(facts.command, "otid", i);
-    added.push_back(&received.messages[i]);
+    added += tokens_of(received.messages[i]);
   }
   received.max_steps = command.max_steps;
   received.deadline = WallTime{facts.now.value() + kTurnMicros};
@@ -265,7 +263,7 @@ Result<Decision> AgentDecider::operator()(const RecordReply& command) const {
 
   Decision decision;
   std::vector<Event> trimmed;
-  trim_context(agent(), command.run_id, {&replied.message}, trimmed);
+  trim_context(agent(), command.run_id, tokens_of(replied.message), trimmed);
   decision.events.emplace_back(std::move(replied));
   std::move(trimmed.begin(), trimmed.end(), std::back_inserter(decision.events));
   if (!command.stop_reason.empty()) {
@@ -294,11 +292,9 @@ Result<Decision> AgentDecider::operator()(const RecordToolReturn& command) const
 
   Decision decision;
   std::vector<Event> trimmed;
-  trim_context(agent(), command.run_id, {&returned.message}, trimmed);
+  trim_context(agent(), command.run_id, tokens_of(returned.message), trimmed);
   // The last result of the last step ends the turn in the same commit.
-  AgentState after = agent();
-  after.context.push_back({returned.message, command.run_id, 0});
-  const bool over = std::holds_alternative<TurnOver>(next_action(after));
+  const bool over = std::holds_alternative<TurnOver>(next_action(agent(), returned.message.tool_call_id));
   decision.events.emplace_back(std::move(returned));
   std::move(trimmed.begin(), trimmed.end(), std::back_inserter(decision.events));
   if (over)
@@ -339,46 +335,40 @@ Result<Decision> AgentDecider::operator()(const HandOverTurn& command) const {
   return decision;
 }
 
-NextAction next_action(const AgentState& agent) {
+NextAction next_action(const AgentState& agent, const std::string& also_returned) {
   if (!agent.turn) return TurnOver{};
   const OpenTurn& turn = *agent.turn;
-  // The newest reply of the turn, and which of its calls have a result.
-  const ContextMessage* reply = nullptr;
-  std::set<std::string> returned;
-  for (const ContextMessage& entry : agent.context) {
-    if (entry.run_id != turn.run_id) continue;
-    if (entry.message.role == Role::assistant && turn.usage.steps > 0) {
-      reply = &entry;
-      returned.clear();
-    } else if (entry.message.role == Role::tool) {
-      returned.insert(entry.message.tool_call_id);
+  // The newest reply of the turn, and which of its calls have a result. A turn's messages end the context.
+  std::set<std::string> returned{also_returned};
+  for (auto entry = agent.context.rbegin(); entry != agent.context.rend() && turn.usage.steps > 0; ++entry) {
+    if (entry->run_id != turn.run_id) break;
+    if (entry->message->role == Role::tool) returned.insert(entry->message->tool_call_id);
+    if (entry->message->role != Role::assistant) continue;
+    const Message& reply = *entry->message;
+    for (std::size_t i = 0; i < reply.tool_calls.size(); ++i) {
+      const ToolCall& call = reply.tool_calls[i];
+      if (!returned.contains(call.id)) return RunTool{call, reply.step_id, static_cast<std::int64_t>(i)};
     }
-  }
-  if (reply != nullptr) {
-    for (std::size_t i = 0; i < reply->message.tool_calls.size(); ++i) {
-      const ToolCall& call = reply->message.tool_calls[i];
-      if (!returned.contains(call.id))
-        return RunTool{call, reply->message.step_id, static_cast<std::int64_t>(i)};
-    }
+    break;
   }
   if (turn.usage.steps >= turn.max_steps) return TurnOver{};
   return CallModel{};
 }
 
-std::vector<std::string> messages_to_trim(const std::vector<ContextMessage>& context, std::int64_t budget,
+std::vector<std::string> messages_to_trim(const AgentState& agent, std::int64_t added_tokens,
                                           const std::string& run_id) {
-  std::int64_t tokens = 0;
-  for (const ContextMessage& entry : context) tokens += entry.tokens;
+  std::int64_t tokens = agent.context_tokens + added_tokens;
   std::vector<std::string> leaving;
+  const std::vector<ContextMessage>& context = agent.context;
   // The first message is the compiled system message: it stays.
   std::size_t i = context.empty() ? 0 : 1;
-  while (tokens > budget && i < context.size()) {
+  while (tokens > agent.settings.context_window && i < context.size()) {
     const std::string& run = context[i].run_id;
     if (!run.empty() && run == run_id) break;
     // A whole turn, or one message outside of any.
     do {
       tokens -= context[i].tokens;
-      leaving.push_back(context[i].message.id);
+      leaving.push_back(context[i].message->id);
       ++i;
     } while (!run.empty() && i < context.size() && context[i].run_id == run);
   }

@@ -50,11 +50,12 @@ struct RunTool {
 };
 struct TurnOver {};
 using NextAction = std::variant<CallModel, RunTool, TurnOver>;
-NextAction next_action(const AgentState& agent);
+// `also_returned`: a call whose result is just being recorded.
+NextAction next_action(const AgentState& agent, const std::string& also_returned = "");
 
-// The oldest whole turns that must leave a context of more than `budget` tokens. Never the first system
-// message, never the turn `run_id`.
-std::vector<std::string> messages_to_trim(const std::vector<ContextMessage>& context, std::int64_t budget,
+// The oldest whole turns that must leave the agent's context when `added_tokens` of the turn `run_id` come to it.
+// Never the first system message, never that turn.
+std::vector<std::string> messages_to_trim(const AgentState& agent, std::int64_t added_tokens,
                                           const std::string& run_id);
 
 // The system message of a prompt: the agent's instructions and the present values of its blocks.

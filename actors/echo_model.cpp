@@ -18,14 +18,14 @@ std::vector<std::string> EchoModel::handles() const {
 Task<ModelOutcome> EchoModel::complete(ModelRequest request, MonoTime /*deadline*/) {
   ModelReply reply;
   reply.text = "You said: " + last_user_text(request);
-  for (const Message& message : request.messages) reply.prompt_tokens += tokens_of(message);
+  for (const auto& message : request.messages) reply.prompt_tokens += tokens_of(*message);
   reply.completion_tokens = static_cast<std::int64_t>(reply.text.size() / 4 + 1);
   co_return ModelOutcome{std::move(reply)};
 }
 
 std::string last_user_text(const ModelRequest& request) {
   for (auto message = request.messages.rbegin(); message != request.messages.rend(); ++message) {
-    if (message->role == Role::user) return text_of(*message);
+    if ((*message)->role == Role::user) return text_of(**message);
   }
   return {};
 }

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -26,7 +27,7 @@ struct ModelTool {
 struct ModelRequest {
   std::string model;  // Handle: provider/name.
   std::string system;
-  std::vector<Message> messages;  // The context window without its system message.
+  std::vector<std::shared_ptr<const Message>> messages;  // The context window without its system message.
   std::vector<ModelTool> tools;
 };
 

@@ -68,20 +68,21 @@ Task<> PartitionOwner::read_on() {
 }
 
 Status PartitionOwner::take(const LogRecord& record) {
-  auto decoded = decode_record(*record.bytes);
-  if (!decoded) {
+  auto read = decoded(record);
+  if (!read) {
     return Error{Errc::corrupt, "record " + to_string(LogPosition{partition_, record.offset}) + ": " +
-                                    decoded.error().message};
+                                    read.error().message};
   }
-  const Verdict verdict = admit(admission_, *decoded);
+  const std::shared_ptr<const Record>& shared = *read;
+  const Verdict verdict = admit(admission_, *shared);
   if (verdict == Verdict::admitted) {
-    at_ = std::max(at_, time_of(*decoded));
+    at_ = std::max(at_, time_of(*shared));
   } else {
     env_.count(std::string("records_") + to_string(verdict));
   }
-  if (const auto* claim = std::get_if<Claim>(&*decoded)) return take_claim(*claim, verdict);
-  if (auto* commit = std::get_if<Commit>(&*decoded)) {
-    take_commit(std::make_shared<const Commit>(std::move(*commit)), verdict, record.offset);
+  if (const auto* claim = std::get_if<Claim>(shared.get())) return take_claim(*claim, verdict);
+  if (const auto* commit = std::get_if<Commit>(shared.get())) {
+    take_commit(std::shared_ptr<const Commit>(shared, commit), verdict, record.offset);
   }
   return ok();
 }

@@ -69,11 +69,11 @@ ModelOutcome ScriptedModel::answer(const Reply& reply, const ModelRequest& reque
   if (reply.error) return *reply.error;
   ModelReply said;
   said.completion_tokens = 3;
-  for (const Message& message : request.messages) said.prompt_tokens += tokens_of(message);
-  const bool after_tools = !request.messages.empty() && request.messages.back().role == Role::tool;
+  for (const auto& message : request.messages) said.prompt_tokens += tokens_of(*message);
+  const bool after_tools = !request.messages.empty() && request.messages.back()->role == Role::tool;
   if (reply.echo_context) {
-    for (const Message& message : request.messages) {
-      if (message.role == Role::user) said.text += (said.text.empty() ? "" : " | ") + text_of(message);
+    for (const auto& message : request.messages) {
+      if (message->role == Role::user) said.text += (said.text.empty() ? "" : " | ") + text_of(*message);
     }
   } else if (after_tools) {
     said.text = reply.then;
@@ -89,7 +89,7 @@ ModelOutcome ScriptedModel::answer(const Reply& reply, const ModelRequest& reque
 Task<ModelOutcome> ScriptedModel::complete(ModelRequest request, MonoTime deadline) {
   ++calls_;
   const std::string text = last_user_text(request);
-  const bool after_tools = !request.messages.empty() && request.messages.back().role == Role::tool;
+  const bool after_tools = !request.messages.empty() && request.messages.back()->role == Role::tool;
   const Reply* chosen = default_ ? &*default_ : nullptr;
   for (Reply& reply : replies_) {
     if (reply.times == 0 && !after_tools) continue;

@@ -112,8 +112,8 @@ void Shard::open_channel(Actor& actor) {
   // The newest ones: a client may have sent assistant messages of its own at the turn's beginning.
   std::vector<const Message*> published;
   for (const ContextMessage& entry : agent.context) {
-    const bool ours = entry.message.role == Role::assistant || entry.message.role == Role::tool;
-    if (entry.run_id == agent.turn->run_id && ours) published.push_back(&entry.message);
+    const bool ours = entry.message->role == Role::assistant || entry.message->role == Role::tool;
+    if (entry.run_id == agent.turn->run_id && ours) published.push_back(entry.message.get());
   }
   const std::vector<WallTime>& times = agent.turn->message_times;
   for (std::size_t i = 0; i < times.size() && times.size() <= published.size(); ++i) {

@@ -24,7 +24,7 @@ void write_agent(JsonWriter& out, const AgentState& agent) {
   out.end_array().key("context").begin_array();
   for (const ContextMessage& entry : agent.context) {
     out.begin_object().field("run_id", entry.run_id).key("message");
-    write_message(out, entry.message);
+    write_message(out, *entry.message);
     out.end_object();
   }
   out.end_array().field_boolean("importing", agent.importing);
@@ -104,7 +104,8 @@ AgentState read_agent(const Json& json, JsonFields& state) {
       break;
     }
     const std::int64_t tokens = tokens_of(*message);
-    agent.context.push_back({std::move(*message), run_id, tokens});
+    agent.context.push_back({std::make_shared<const Message>(std::move(*message)), run_id, tokens});
+    agent.context_tokens += tokens;
   }
   agent.importing = fields.boolean_or("importing", false);
   if (const Json* turn = json.find("turn")) agent.turn = read_turn(*turn, fields);

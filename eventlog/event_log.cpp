@@ -12,6 +12,16 @@ Error not_the_same_log(Partition partition, const Mark& mark, const std::string&
 
 }  // namespace
 
+Result<std::shared_ptr<const Record>> decoded(const LogRecord& record) {
+  if (record.decode && record.decode->result) return *record.decode->result;
+  auto fresh = decode_record(*record.bytes);
+  Result<std::shared_ptr<const Record>> result =
+      fresh ? Result<std::shared_ptr<const Record>>{std::make_shared<const Record>(std::move(*fresh))}
+            : Result<std::shared_ptr<const Record>>{fresh.error()};
+  if (record.decode && record.decode->keep) record.decode->result = result;
+  return result;
+}
+
 Mark mark_of(const LogRecord& record) {
   return Mark{false, record.offset, xxh64(*record.bytes)};
 }

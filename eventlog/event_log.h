@@ -15,10 +15,11 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
-#include "eventlog/ids.h"
+#include "eventlog/record.h"
 #include "runtime/sync.h"
 #include "runtime/task.h"
 
@@ -27,10 +28,20 @@ namespace varve {
 // Only says how long to wait: a command is answered when its record is read back (rule 10).
 using Delivery = std::shared_ptr<OneShot<Offset>>;
 
+// What a record decodes to, once for all its readers of one process: the owner and the projection read the same
+// newest records. The log lets go of it when the record is not among the newest any more.
+struct DecodeOnce {
+  std::optional<Result<std::shared_ptr<const Record>>> result;
+  bool keep = true;
+};
+
 struct LogRecord {
   Offset offset;
   std::shared_ptr<const std::string> bytes;
+  std::shared_ptr<DecodeOnce> decode = std::make_shared<DecodeOnce>();
 };
+// As decode_record().
+Result<std::shared_ptr<const Record>> decoded(const LogRecord& record);
 
 struct ReadOptions {
   std::size_t records_max = 1024;

@@ -80,6 +80,11 @@ class Tail {
   void add(LogRecord record) {
     bytes_ += record.bytes->size();
     records_.push_back(std::move(record));
+    if (records_.size() > kDecodedMax) {
+      DecodeOnce& old = *records_[records_.size() - 1 - kDecodedMax].decode;
+      old.result.reset();
+      old.keep = false;
+    }
     while (records_.size() > SqliteEventLog::kTailRecordsMax || bytes_ > SqliteEventLog::kTailBytesMax) {
       bytes_ -= records_.front().bytes->size();
       records_.pop_front();
@@ -106,6 +111,9 @@ class Tail {
   }
 
  private:
+  // The newest ones stay decoded: more than any reader is behind in steady state.
+  static constexpr std::size_t kDecodedMax = 256;
+
   std::deque<LogRecord> records_;
   std::size_t bytes_ = 0;
 };

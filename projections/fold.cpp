@@ -209,20 +209,20 @@ PartitionFold::PartitionFold(Partition partition, const Checkpoint& checkpoint,
                              const std::vector<StreamId>& parked)
     : partition_(partition), checkpoint_(checkpoint), parked_(parked.begin(), parked.end()) {}
 
-Status PartitionFold::take(const LogPosition& position, const std::string& bytes) {
-  auto record = decode_record(bytes);
-  if (!record)
-    return Error{record.error().code, "record " + to_string(position) + ": " + record.error().message};
+Status PartitionFold::take(const LogRecord& record) {
+  const LogPosition position{partition_, record.offset};
+  const auto read = decoded(record);
+  if (!read) return Error{read.error().code, "record " + to_string(position) + ": " + read.error().message};
   if (!first_) {
     first_ = position.offset;
     first_at_ = checkpoint_.at;
   }
-  if (admit(checkpoint_.admission, *record) == Verdict::admitted) {
-    checkpoint_.at = std::max(checkpoint_.at, time_of(*record));
-    fold_record(*record, position, parked_, output_);
+  if (admit(checkpoint_.admission, **read) == Verdict::admitted) {
+    checkpoint_.at = std::max(checkpoint_.at, time_of(**read));
+    fold_record(**read, position, parked_, output_);
   }
   checkpoint_.next = varve::next(position.offset);
-  checkpoint_.mark = {false, position.offset, xxh64(bytes)};
+  checkpoint_.mark = mark_of(record);
   return ok();
 }
 

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "eventlog/admission.h"
+#include "eventlog/event_log.h"
 #include "projections/view_store.h"
 
 namespace varve {
@@ -30,7 +31,7 @@ class PartitionFold {
   PartitionFold(Partition partition, const Checkpoint& checkpoint, const std::vector<StreamId>& parked);
 
   // Errc::corrupt for a record that cannot be decoded: it stops the partition and is never skipped.
-  Status take(const LogPosition& position, const std::string& bytes);
+  Status take(const LogRecord& record);
   // The batch since the last call, with the checkpoint moved and the digests brought up to date.
   Batch take_batch();
   bool empty() const { return !first_; }

@@ -274,6 +274,8 @@ struct SqliteViewStore::Impl {
 // The first commit that finds nobody writing writes for all that wait.
 Task<> SqliteViewStore::Impl::write_group() {
   writing = true;
+  // Whoever is about to commit too joins this transaction: partitions move together under load.
+  co_await yield(env);
   auto group = std::make_shared<Group>(take_group());
   std::function<Result<Outcomes>()> job = [writer = writer, group] { return writer->write(*group); };
   auto outcomes = co_await offload<Outcomes>(env, Lane::store, std::move(job));

@@ -45,7 +45,7 @@ Task<> ProjectionWorker::follow() {
     auto batch = co_await log_.read(partition_, fold.next(), options);
     if (!batch) co_return batch.error();
     for (const LogRecord& record : batch->records) {
-      if (Status taken = fold.take({partition_, record.offset}, *record.bytes); !taken) co_return taken;
+      if (Status taken = fold.take(record); !taken) co_return taken;
       if (fold.changes() < kBatchChangesMax) continue;
       auto went_on = co_await commit(fold);
       if (!went_on) co_return went_on.error();

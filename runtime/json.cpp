@@ -119,7 +119,8 @@ Json Json::object() {
 
 Result<Json> Json::parse(std::string_view text) {
   rapidjson::MemoryStream stream(text.data(), text.size());
-  rapidjson::Reader reader;
+  constexpr std::size_t kStackBytes = 4096;  // Of the parser; it grows when a string is longer.
+  rapidjson::Reader reader(nullptr, kStackBytes);
   JsonBuilder builder;
   constexpr unsigned kFlags = rapidjson::kParseIterativeFlag | rapidjson::kParseValidateEncodingFlag |
                               rapidjson::kParseNumbersAsStringsFlag;

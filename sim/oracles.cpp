@@ -82,7 +82,7 @@ void Oracles::check_views(Partition partition, Shadow& shadow) {
   shadow.version = checkpoint.version;
   for (const LogRecord& record : world_.log().records(partition)) {
     if (record.offset < shadow.fold.next() || record.offset >= checkpoint.next) continue;
-    const Status taken = shadow.fold.take({partition, record.offset}, *record.bytes);
+    const Status taken = shadow.fold.take(record);
     if (!taken) return fail("I4", "the log cannot be folded: " + taken.error().message);
   }
   if (!shadow.fold.empty()) {

@@ -87,7 +87,7 @@ class Stage : public testing::Test {
   std::string context() {
     std::string text;
     for (const ContextMessage& entry : agent().context)
-      text += std::string(to_string(entry.message.role)) + " ";
+      text += std::string(to_string(entry.message->role)) + " ";
     return text;
   }
 
