@@ -297,9 +297,10 @@ Result<Decision> AgentDecider::operator()(const RecordToolReturn& command) const
   const bool over = std::holds_alternative<TurnOver>(next_action(agent(), returned.message.tool_call_id));
   decision.events.emplace_back(std::move(returned));
   std::move(trimmed.begin(), trimmed.end(), std::back_inserter(decision.events));
-  if (over)
+  if (over) {
     decision.events.emplace_back(
         TurnFinished{command.run_id, "max_steps", turn.usage, turn.started_at, turn.request});
+  }
   return decision;
 }
 

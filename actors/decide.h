@@ -53,8 +53,8 @@ using NextAction = std::variant<CallModel, RunTool, TurnOver>;
 // `also_returned`: a call whose result is just being recorded.
 NextAction next_action(const AgentState& agent, const std::string& also_returned = "");
 
-// The oldest whole turns that must leave the agent's context when `added_tokens` of the turn `run_id` come to it.
-// Never the first system message, never that turn.
+// The oldest whole turns that must leave the agent's context when `added_tokens` of the turn `run_id` come to
+// it. Never the first system message, never that turn.
 std::vector<std::string> messages_to_trim(const AgentState& agent, std::int64_t added_tokens,
                                           const std::string& run_id);
 

@@ -70,8 +70,8 @@ Task<> PartitionOwner::read_on() {
 Status PartitionOwner::take(const LogRecord& record) {
   auto read = decoded(record);
   if (!read) {
-    return Error{Errc::corrupt, "record " + to_string(LogPosition{partition_, record.offset}) + ": " +
-                                    read.error().message};
+    return Error{Errc::corrupt,
+                 "record " + to_string(LogPosition{partition_, record.offset}) + ": " + read.error().message};
   }
   const std::shared_ptr<const Record>& shared = *read;
   const Verdict verdict = admit(admission_, *shared);

@@ -79,7 +79,7 @@ Relationships Api::relationships_of(const Call& call, std::string& fault) const 
 
 Api::Answer Api::create_agent(Call call) {
   auto body = parse_object(call.request);
-  if (!body.value) co_return detail_response(body.error.status, body.error.detail);
+  if (!body.value) co_return unprocessable(body.error.detail);
   auto parsed = parse_create_agent(*body.value, options_.models, to_hex(call.command.id));
   if (!parsed.value) {
     Response refused = parsed.error.status == 422 ? unprocessable(parsed.error.detail)

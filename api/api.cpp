@@ -241,8 +241,8 @@ boost::asio::awaitable<Headers> Api::settle(const CommandAnswer& answer, const C
   return settle_at(answer.stream, answer.positions, query_value(call.target, "ack") == "log", call.deadline);
 }
 
-boost::asio::awaitable<Headers> Api::settle_at(StreamId stream, std::vector<LogPosition> positions, bool ack_log,
-                                               MonoTime deadline) {
+boost::asio::awaitable<Headers> Api::settle_at(StreamId stream, std::vector<LogPosition> positions,
+                                               bool ack_log, MonoTime deadline) {
   Headers headers;
   headers.emplace("varve-position", to_string(positions));
   if (ack_log) {

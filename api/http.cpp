@@ -6,7 +6,9 @@ namespace varve {
 
 namespace {
 
-char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
+char lower(char c) {
+  return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+}
 
 int hex_digit(char c) {
   if (c >= '0' && c <= '9') return c - '0';
@@ -37,8 +39,12 @@ bool HeaderNameLess::operator()(std::string_view a, std::string_view b) const {
                                       [](char x, char y) { return lower(x) < lower(y); });
 }
 
-std::optional<std::string> Request::header(std::string_view name) const { return first_value(headers, name); }
-std::optional<std::string> Response::header(std::string_view name) const { return first_value(headers, name); }
+std::optional<std::string> Request::header(std::string_view name) const {
+  return first_value(headers, name);
+}
+std::optional<std::string> Response::header(std::string_view name) const {
+  return first_value(headers, name);
+}
 
 std::optional<std::string> percent_decode(std::string_view text, bool plus_is_space) {
   std::string out;

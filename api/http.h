@@ -1,5 +1,5 @@
-// Request and Response: HTTP as plain values. Routes are functions from one to the other (api.h); the only file
-// that knows sockets is http_server.cpp, and the simulation needs none.
+// Request and Response: HTTP as plain values. Routes are functions from one to the other (api.h); the only
+// file that knows sockets is http_server.cpp, and the simulation needs none.
 #pragma once
 
 #include <cstdint>
@@ -46,7 +46,7 @@ std::optional<std::string> percent_decode(std::string_view text, bool plus_is_sp
 
 // A target taken apart.
 struct Target {
-  std::string path;  // Still percent-encoded.
+  std::string path;                                        // Still percent-encoded.
   std::vector<std::pair<std::string, std::string>> query;  // Decoded, in order.
 };
 std::optional<Target> parse_target(std::string_view target);

@@ -33,7 +33,9 @@ void append_header(std::string& out, std::string_view name, std::string_view val
 
 }  // namespace
 
-bool http_may_have_body(int status) { return status >= 200 && status != 204 && status != 304; }
+bool http_may_have_body(int status) {
+  return status >= 200 && status != 204 && status != 304;
+}
 
 bool http_names_equal(std::string_view a, std::string_view b) {
   return a.size() == b.size() && !HeaderNameLess{}(a, b) && !HeaderNameLess{}(b, a);
@@ -81,12 +83,12 @@ std::string_view HttpDate::text(WallTime now) {
   constexpr std::array kMonths{"Jan", "Feb", "Mar", "Apr", "May", "Jun",
                                "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
   std::array<char, 64> line;
-  const int length = std::snprintf(
-      line.data(), line.size(), "%s, %02u %s %04d %02d:%02d:%02d GMT",
-      kDays.at(std::chrono::weekday{day}.c_encoding()), static_cast<unsigned>(date.day()),
-      kMonths.at(static_cast<unsigned>(date.month()) - 1), static_cast<int>(date.year()),
-      static_cast<int>(clock.hours().count()), static_cast<int>(clock.minutes().count()),
-      static_cast<int>(clock.seconds().count()));
+  const int length =
+      std::snprintf(line.data(), line.size(), "%s, %02u %s %04d %02d:%02d:%02d GMT",
+                    kDays.at(std::chrono::weekday{day}.c_encoding()), static_cast<unsigned>(date.day()),
+                    kMonths.at(static_cast<unsigned>(date.month()) - 1), static_cast<int>(date.year()),
+                    static_cast<int>(clock.hours().count()), static_cast<int>(clock.minutes().count()),
+                    static_cast<int>(clock.seconds().count()));
   text_.assign(line.data(), static_cast<std::size_t>(length));
   return text_;
 }

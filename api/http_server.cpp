@@ -108,7 +108,10 @@ void skip_empty_lines(boost::beast::flat_buffer& input) {
 
 struct HttpServer::Impl {
   Impl(RealEnv& environment, Options chosen, Handler answering)
-      : env(environment), options(std::move(chosen)), handler(std::move(answering)), acceptor(env.executor()) {}
+      : env(environment),
+        options(std::move(chosen)),
+        handler(std::move(answering)),
+        acceptor(env.executor()) {}
 
   MonoTime in(Duration wait) const { return env.now() + wait; }
   Response refusal_for(const error_code& error) const;
@@ -131,8 +134,8 @@ namespace {
 
 using ImplPtr = std::shared_ptr<HttpServer::Impl>;
 
-// Takes a connection off the books when its coroutine ends or is destroyed. It touches no Env: it may run while
-// the Env is being destroyed.
+// Takes a connection off the books when its coroutine ends or is destroyed. It touches no Env: it may run
+// while the Env is being destroyed.
 class Registration {
  public:
   Registration(ImplPtr impl, Connection* connection) : impl_(std::move(impl)), connection_(connection) {
@@ -198,7 +201,8 @@ asio::awaitable<Arrival> receive(ImplPtr impl, ConnectionPtr connection) {
       co_return Arrival{.gone = false, .refusal = impl->refusal_for(http::error::header_limit)};
     }
     auto token = asio::redirect_error(asio::use_awaitable, error);
-    const std::size_t got = co_await connection->socket.async_read_some(connection->input.prepare(wanted), token);
+    const std::size_t got =
+        co_await connection->socket.async_read_some(connection->input.prepare(wanted), token);
     if (error) co_return Arrival{.gone = true, .refusal = {}};
     connection->input.commit(got);
   }
@@ -314,9 +318,9 @@ Task<> turn_away(ImplPtr impl, ConnectionPtr connection) {
   {
     const Registration registration(impl, connection.get());
     ++impl->refusals;
-    Response response = refuse(503, "this server has as many connections as it takes (" +
-                                        std::to_string(impl->options.connections_max) +
-                                        "); close some or try again later");
+    Response response =
+        refuse(503, "this server has as many connections as it takes (" +
+                        std::to_string(impl->options.connections_max) + "); close some or try again later");
     response.headers.emplace("retry-after", "1");
     co_await send_refusal(impl, connection, std::move(response));
     connection->close();
@@ -429,7 +433,8 @@ Result<std::unique_ptr<HttpServer>> HttpServer::listen(RealEnv& env, Options opt
   const Options& chosen = impl->options;
   error_code error;
   tcp::resolver resolver{env.executor()};
-  const auto found = resolver.resolve(chosen.host, std::to_string(chosen.port), tcp::resolver::passive, error);
+  const auto found =
+      resolver.resolve(chosen.host, std::to_string(chosen.port), tcp::resolver::passive, error);
   if (error || found.empty()) return cannot_listen(chosen, error);
   const tcp::endpoint endpoint = found.begin()->endpoint();
   impl->acceptor.open(endpoint.protocol(), error);
@@ -452,7 +457,9 @@ std::uint16_t HttpServer::port() const {
   return impl_->acceptor.is_open() ? impl_->acceptor.local_endpoint(ignored).port() : impl_->options.port;
 }
 
-std::size_t HttpServer::connections() const { return impl_->connections.size(); }
+std::size_t HttpServer::connections() const {
+  return impl_->connections.size();
+}
 
 void HttpServer::stop_accepting() {
   if (impl_->stopping) return;
@@ -466,7 +473,8 @@ void HttpServer::stop_accepting() {
 Task<> HttpServer::drain(MonoTime deadline) {
   stop_accepting();
   const auto impl = impl_;
-  while (!impl->connections.empty() && impl->env.now() < deadline) co_await impl->ended.wait(impl->env, deadline);
+  while (!impl->connections.empty() && impl->env.now() < deadline)
+    co_await impl->ended.wait(impl->env, deadline);
   const std::size_t left = impl->connections.size();
   impl->close_all();
   if (left == 0) co_return ok();

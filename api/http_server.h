@@ -1,8 +1,8 @@
 // HttpServer: serves a Handler over HTTP/1.1 on the loop of a RealEnv.
 //
-// It promises that no client can harm another one or the process: headers, bodies, connections and the time to
-// send a request are limited, and every refusal is a JSON body with a "detail" that names the limit. A handler
-// that has begun always runs to its end, also when its client has gone; the answer is then dropped.
+// It promises that no client can harm another one or the process: headers, bodies, connections and the time
+// to send a request are limited, and every refusal is a JSON body with a "detail" that names the limit. A
+// handler that has begun always runs to its end, also when its client has gone; the answer is then dropped.
 // Connections are kept alive; requests on one connection are answered one after the other.
 //
 // It never routes, never looks into a body and never lets an exception travel.

@@ -4,8 +4,8 @@
     deploy/compile_check.py headers    needs build/dev/compile_commands.json (./dev check makes it)
     deploy/compile_check.py tidy
 
-What passed is remembered by content in build/check/: the file, every header of ours that it reaches, the flags and
-the tool. So CI pays once, and a developer pays for what changed. A failure is never remembered.
+What passed is remembered by content in build/check/: the file, every header of ours that it reaches, the flags
+and the tool. So CI pays once, and a developer pays for what changed. A failure is never remembered.
 """
 
 import hashlib
@@ -22,7 +22,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PRODUCT = ["runtime", "eventlog", "actors", "cluster", "projections", "inspect", "api", "cli", "sim"]
 CLANG, TIDY = "clang++-16", "clang-tidy-16"
-DROPPED = re.compile(r"-(c|M[A-Z]*|Winvalid-pch|fpch-\S+)$|-f(no-)?sanitize\S*$")  # Flags that check nothing here.
+# Flags that say nothing about whether a file is right.
+DROPPED = re.compile(r"-(c|M[A-Z]*|Winvalid-pch|fpch-\S+)$|-f(no-)?sanitize\S*$")
 DROPPED_WITH_VALUE = {"-o", "-MF", "-MT", "-Xclang"}
 
 
@@ -91,7 +92,7 @@ def has_code(rel):
 
 
 def header_jobs(commands):
-    """Headers with a .cpp of their name are compiled first by it (lint: own-header-first), so they are left out."""
+    """Headers, but those that a .cpp of their name compiles first (lint: own-header-first)."""
     by_folder = {}
     for rel, command in commands.items():
         by_folder.setdefault(rel.split("/")[0], compile_flags(command))
@@ -148,7 +149,8 @@ def main(what):
 
     with ThreadPoolExecutor(int(os.environ.get("VARVE_JOBS") or os.cpu_count() or 2)) as pool:
         list(pool.map(work, waiting))
-    print(f"{len(jobs)} files, {len(jobs) - len(waiting)} unchanged since they passed, {len(failures)} failed")
+    unchanged = len(jobs) - len(waiting)
+    print(f"{len(jobs)} files, {unchanged} unchanged since they passed, {len(failures)} failed")
     return 1 if failures else 0
 
 

@@ -250,8 +250,8 @@ class Linter:
 
     def subject(self, rel):
         """The header that a .cpp is about: x.h of x.cpp, folder/x.h of tests/folder/x_test.cpp."""
-        names = (rel[:-4] + ".h", re.sub(r"^tests/(.*?)(?:_test)?\.cpp$", r"\1.h", rel))
-        return any(name in self.sources for name in names)
+        tested = re.match(r"tests/(.*?)(?:_test)?\.cpp$", rel)
+        return rel[:-4] + ".h" in self.sources or (tested and tested[1] + ".h" in self.sources)
 
     def generated(self, header):
         """True if a CMakeLists.txt of its folder names the header: the build writes it."""

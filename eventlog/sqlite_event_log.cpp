@@ -207,6 +207,8 @@ void SqliteEventLog::Impl::finish(const std::shared_ptr<WriteJob>& job) {
   bytes_in_flight -= job->bytes;
   const WriteResult& result = job->result;
   if (result.outcome == WriteResult::Outcome::written) {
+    env.count("log_batches");
+    env.count("log_bytes", job->bytes);
     take_in(*job);
   } else {
     env.count("log_append_failures", job->records.size());

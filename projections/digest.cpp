@@ -6,7 +6,9 @@ namespace {
 
 constexpr std::size_t kHexDigits = 32;
 
-ViewDigest& of(ViewDigests& digests, View view) { return digests[static_cast<std::size_t>(view)]; }
+ViewDigest& of(ViewDigests& digests, View view) {
+  return digests[static_cast<std::size_t>(view)];
+}
 
 void add_row(ViewDigest& digest, View view, const Row& row) {
   digest.rows += xxh128(canonical_bytes(view, row));
@@ -44,7 +46,8 @@ void add_changes(ViewDigests& digests, Partition partition, const std::vector<Ro
       add_row(of(digests, insert->view), insert->view, insert->row);
     } else {
       const auto& close = std::get<RowClose>(change);
-      of(digests, close.view).closings += xxh128(canonical_closing(close.view, close.key, partition, close.to));
+      of(digests, close.view).closings +=
+          xxh128(canonical_closing(close.view, close.key, partition, close.to));
     }
   }
 }
@@ -61,7 +64,9 @@ Status for_each_row(ViewReader& reader, View view, Partition partition,
   }
 }
 
-bool place_before(View view, const Row& left, const Row& right) { return place_of(view, left) < place_of(view, right); }
+bool place_before(View view, const Row& left, const Row& right) {
+  return place_of(view, left) < place_of(view, right);
+}
 
 Result<ViewDigests> digest_of_rows(ViewReader& reader, Partition partition) {
   ViewDigests digests{};
@@ -90,7 +95,8 @@ Result<ViewDigests> parse_digests(std::string_view text) {
     std::string start{view == View::messages ? "" : " "};
     start.append(schema_of(view).name).append("=");
     const std::size_t length = start.size() + 2 * kHexDigits + 1;
-    if (!text.starts_with(start) || text.size() < length || text[start.size() + kHexDigits] != ':') return malformed;
+    if (!text.starts_with(start) || text.size() < length || text[start.size() + kHexDigits] != ':')
+      return malformed;
     ViewDigest& digest = of(digests, view);
     if (!from_hex(text.substr(start.size(), kHexDigits), digest.rows)) return malformed;
     if (!from_hex(text.substr(start.size() + kHexDigits + 1, kHexDigits), digest.closings)) return malformed;

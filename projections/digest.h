@@ -1,6 +1,6 @@
-// Digests: for each view of a partition, the sum of its rows' hashes and of its closings' hashes, modulo 2^128.
-// Sums do not depend on order, so a batch adds what it changes and never reads an old row; and whoever has the
-// rows can compute the same sums again. Pure.
+// Digests: for each view of a partition, the sum of its rows' hashes and of its closings' hashes, modulo
+// 2^128. Sums do not depend on order, so a batch adds what it changes and never reads an old row; and whoever
+// has the rows can compute the same sums again. Pure.
 #pragma once
 
 #include <array>
@@ -21,8 +21,10 @@ void add_changes(ViewDigests& digests, Partition partition, const std::vector<Ro
 // The digests of the rows that are stored, closed ones too.
 Result<ViewDigests> digest_of_rows(ViewReader& reader, Partition partition);
 
-// Every version of the view in the partition, ordered by entity and position; at most kPageRows are held at once.
-Status for_each_row(ViewReader& reader, View view, Partition partition, const std::function<void(const Row&)>& visit);
+// Every version of the view in the partition, ordered by entity and position; at most kPageRows are held at
+// once.
+Status for_each_row(ViewReader& reader, View view, Partition partition,
+                    const std::function<void(const Row&)>& visit);
 inline constexpr std::size_t kPageRows = 1'000;
 static_assert(kPageRows <= kRowsPerQueryMax);
 // That order, for two rows of one partition.

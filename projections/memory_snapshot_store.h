@@ -1,5 +1,6 @@
-// MemorySnapshotStore: snapshots and recovery rows in memory, for tests and the simulation. MemorySnapshotStorage
-// is the world and outlives incarnations; the port belongs to one of them. A write happens in a step of its own.
+// MemorySnapshotStore: snapshots and recovery rows in memory, for tests and the simulation.
+// MemorySnapshotStorage is the world and outlives incarnations; the port belongs to one of them. A write
+// happens in a step of its own.
 #pragma once
 
 #include <map>

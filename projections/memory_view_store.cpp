@@ -15,24 +15,35 @@ namespace {
 // What the API and the fold ask for by value. Anything else is found by looking at every row.
 std::vector<std::size_t> indexed_columns(View view) {
   switch (view) {
-    case View::messages: return {messages::id, messages::agent_id, messages::run_id};
-    case View::blocks: return {blocks::id, blocks::label};
-    case View::agents: return {agents::id, agents::name};
-    case View::runs: return {runs::id, runs::agent_id};
-    case View::attachments: return {attachments::agent_id, attachments::block_id};
-    case View::tags: return {tags::agent_id, tags::tag};
+    case View::messages:
+      return {messages::id, messages::agent_id, messages::run_id};
+    case View::blocks:
+      return {blocks::id, blocks::label};
+    case View::agents:
+      return {agents::id, agents::name};
+    case View::runs:
+      return {runs::id, runs::agent_id};
+    case View::attachments:
+      return {attachments::agent_id, attachments::block_id};
+    case View::tags:
+      return {tags::agent_id, tags::tag};
     case View::agent_activity:
-    case View::shard_owners: return {0};
+    case View::shard_owners:
+      return {0};
   }
   return {0};
 }
 
 std::int64_t from_number(const Row& row, int column) {
   switch (column) {
-    case kFromOffset: return static_cast<std::int64_t>(row.from.offset.value());
-    case kFromOrdinal: return row.from.ordinal;
-    case kFromSequence: return static_cast<std::int64_t>(row.from.sequence.value());
-    default: return static_cast<std::int64_t>(row.from.partition.value());
+    case kFromOffset:
+      return static_cast<std::int64_t>(row.from.offset.value());
+    case kFromOrdinal:
+      return row.from.ordinal;
+    case kFromSequence:
+      return static_cast<std::int64_t>(row.from.sequence.value());
+    default:
+      return static_cast<std::int64_t>(row.from.partition.value());
   }
 }
 
@@ -47,14 +58,17 @@ std::strong_ordering compare(const Row& left, const Row& right, int column) {
   return left.values[static_cast<std::size_t>(column)] <=> right.values[static_cast<std::size_t>(column)];
 }
 
-std::strong_ordering compare(const Row& row, const std::vector<int>& columns, const std::vector<Value>& bound) {
+std::strong_ordering compare(const Row& row, const std::vector<int>& columns,
+                             const std::vector<Value>& bound) {
   for (std::size_t i = 0; i < columns.size(); ++i) {
     if (const auto order = compare(row, columns[i], bound[i]); order != 0) return order;
   }
   return std::strong_ordering::equal;
 }
 
-char folded(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
+char folded(char c) {
+  return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+}
 
 bool contains_folded(const std::string& text, const std::string& part) {
   const auto same = [](char left, char right) { return folded(left) == folded(right); };
@@ -63,7 +77,8 @@ bool contains_folded(const std::string& text, const std::string& part) {
 
 bool passes(const Row& row, const Filter& filter) {
   switch (filter.op) {
-    case Filter::Op::equal: return compare(row, filter.column, filter.values[0]) == 0;
+    case Filter::Op::equal:
+      return compare(row, filter.column, filter.values[0]) == 0;
     case Filter::Op::one_of:
       return std::any_of(filter.values.begin(), filter.values.end(),
                          [&](const Value& value) { return compare(row, filter.column, value) == 0; });
@@ -90,7 +105,9 @@ bool within_bounds(const Row& row, const Query& query) {
   return !query.below || compare(row, query.order_by, *query.below) < 0;
 }
 
-MemoryTable& table_of(MemoryViewStorage& storage, View view) { return storage.tables[static_cast<std::size_t>(view)]; }
+MemoryTable& table_of(MemoryViewStorage& storage, View view) {
+  return storage.tables[static_cast<std::size_t>(view)];
+}
 
 // What apply_batch has done so far, so that it can be taken back.
 struct Done {
@@ -114,8 +131,8 @@ Status apply_change(MemoryViewStorage& storage, Partition partition, const RowCh
                     std::vector<Done>& done) {
   if (const auto* insert = std::get_if<RowInsert>(&change)) {
     if (!table_of(storage, insert->view).insert(insert->row)) {
-      return Error{Errc::corrupt,
-                   "insert of " + describe(insert->view, insert->row) + ": the entity has an open version already"};
+      return Error{Errc::corrupt, "insert of " + describe(insert->view, insert->row) +
+                                      ": the entity has an open version already"};
     }
     done.push_back({insert->view, nullptr, 0});
     return ok();
@@ -125,7 +142,8 @@ Status apply_change(MemoryViewStorage& storage, Partition partition, const RowCh
   const auto row = table.open_row(close.key);
   if (!row || !table.close(close.key, partition, close.to)) {
     return Error{Errc::corrupt, "closing of " + describe_entity(close.view, close.key) + " at " +
-                                    to_string(LogPosition{partition, close.to.offset}) + " met 0 open rows, not 1"};
+                                    to_string(LogPosition{partition, close.to.offset}) +
+                                    " met 0 open rows, not 1"};
   }
   done.push_back({close.view, &close, *row});
   return ok();
@@ -139,7 +157,8 @@ bool same_place(const QuarantineRow& left, const QuarantineRow& right) {
 }  // namespace
 
 MemoryTable::MemoryTable(View view) : view_(view) {
-  for (const std::size_t column : indexed_columns(view)) by_column_.emplace(column, std::map<Value, std::vector<std::size_t>>{});
+  for (const std::size_t column : indexed_columns(view))
+    by_column_.emplace(column, std::map<Value, std::vector<std::size_t>>{});
 }
 
 std::vector<Value> MemoryTable::key_of(const Row& row) const {
@@ -148,7 +167,8 @@ std::vector<Value> MemoryTable::key_of(const Row& row) const {
 
 std::vector<Value> MemoryTable::place_of(const Row& row) const {
   std::vector<Value> place = key_of(row);
-  for (const int column : {kFromOffset, kFromOrdinal, kFromPartition}) place.emplace_back(from_number(row, column));
+  for (const int column : {kFromOffset, kFromOrdinal, kFromPartition})
+    place.emplace_back(from_number(row, column));
   return place;
 }
 
@@ -197,12 +217,14 @@ std::optional<std::size_t> MemoryTable::open_row(const std::vector<Value>& key) 
 std::vector<std::size_t> MemoryTable::candidates(const Query& query) const {
   for (const Filter& filter : query.where) {
     if (filter.op != Filter::Op::equal && filter.op != Filter::Op::one_of) continue;
-    const auto index = filter.column < 0 ? by_column_.end() : by_column_.find(static_cast<std::size_t>(filter.column));
+    const auto index =
+        filter.column < 0 ? by_column_.end() : by_column_.find(static_cast<std::size_t>(filter.column));
     if (index == by_column_.end()) continue;
     std::vector<std::size_t> numbers;
     for (const Value& value : std::set<Value>(filter.values.begin(), filter.values.end())) {
       const auto rows = index->second.find(value);
-      if (rows != index->second.end()) numbers.insert(numbers.end(), rows->second.begin(), rows->second.end());
+      if (rows != index->second.end())
+        numbers.insert(numbers.end(), rows->second.begin(), rows->second.end());
     }
     return numbers;
   }
@@ -232,7 +254,8 @@ Result<CommitOutcome> apply_batch(MemoryViewStorage& storage, const Batch& batch
     if (std::any_of(storage.quarantine.begin(), storage.quarantine.end(), same) ||
         std::any_of(behind, batch.quarantined.end(), same)) {
       return Error{Errc::corrupt, "quarantine of " + row.stream.value() + " at " +
-                                      to_string(LogPosition{row.partition, row.offset}) + ": it is there already"};
+                                      to_string(LogPosition{row.partition, row.offset}) +
+                                      ": it is there already"};
     }
   }
   std::vector<Done> done;
@@ -276,7 +299,8 @@ Result<std::int64_t> MemoryViewReader::count(const Query& query) {
   if (const auto checked = check_query(query); !checked) return checked.error();
   const MemoryTable& table = storage_.tables[static_cast<std::size_t>(query.view)];
   std::int64_t counted = 0;
-  for (const std::size_t number : table.candidates(query)) counted += passes(table.rows()[number], query) ? 1 : 0;
+  for (const std::size_t number : table.candidates(query))
+    counted += passes(table.rows()[number], query) ? 1 : 0;
   return counted;
 }
 

@@ -1,5 +1,6 @@
-// MemoryViewStore: the views in memory. The reference that the other stores are compared with, and the store of
-// the simulation: MemoryViewStorage is the world and outlives incarnations, the port belongs to one of them.
+// MemoryViewStore: the views in memory. The reference that the other stores are compared with, and the store
+// of the simulation: MemoryViewStorage is the world and outlives incarnations, the port belongs to one of
+// them.
 //
 // A commit happens in a step of its own, so a crash falls before or after it, never into it. Reads run on the
 // Env's thread, in one step: nothing changes under them.
@@ -40,10 +41,11 @@ class MemoryTable {
   std::vector<Value> place_of(const Row& row) const;
 
   View view_;
-  std::vector<Row> rows_;                            // In the order in which they were inserted.
-  std::map<std::vector<Value>, std::size_t> open_;   // Entity -> its row with no closing.
-  std::set<std::vector<Value>> places_;              // Entity and position of every row.
-  std::map<std::size_t, std::map<Value, std::vector<std::size_t>>> by_column_;  // Of the columns often asked for.
+  std::vector<Row> rows_;                           // In the order in which they were inserted.
+  std::map<std::vector<Value>, std::size_t> open_;  // Entity -> its row with no closing.
+  std::set<std::vector<Value>> places_;             // Entity and position of every row.
+  std::map<std::size_t, std::map<Value, std::vector<std::size_t>>>
+      by_column_;  // Of the columns often asked for.
 };
 
 // What a store holds. A value: copy it to keep a moment.
@@ -56,8 +58,8 @@ struct MemoryViewStorage {
   std::vector<std::pair<Partition, TimesRow>> times;
 };
 
-// One transaction, as ViewStore::commit() promises it. Also for a scratch storage, in which a command's own events
-// are folded to render its answer.
+// One transaction, as ViewStore::commit() promises it. Also for a scratch storage, in which a command's own
+// events are folded to render its answer.
 Result<CommitOutcome> apply_batch(MemoryViewStorage& storage, const Batch& batch);
 
 // Reads a storage, which must outlive it.
@@ -77,7 +79,8 @@ class MemoryViewReader final : public ViewReader {
 class MemoryViewStore final : public ViewStore {
  public:
   // `env` must outlive the store.
-  MemoryViewStore(Env& env, std::shared_ptr<MemoryViewStorage> storage) : env_(env), storage_(std::move(storage)) {}
+  MemoryViewStore(Env& env, std::shared_ptr<MemoryViewStorage> storage)
+      : env_(env), storage_(std::move(storage)) {}
 
   Task<LoadedCheckpoint> load(Partition partition) override;
   Task<CommitOutcome> commit(Batch batch) override;

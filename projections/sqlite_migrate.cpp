@@ -13,7 +13,9 @@ constexpr const char* kCreate =
     "CREATE TABLE IF NOT EXISTS schema_migrations ("
     "number INTEGER PRIMARY KEY, name TEXT NOT NULL, checksum INTEGER NOT NULL) STRICT";
 
-std::int64_t checksum_of(const Migration& migration) { return static_cast<std::int64_t>(xxh64(migration.sql)); }
+std::int64_t checksum_of(const Migration& migration) {
+  return static_cast<std::int64_t>(xxh64(migration.sql));
+}
 
 // How many of `known` the file has, having compared them.
 Result<std::size_t> applied(sqlite::Database& db, std::span<const Migration> known, const std::string& path) {
@@ -31,7 +33,8 @@ Result<std::size_t> applied(sqlite::Database& db, std::span<const Migration> kno
     }
     const Migration& expected = known[count];
     if (select->integer(0) != expected.number || select->integer(2) != checksum_of(expected)) {
-      return Error{Errc::corrupt, path + " was made by another text of the migration " + std::string{select->text(1)} +
+      return Error{Errc::corrupt, path + " was made by another text of the migration " +
+                                      std::string{select->text(1)} +
                                       " than this program's: use the program that made it"};
     }
     ++count;

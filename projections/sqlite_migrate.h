@@ -1,5 +1,6 @@
-// Brings a SQLite file to the newest schema of its database ("views" or "control"): applies what is missing of
-// migrations/sqlite, in order, in one transaction, and remembers the checksum of every file that it applied.
+// Brings a SQLite file to the newest schema of its database ("views" or "control"): applies what is missing
+// of migrations/sqlite, in order, in one transaction, and remembers the checksum of every file that it
+// applied.
 #pragma once
 
 #include <string>
@@ -9,8 +10,8 @@
 
 namespace varve {
 
-// Errc::corrupt, and nothing changed: the file has a newer schema than this program, or one that was made from
-// other texts. `path` is for the sentence.
+// Errc::corrupt, and nothing changed: the file has a newer schema than this program, or one that was made
+// from other texts. `path` is for the sentence.
 Status migrate(sqlite::Database& db, std::string_view database, const std::string& path);
 
 }  // namespace varve

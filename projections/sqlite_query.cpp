@@ -12,11 +12,17 @@ constexpr std::string_view kVersionColumns =
     "from_partition, from_offset, from_ordinal, from_at, from_sequence, to_offset, to_at";
 constexpr std::size_t kVersionColumnCount = 7;
 
-bool is_null(const Value& value) { return std::holds_alternative<std::monostate>(value); }
+bool is_null(const Value& value) {
+  return std::holds_alternative<std::monostate>(value);
+}
 
-std::string quoted(std::string_view name) { return "\"" + std::string{name} + "\""; }
+std::string quoted(std::string_view name) {
+  return "\"" + std::string{name} + "\"";
+}
 
-std::string name_of(View view, int column) { return quoted(column_of(view, column).name); }
+std::string name_of(View view, int column) {
+  return quoted(column_of(view, column).name);
+}
 
 std::string all_columns(View view) {
   std::string out;
@@ -30,8 +36,8 @@ std::string marks(std::size_t count) {
   return out;
 }
 
-// Of values without null. Their number is rounded up to a power of two by repeating the last, so that lists of
-// every length share a few prepared statements.
+// Of values without null. Their number is rounded up to a power of two by repeating the last, so that lists
+// of every length share a few prepared statements.
 void add_one_of(SqlQuery& sql, const std::string& name, const std::vector<Value>& values) {
   std::size_t places = 1;
   while (places < values.size()) places *= 2;
@@ -152,14 +158,16 @@ SqlQuery count_sql(const Query& query) {
 
 std::string insert_sql(View view) {
   const std::size_t count = schema_of(view).columns.size() + kVersionColumnCount;
-  return "INSERT INTO " + quoted(schema_of(view).name) + " (" + all_columns(view) + ") VALUES (" + marks(count) + ")";
+  return "INSERT INTO " + quoted(schema_of(view).name) + " (" + all_columns(view) + ") VALUES (" +
+         marks(count) + ")";
 }
 
 std::string close_sql(View view) {
   const ViewSchema& schema = schema_of(view);
   std::string sql = "UPDATE " + quoted(schema.name) +
                     " SET to_offset = ?, to_at = ? WHERE to_offset IS NULL AND from_partition = ?";
-  for (std::size_t i = 0; i < schema.key_columns; ++i) sql += " AND " + quoted(schema.columns[i].name) + " = ?";
+  for (std::size_t i = 0; i < schema.key_columns; ++i)
+    sql += " AND " + quoted(schema.columns[i].name) + " = ?";
   return sql;
 }
 

@@ -1,4 +1,5 @@
-// Queries, insertions and closings as SQL text for SQLite, written from the schema. Pure: nothing is executed.
+// Queries, insertions and closings as SQL text for SQLite, written from the schema. Pure: nothing is
+// executed.
 #pragma once
 
 #include <string>

@@ -8,7 +8,9 @@ namespace varve {
 
 namespace {
 
-std::int64_t stored(std::uint64_t number) { return static_cast<std::int64_t>(number); }
+std::int64_t stored(std::uint64_t number) {
+  return static_cast<std::int64_t>(number);
+}
 
 std::uint64_t unsigned_at(const sqlite::Statement& row, int column) {
   return static_cast<std::uint64_t>(row.integer(column));
@@ -41,7 +43,8 @@ class SqliteSnapshotStore::File {
 
   Result<std::optional<SnapshotRow>> get(const StreamId& stream) {
     const auto prepared = connection_.statement(
-        "SELECT stream, \"partition\", sequence, born, open_turn, corrupt, bad_offset, hash, state FROM snapshots "
+        "SELECT stream, \"partition\", sequence, born, open_turn, corrupt, bad_offset, hash, state FROM "
+        "snapshots "
         "WHERE stream = ?");
     if (!prepared) return prepared.error();
     sqlite::Statement& found = **prepared;
@@ -67,7 +70,8 @@ class SqliteSnapshotStore::File {
 
   Result<std::optional<RecoveryRow>> recovery(Partition partition) {
     const auto prepared = connection_.statement(
-        "SELECT next_offset, epoch, \"index\", cluster, at, mark_offset, mark_hash, streams, version FROM recovery "
+        "SELECT next_offset, epoch, \"index\", cluster, at, mark_offset, mark_hash, streams, version FROM "
+        "recovery "
         "WHERE \"partition\" = ?");
     if (!prepared) return prepared.error();
     sqlite::Statement& found = **prepared;
@@ -79,7 +83,8 @@ class SqliteSnapshotStore::File {
       row.emplace();
       row->partition = partition;
       row->next = Offset{unsigned_at(found, 0)};
-      row->admission = {Epoch{unsigned_at(found, 1)}, Index{unsigned_at(found, 2)}, std::string{found.text(3)}};
+      row->admission = {Epoch{unsigned_at(found, 1)}, Index{unsigned_at(found, 2)},
+                        std::string{found.text(3)}};
       row->at = WallTime{found.integer(4)};
       if (!found.is_null(5)) row->mark = Mark{false, Offset{unsigned_at(found, 5)}, unsigned_at(found, 6)};
       row->streams = unsigned_at(found, 7);
@@ -93,9 +98,11 @@ class SqliteSnapshotStore::File {
   Result<bool> move_recovery(const RecoveryRow& row) {
     const auto prepared = connection_.statement(
         row.version == 0
-            ? "INSERT INTO recovery (version, next_offset, epoch, \"index\", cluster, at, mark_offset, mark_hash, "
+            ? "INSERT INTO recovery (version, next_offset, epoch, \"index\", cluster, at, mark_offset, "
+              "mark_hash, "
               "streams, \"partition\") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
-            : "UPDATE recovery SET version = ?, next_offset = ?, epoch = ?, \"index\" = ?, cluster = ?, at = ?, "
+            : "UPDATE recovery SET version = ?, next_offset = ?, epoch = ?, \"index\" = ?, cluster = ?, at = "
+              "?, "
               "mark_offset = ?, mark_hash = ?, streams = ? "
               "WHERE \"partition\" = ? AND version = ? AND next_offset <= ?");
     if (!prepared) return prepared.error();
@@ -176,7 +183,8 @@ class SqliteSnapshotStore::File {
 
   // The state, which may be long, is read only if the row would be refused: a bad one is to be replaced.
   Result<bool> is_to_be_written(const SnapshotRow& row) {
-    const auto prepared = connection_.statement("SELECT sequence, hash, state FROM snapshots WHERE stream = ?");
+    const auto prepared =
+        connection_.statement("SELECT sequence, hash, state FROM snapshots WHERE stream = ?");
     if (!prepared) return prepared.error();
     sqlite::Statement& found = **prepared;
     found.bind_text(1, row.stream.value());
@@ -190,9 +198,11 @@ class SqliteSnapshotStore::File {
 
   Status write(const SnapshotRow& row) {
     const auto prepared = connection_.statement(
-        "INSERT INTO snapshots (stream, \"partition\", sequence, born, open_turn, corrupt, bad_offset, hash, state) "
+        "INSERT INTO snapshots (stream, \"partition\", sequence, born, open_turn, corrupt, bad_offset, hash, "
+        "state) "
         "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) "
-        "ON CONFLICT (stream) DO UPDATE SET \"partition\" = excluded.\"partition\", sequence = excluded.sequence, "
+        "ON CONFLICT (stream) DO UPDATE SET \"partition\" = excluded.\"partition\", sequence = "
+        "excluded.sequence, "
         "born = excluded.born, open_turn = excluded.open_turn, corrupt = excluded.corrupt, "
         "bad_offset = excluded.bad_offset, hash = excluded.hash, state = excluded.state");
     if (!prepared) return prepared.error();
@@ -224,12 +234,16 @@ class SqliteSnapshotStore::File {
   SqliteConnection connection_;
 };
 
-SqliteSnapshotStore::SqliteSnapshotStore(Env& env, std::shared_ptr<File> file) : env_(env), file_(std::move(file)) {}
+SqliteSnapshotStore::SqliteSnapshotStore(Env& env, std::shared_ptr<File> file)
+    : env_(env), file_(std::move(file)) {}
 SqliteSnapshotStore::~SqliteSnapshotStore() = default;
 
-std::string SqliteSnapshotStore::path_of(const std::string& directory) { return directory + "/control.db"; }
+std::string SqliteSnapshotStore::path_of(const std::string& directory) {
+  return directory + "/control.db";
+}
 
-Result<std::unique_ptr<SqliteSnapshotStore>> SqliteSnapshotStore::open(Env& env, const std::string& directory) {
+Result<std::unique_ptr<SqliteSnapshotStore>> SqliteSnapshotStore::open(Env& env,
+                                                                       const std::string& directory) {
   auto file = std::make_shared<File>();
   if (const auto opened = file->open(path_of(directory)); !opened) return opened.error();
   return std::unique_ptr<SqliteSnapshotStore>(new SqliteSnapshotStore{env, std::move(file)});
@@ -241,7 +255,9 @@ Task<> SqliteSnapshotStore::put(std::vector<SnapshotRow> rows) {
 }
 
 Task<std::optional<SnapshotRow>> SqliteSnapshotStore::get(StreamId stream) {
-  std::function<Result<std::optional<SnapshotRow>>()> job = [file = file_, stream] { return file->get(stream); };
+  std::function<Result<std::optional<SnapshotRow>>()> job = [file = file_, stream] {
+    return file->get(stream);
+  };
   co_return co_await offload<std::optional<SnapshotRow>>(env_, Lane::store, std::move(job));
 }
 
@@ -253,7 +269,9 @@ Task<std::optional<RecoveryRow>> SqliteSnapshotStore::recovery(Partition partiti
 }
 
 Task<bool> SqliteSnapshotStore::move_recovery(RecoveryRow row) {
-  std::function<Result<bool>()> job = [file = file_, row = std::move(row)] { return file->move_recovery(row); };
+  std::function<Result<bool>()> job = [file = file_, row = std::move(row)] {
+    return file->move_recovery(row);
+  };
   co_return co_await offload<bool>(env_, Lane::store, std::move(job));
 }
 
@@ -277,7 +295,9 @@ Task<std::uint64_t> SqliteSnapshotStore::active_generation() {
 }
 
 Task<> SqliteSnapshotStore::set_active_generation(std::uint64_t generation) {
-  std::function<Status()> job = [file = file_, generation] { return file->set_active_generation(generation); };
+  std::function<Status()> job = [file = file_, generation] {
+    return file->set_active_generation(generation);
+  };
   co_return co_await offload<Unit>(env_, Lane::store, std::move(job));
 }
 

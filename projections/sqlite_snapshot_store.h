@@ -1,11 +1,12 @@
 // SqliteSnapshotStore: the control file, control.db: snapshots, recovery rows and the active generation.
 //
 // synchronous=NORMAL: a power cut may take the newest transactions, but only from the end. A recovery row was
-// written after the snapshots that it counts on, into the same file, so it never claims more than they hold. The
-// log is synced by itself: losing the newest rows, or the whole file, only makes the next recovery longer.
+// written after the snapshots that it counts on, into the same file, so it never claims more than they hold.
+// The log is synced by itself: losing the newest rows, or the whole file, only makes the next recovery
+// longer.
 //
-// Everything runs on Lane::store, on one connection: reads are rare (an activation, a start), they see what was
-// put before them, and they do not queue behind the API's reads.
+// Everything runs on Lane::store, on one connection: reads are rare (an activation, a start), they see what
+// was put before them, and they do not queue behind the API's reads.
 #pragma once
 
 #include <memory>
@@ -18,9 +19,9 @@ namespace varve {
 
 class SqliteSnapshotStore final : public SnapshotStore {
  public:
-  // Makes control.db in `directory`, which exists, or brings it to the newest schema; blocks the caller meanwhile.
-  // `env` must outlive the store. Errc::unavailable if the file cannot be opened, Errc::corrupt if it is damaged
-  // or of a newer schema.
+  // Makes control.db in `directory`, which exists, or brings it to the newest schema; blocks the caller
+  // meanwhile. `env` must outlive the store. Errc::unavailable if the file cannot be opened, Errc::corrupt if
+  // it is damaged or of a newer schema.
   static Result<std::unique_ptr<SqliteSnapshotStore>> open(Env& env, const std::string& directory);
   ~SqliteSnapshotStore() override;
 

@@ -8,7 +8,8 @@ namespace varve {
 
 namespace {
 
-// Texts are made from queries, of which the program has a few dozen shapes; the bound is for those it never meant.
+// Texts are made from queries, of which the program has a few dozen shapes; the bound is for those it never
+// meant.
 constexpr std::size_t kStatementsMax = 256;
 
 // Resets the statement when a read ends, however it ends.

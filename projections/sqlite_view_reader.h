@@ -1,5 +1,5 @@
-// Reading the views from a SQLite file: one connection with its prepared statements, and the ViewReader on it.
-// Adapter: used by sqlite_view_store.cpp, on whichever thread its job runs, by one at a time.
+// Reading the views from a SQLite file: one connection with its prepared statements, and the ViewReader on
+// it. Adapter: used by sqlite_view_store.cpp, on whichever thread its job runs, by one at a time.
 #pragma once
 
 #include <string>

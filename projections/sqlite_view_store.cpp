@@ -43,7 +43,8 @@ struct Pending {
 using Group = std::vector<std::shared_ptr<Pending>>;
 using Outcomes = std::vector<Result<CommitOutcome>>;
 
-// Owns the write connection; its methods run on Lane::store, one at a time. Shared with the job that runs them.
+// Owns the write connection; its methods run on Lane::store, one at a time. Shared with the job that runs
+// them.
 class Writer {
  public:
   Status open(const std::string& path) {
@@ -62,8 +63,9 @@ class Writer {
       // A full disk may make SQLite roll back the whole transaction: then nothing of the group was written.
       if (!connection_.db().in_transaction()) return all(group, nothing_written(outcomes.back()));
     }
-    const bool any = std::any_of(outcomes.begin(), outcomes.end(),
-                                 [](const Result<CommitOutcome>& one) { return one && *one == CommitOutcome::committed; });
+    const bool any = std::any_of(outcomes.begin(), outcomes.end(), [](const Result<CommitOutcome>& one) {
+      return one && *one == CommitOutcome::committed;
+    });
     if (!any) {
       roll_back();
       return outcomes;
@@ -76,7 +78,9 @@ class Writer {
   }
 
  private:
-  static Outcomes all(const Group& group, const Error& error) { return Outcomes(group.size(), Result<CommitOutcome>{error}); }
+  static Outcomes all(const Group& group, const Error& error) {
+    return Outcomes(group.size(), Result<CommitOutcome>{error});
+  }
 
   static Error nothing_written(const Result<CommitOutcome>& last) {
     if (!last) return Error{Errc::unavailable, last.error().message};
@@ -111,7 +115,8 @@ class Writer {
     if (!*moved) return CommitOutcome::lost_race;
     for (const RowChange& change : batch.changes) {
       const auto* insert = std::get_if<RowInsert>(&change);
-      const auto done = insert != nullptr ? insert_row(*insert) : close_row(batch.partition, std::get<RowClose>(change));
+      const auto done =
+          insert != nullptr ? insert_row(*insert) : close_row(batch.partition, std::get<RowClose>(change));
       if (!done) return done.error();
     }
     for (const QuarantineRow& row : batch.quarantined) {
@@ -127,9 +132,11 @@ class Writer {
   Result<bool> move_checkpoint(const Batch& batch) {
     const auto prepared = connection_.statement(
         batch.expected_version == 0
-            ? "INSERT INTO checkpoints (version, next_offset, epoch, \"index\", cluster, at, mark_offset, mark_hash, "
+            ? "INSERT INTO checkpoints (version, next_offset, epoch, \"index\", cluster, at, mark_offset, "
+              "mark_hash, "
               "digests, \"partition\") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
-            : "UPDATE checkpoints SET version = ?, next_offset = ?, epoch = ?, \"index\" = ?, cluster = ?, at = ?, "
+            : "UPDATE checkpoints SET version = ?, next_offset = ?, epoch = ?, \"index\" = ?, cluster = ?, "
+              "at = ?, "
               "mark_offset = ?, mark_hash = ?, digests = ? WHERE \"partition\" = ? AND version = ?");
     if (!prepared) return prepared.error();
     sqlite::Statement& statement = **prepared;
@@ -165,7 +172,8 @@ class Writer {
         .bind(number++, row.from.at.value())
         .bind(number++, static_cast<std::int64_t>(row.from.sequence.value()));
     if (row.to) {
-      statement.bind(number, static_cast<std::int64_t>(row.to->offset.value())).bind(number + 1, row.to->at.value());
+      statement.bind(number, static_cast<std::int64_t>(row.to->offset.value()))
+          .bind(number + 1, row.to->at.value());
     } else {
       statement.bind_null(number).bind_null(number + 1);
     }
@@ -208,12 +216,14 @@ class Writer {
     const auto done = (*prepared)->run();
     if (done || !violates_a_constraint()) return done;
     return Error{Errc::corrupt, "quarantine of " + row.stream.value() + " at " +
-                                    to_string(LogPosition{row.partition, row.offset}) + ": it is there already"};
+                                    to_string(LogPosition{row.partition, row.offset}) +
+                                    ": it is there already"};
   }
 
   Status insert_times(Partition partition, const TimesRow& row) {
     const auto prepared = connection_.statement(
-        "INSERT INTO times (\"partition\", first_offset, last_offset, first_at, last_at) VALUES (?, ?, ?, ?, ?)");
+        "INSERT INTO times (\"partition\", first_offset, last_offset, first_at, last_at) VALUES (?, ?, ?, ?, "
+        "?)");
     if (!prepared) return prepared.error();
     (*prepared)
         ->bind(1, partition.value())
@@ -311,7 +321,8 @@ Result<std::unique_ptr<SqliteViewStore>> SqliteViewStore::open(Env& env, Options
   auto impl = std::make_unique<Impl>(env);
   impl->path = path_of(options);
   if (const auto opened = impl->writer->open(impl->path); !opened) return opened.error();
-  for (std::size_t i = 0; i < kReadConnectionsMax; ++i) impl->free.push_back(std::make_shared<SqliteConnection>());
+  for (std::size_t i = 0; i < kReadConnectionsMax; ++i)
+    impl->free.push_back(std::make_shared<SqliteConnection>());
   return std::unique_ptr<SqliteViewStore>(new SqliteViewStore{std::move(impl)});
 }
 

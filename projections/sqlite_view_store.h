@@ -1,9 +1,9 @@
 // SqliteViewStore: the views of one generation in one SQLite file, views-<generation>.db, in WAL mode.
 //
-// Commits that arrive together share one transaction, each in a savepoint of its own with an outcome of its own;
-// they run on Lane::store. Reads run on Lane::read, each on a connection and in a transaction of its own.
-// synchronous=NORMAL: what a power cut takes is whole transactions from the end, rows and checkpoint together,
-// and the log gives them back.
+// Commits that arrive together share one transaction, each in a savepoint of its own with an outcome of its
+// own; they run on Lane::store. Reads run on Lane::read, each on a connection and in a transaction of its
+// own. synchronous=NORMAL: what a power cut takes is whole transactions from the end, rows and checkpoint
+// together, and the log gives them back.
 #pragma once
 
 #include <memory>
@@ -21,8 +21,9 @@ class SqliteViewStore final : public ViewStore {
     std::uint64_t generation = 1;
   };
 
-  // Makes the file, or brings it to the newest schema; blocks the caller meanwhile. `env` must outlive the store.
-  // Errc::unavailable if the file cannot be opened, Errc::corrupt if it is damaged or of a newer schema.
+  // Makes the file, or brings it to the newest schema; blocks the caller meanwhile. `env` must outlive the
+  // store. Errc::unavailable if the file cannot be opened, Errc::corrupt if it is damaged or of a newer
+  // schema.
   static Result<std::unique_ptr<SqliteViewStore>> open(Env& env, Options options);
   ~SqliteViewStore() override;
 

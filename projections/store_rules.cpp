@@ -34,7 +34,8 @@ Status check_filter(const Query& query, const Filter& filter) {
     if (!comparable(column, value)) return refused(query, "a filter's value is not of the type of " + name);
   }
   if (filter.op == Filter::Op::one_of) {
-    if (filter.values.size() > kRowsPerQueryMax) return refused(query, "one_of on " + name + " has too many values");
+    if (filter.values.size() > kRowsPerQueryMax)
+      return refused(query, "one_of on " + name + " has too many values");
     return ok();
   }
   if (filter.values.size() != 1) return refused(query, "a filter on " + name + " needs one value");
@@ -50,7 +51,8 @@ Status check_filter(const Query& query, const Filter& filter) {
 
 Status check_bound(const Query& query, const std::optional<std::vector<Value>>& bound) {
   if (!bound) return ok();
-  if (bound->size() != query.order_by.size()) return refused(query, "a bound needs one value per order_by column");
+  if (bound->size() != query.order_by.size())
+    return refused(query, "a bound needs one value per order_by column");
   for (std::size_t i = 0; i < bound->size(); ++i) {
     const Column column = column_of(query.view, query.order_by[i]);
     if (!comparable(column, (*bound)[i])) {
@@ -84,7 +86,8 @@ void check_batch(const Batch& batch) {
       const ViewSchema& schema = schema_of(insert->view);
       CHECK(insert->row.from.partition == batch.partition);
       CHECK(insert->row.values.size() == schema.columns.size());
-      for (std::size_t i = 0; i < schema.columns.size(); ++i) CHECK(fits(schema.columns[i], insert->row.values[i]));
+      for (std::size_t i = 0; i < schema.columns.size(); ++i)
+        CHECK(fits(schema.columns[i], insert->row.values[i]));
     } else {
       const auto& close = std::get<RowClose>(change);
       const ViewSchema& schema = schema_of(close.view);
@@ -97,11 +100,16 @@ void check_batch(const Batch& batch) {
 
 Column column_of(View view, int column) {
   switch (column) {
-    case kFromOffset: return {"from_offset", ColumnType::integer};
-    case kFromOrdinal: return {"from_ordinal", ColumnType::integer};
-    case kFromSequence: return {"from_sequence", ColumnType::integer};
-    case kFromPartition: return {"from_partition", ColumnType::integer};
-    default: return schema_of(view).columns[static_cast<std::size_t>(column)];
+    case kFromOffset:
+      return {"from_offset", ColumnType::integer};
+    case kFromOrdinal:
+      return {"from_ordinal", ColumnType::integer};
+    case kFromSequence:
+      return {"from_sequence", ColumnType::integer};
+    case kFromPartition:
+      return {"from_partition", ColumnType::integer};
+    default:
+      return schema_of(view).columns[static_cast<std::size_t>(column)];
   }
 }
 
@@ -112,8 +120,8 @@ std::vector<int> total_order(const Query& query) {
   };
   for (const int column : query.order_by) add(column);
 
-  // An entity has one open version: ordered by its whole key, open rows have no ties. Saying no more than needed
-  // lets a store walk an index in order.
+  // An entity has one open version: ordered by its whole key, open rows have no ties. Saying no more than
+  // needed lets a store walk an index in order.
   bool whole_key = query.open_only;
   for (std::size_t i = 0; i < schema_of(query.view).key_columns; ++i) {
     whole_key = whole_key && std::find(order.begin(), order.end(), static_cast<int>(i)) != order.end();

@@ -7,8 +7,9 @@
 
 namespace varve {
 
-// Errc::invalid_argument with a sentence for a query that no store would answer: a column that does not exist, a
-// value of another type than its column, a bound of another length than the order, a limit that is too high.
+// Errc::invalid_argument with a sentence for a query that no store would answer: a column that does not
+// exist, a value of another type than its column, a bound of another length than the order, a limit that is
+// too high.
 Status check_query(const Query& query);
 
 // CHECKs what only a bug of the fold can get wrong: versions that follow each other, rows of the batch's own

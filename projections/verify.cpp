@@ -103,8 +103,7 @@ Task<> extend(EventLog& log, Partition partition, std::shared_ptr<Replay> replay
     }
     for (const LogRecord& record : batch->records) {
       if (record.offset >= to) break;
-      if (Status taken = replay->fold.take(record); !taken)
-        co_return taken;
+      if (Status taken = replay->fold.take(record); !taken) co_return taken;
     }
     if (replay->fold.empty())
       co_return Error{Errc::corrupt, "the checkpoint lies between two records of the log"};

@@ -12,10 +12,9 @@ struct Civil {
 };
 
 Civil civil(WallTime time) {
-  using namespace std::chrono;  // NOLINT(google-build-using-namespace)
-  const microseconds since{time.value()};
-  const auto day_start = floor<days>(since);
-  const year_month_day date{sys_days{day_start}};
+  const std::chrono::microseconds since{time.value()};
+  const auto day_start = std::chrono::floor<std::chrono::days>(since);
+  const std::chrono::year_month_day date{std::chrono::sys_days{day_start}};
   const auto in_day = static_cast<std::uint64_t>((since - day_start).count());
   return {static_cast<int>(date.year()),
           static_cast<unsigned>(date.month()),

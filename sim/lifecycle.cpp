@@ -156,7 +156,8 @@ class Lifecycle {
     co_return ok();
   }
 
-  // Which of the two messages that were sent at once came first is not ours to say; that both are there, whole, is.
+  // Which of the two messages that were sent at once came first is not ours to say; that both are there,
+  // whole, is.
   Task<> learn_order(std::string path) {
     const std::string left = "user_message:left;assistant_message:You said: left;";
     const std::string right = "user_message:right;assistant_message:You said: right;";

@@ -11,7 +11,9 @@ class Routes : public SimServer {
  public:
   std::string agent_named(const std::string& name) { return create_agent(R"({"name":")" + name + R"("})"); }
   std::string block(const std::string& label, const std::string& value) {
-    return text(expect(200, "POST", "/v1/blocks/", R"({"label":")" + label + R"(","value":")" + value + R"("})"), "id");
+    return text(
+        expect(200, "POST", "/v1/blocks/", R"({"label":")" + label + R"(","value":")" + value + R"("})"),
+        "id");
   }
   std::string names(const std::string& query) {
     const Json listed = expect(200, "GET", "/v1/agents/" + query);
@@ -52,21 +54,24 @@ TEST_F(Routes, AnAgentIsCreatedReadChangedAndDeleted) {
   const SimServer::HeaderList browser{{"User-Agent", "curl/8"}};
   EXPECT_EQ(created, expect(200, "GET", path, "", browser));
 
-  const Json changed = expect(200, "PATCH", path, R"({"name":"anna","tags":["c"],"description":null,"zzz":1})");
+  const Json changed =
+      expect(200, "PATCH", path, R"({"name":"anna","tags":["c"],"description":null,"zzz":1})");
   EXPECT_EQ("anna", text(changed, "name"));
   EXPECT_EQ("d", text(changed, "description"));
   EXPECT_EQ(R"(["c"])", changed.find("tags")->dump());
   EXPECT_EQ(nullptr, changed.find("zzz"));
   EXPECT_NE(text(changed, "created_at"), text(changed, "updated_at"));
 
-  EXPECT_EQ("Agent id=" + text(created, "id") + " successfully deleted", text(expect(200, "DELETE", path), "message"));
+  EXPECT_EQ("Agent id=" + text(created, "id") + " successfully deleted",
+            text(expect(200, "DELETE", path), "message"));
   expect(404, "GET", path);
   expect(404, "DELETE", path);
   expect(404, "GET", path + "/messages");
 }
 
 TEST_F(Routes, SdkClientsGetRelationshipsOnlyWhenTheyAsk) {
-  const std::string path = "/v1/agents/" + create_agent(R"({"tags":["t"],"memory_blocks":[{"label":"human","value":"x"}]})");
+  const std::string path =
+      "/v1/agents/" + create_agent(R"({"tags":["t"],"memory_blocks":[{"label":"human","value":"x"}]})");
   const SimServer::HeaderList sdk{{"X-Stainless-Package-Version", "1.12.1"}};
   const Json bare = expect(200, "GET", path, "", sdk);
   EXPECT_TRUE(bare.find("blocks")->items().empty());
@@ -180,7 +185,8 @@ TEST_F(Routes, ListsOfBlocksAreOldestFirst) {
 
 TEST_F(Routes, AMemoryBlockOfADeletedAgentStays) {
   const std::string agent = create_agent();
-  const std::string human = text(expect(200, "GET", "/v1/agents/" + agent + "/core-memory/blocks/human"), "id");
+  const std::string human =
+      text(expect(200, "GET", "/v1/agents/" + agent + "/core-memory/blocks/human"), "id");
   expect(200, "DELETE", "/v1/agents/" + agent);
   EXPECT_EQ("Ann", text(expect(200, "GET", "/v1/blocks/" + human), "value"));
 }
@@ -229,10 +235,13 @@ const std::string kDeep = "{\"metadata\":{\"a\":" + std::string(80, '[') + std::
 INSTANTIATE_TEST_SUITE_P(
     Table, BadInput,
     testing::Values(
-        Bad{"UnknownAgent", "PATCH", "/v1/agents/agent-00000000-0000-4000-8000-00000000dead", "{}", 404, "not found"},
+        Bad{"UnknownAgent", "PATCH", "/v1/agents/agent-00000000-0000-4000-8000-00000000dead", "{}", 404,
+            "not found"},
         Bad{"MalformedId", "GET", "/v1/agents/not-an-id", "", 422, "agent-123e4567"},
-        Bad{"UpperCaseId", "GET", "/v1/agents/agent-00000000-0000-4000-8000-00000000DEAD", "", 422, "agent_id"},
-        Bad{"NameIsANumber", "POST", "/v1/agents/", R"({"name":5})", 422, "body.name: expected a string, got a number"},
+        Bad{"UpperCaseId", "GET", "/v1/agents/agent-00000000-0000-4000-8000-00000000DEAD", "", 422,
+            "agent_id"},
+        Bad{"NameIsANumber", "POST", "/v1/agents/", R"({"name":5})", 422,
+            "body.name: expected a string, got a number"},
         Bad{"NameWithSlash", "POST", "/v1/agents/", R"({"name":"a/b"})", 422, "body.name"},
         Bad{"TagsIsANumber", "PATCH", "A", R"({"tags":5})", 422, "body.tags: expected a list"},
         Bad{"TagIsANumber", "PATCH", "A", R"({"tags":["a",5]})", 422, "body.tags.1: expected a string"},
@@ -245,23 +254,34 @@ INSTANTIATE_TEST_SUITE_P(
         Bad{"UnknownEmbedding", "POST", "/v1/agents/", R"({"embedding":"openai/none"})", 400, "openai/none"},
         Bad{"UnknownTool", "POST", "/v1/agents/", R"({"tools":["rm"]})", 400, "rm"},
         Bad{"Secrets", "POST", "/v1/agents/", R"({"secrets":{"KEY":"x"}})", 422, "body.secrets"},
-        Bad{"BlockWithoutLabel", "POST", "/v1/blocks/", R"({"value":"x"})", 422, "body.label: field required"},
-        Bad{"LimitIsText", "POST", "/v1/blocks/", R"({"label":"x","limit":"many"})", 422, "body.limit: expected an integer"},
-        Bad{"BlockTooLarge", "PATCH", "A/core-memory/blocks/human", R"({"value":")" + std::string(kBlockBytesMax + 1, 'x') + "\"}",
-            422, "at most 1048576 bytes"},
+        Bad{"BlockWithoutLabel", "POST", "/v1/blocks/", R"({"value":"x"})", 422,
+            "body.label: field required"},
+        Bad{"LimitIsText", "POST", "/v1/blocks/", R"({"label":"x","limit":"many"})", 422,
+            "body.limit: expected an integer"},
+        Bad{"BlockTooLarge", "PATCH", "A/core-memory/blocks/human",
+            R"({"value":")" + std::string(kBlockBytesMax + 1, 'x') + "\"}", 422, "at most 1048576 bytes"},
         Bad{"UnknownLabel", "PATCH", "A/core-memory/blocks/zzz", R"({"value":"x"})", 404, "zzz"},
         Bad{"NoMessages", "POST", "A/messages", "{}", 422, "'input' and 'messages'"},
         Bad{"EmptyMessages", "POST", "A/messages", R"({"messages":[]})", 422, "must not be empty"},
-        Bad{"BothInputs", "POST", "A/messages", R"({"input":"x","messages":[{"role":"user","content":"x"}]})", 422, "not both"},
-        Bad{"BadRole", "POST", "A/messages", R"({"messages":[{"role":"tool","content":"x"}]})", 422, "body.messages.0.role"},
+        Bad{"BothInputs", "POST", "A/messages", R"({"input":"x","messages":[{"role":"user","content":"x"}]})",
+            422, "not both"},
+        Bad{"BadRole", "POST", "A/messages", R"({"messages":[{"role":"tool","content":"x"}]})", 422,
+            "body.messages.0.role"},
         Bad{"NoRole", "POST", "A/messages", R"({"messages":[{"content":"x"}]})", 422, "role: field required"},
-        Bad{"NullContent", "POST", "A/messages", R"({"messages":[{"role":"user","content":null}]})", 422, "content"},
-        Bad{"EmptyContent", "POST", "A/messages", R"({"messages":[{"role":"user","content":""}]})", 400, "empty or invalid"},
-        Bad{"BadPart", "POST", "A/messages", R"({"messages":[{"role":"user","content":[{"type":"zzz"}]}]})", 422, "content.0.type"},
-        Bad{"StepsAreText", "POST", "A/messages", R"({"input":"x","max_steps":"many"})", 422, "body.max_steps"},
-        Bad{"TokensWithoutStreaming", "POST", "A/messages", R"({"input":"x","stream_tokens":true})", 422, "streaming"},
-        Bad{"BadReturnType", "POST", "A/messages", R"({"input":"x","include_return_message_types":["zzz"]})", 422, "zzz"},
-        Bad{"UnknownOverrideModel", "POST", "A/messages", R"({"input":"x","override_model":"openai/none"})", 404, "openai/none"},
+        Bad{"NullContent", "POST", "A/messages", R"({"messages":[{"role":"user","content":null}]})", 422,
+            "content"},
+        Bad{"EmptyContent", "POST", "A/messages", R"({"messages":[{"role":"user","content":""}]})", 400,
+            "empty or invalid"},
+        Bad{"BadPart", "POST", "A/messages", R"({"messages":[{"role":"user","content":[{"type":"zzz"}]}]})",
+            422, "content.0.type"},
+        Bad{"StepsAreText", "POST", "A/messages", R"({"input":"x","max_steps":"many"})", 422,
+            "body.max_steps"},
+        Bad{"TokensWithoutStreaming", "POST", "A/messages", R"({"input":"x","stream_tokens":true})", 422,
+            "streaming"},
+        Bad{"BadReturnType", "POST", "A/messages", R"({"input":"x","include_return_message_types":["zzz"]})",
+            422, "zzz"},
+        Bad{"UnknownOverrideModel", "POST", "A/messages", R"({"input":"x","override_model":"openai/none"})",
+            404, "openai/none"},
         Bad{"EscapedNul", "POST", "A/messages", R"({"input":"a\u0000b"})", 422, "U+0000"},
         Bad{"LoneSurrogate", "POST", "A/messages", R"({"input":"\udc00"})", 422, "at byte"},
         Bad{"IllFormedUtf8", "POST", "A/messages", "{\"input\":\"\xff\"}", 422, "at byte"},
@@ -285,7 +305,8 @@ TEST_F(Routes, AckLogAnswersFromTheCommandsOwnEvents) {
   EXPECT_EQ("ann", text(created, "name"));
   EXPECT_EQ(R"(["t"])", created.find("tags")->dump());
   EXPECT_EQ(1U, created.find("message_ids")->items().size());
-  const Json patched = expect(200, "PATCH", "/v1/agents/" + text(created, "id") + "?ack=log", R"({"name":"eve"})");
+  const Json patched =
+      expect(200, "PATCH", "/v1/agents/" + text(created, "id") + "?ack=log", R"({"name":"eve"})");
   EXPECT_EQ("eve", text(patched, "name"));
 }
 

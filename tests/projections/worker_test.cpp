@@ -25,14 +25,22 @@ class WorkerTest : public testing::Test {
   Offset commit(const std::string& stream, const std::vector<Event>& events) {
     Part part{StreamId{stream}, Sequence{sequences_[stream] + 1}, {events.begin(), events.end()}};
     sequences_[stream] += events.size();
-    return land(Commit{Epoch{1}, Index{++n_}, "n", WallTime{static_cast<std::int64_t>(10 * n_)},
-                       {command_id_from_text(std::to_string(n_)), CommandHash{1}, true}, {part}});
+    return land(Commit{Epoch{1},
+                       Index{++n_},
+                       "n",
+                       WallTime{static_cast<std::int64_t>(10 * n_)},
+                       {command_id_from_text(std::to_string(n_)), CommandHash{1}, true},
+                       {part}});
   }
   // The same, with one event that this program does not know.
   Offset poison(const std::string& stream) {
     Part part{StreamId{stream}, Sequence{++sequences_[stream]}, {UnreadableEvent{"AgentSang", 1, "", "{}"}}};
-    return land(Commit{Epoch{1}, Index{++n_}, "n", WallTime{static_cast<std::int64_t>(10 * n_)},
-                       {command_id_from_text(std::to_string(n_)), CommandHash{1}, true}, {part}});
+    return land(Commit{Epoch{1},
+                       Index{++n_},
+                       "n",
+                       WallTime{static_cast<std::int64_t>(10 * n_)},
+                       {command_id_from_text(std::to_string(n_)), CommandHash{1}, true},
+                       {part}});
   }
   void run_for(int ms) {
     const MonoTime end = scheduler_.now() + std::chrono::milliseconds{ms};
@@ -68,7 +76,8 @@ class WorkerTest : public testing::Test {
 
   sim::Scheduler scheduler_{1};
   sim::SimEnv env_{scheduler_, "test", 1};
-  std::shared_ptr<MemoryLogStorage> log_ = std::make_shared<MemoryLogStorage>(MemoryLogStorage::Options{1, 0});
+  std::shared_ptr<MemoryLogStorage> log_ =
+      std::make_shared<MemoryLogStorage>(MemoryLogStorage::Options{1, 0});
   std::shared_ptr<MemoryViewStorage> views_ = std::make_shared<MemoryViewStorage>();
   MemoryEventLog port_{env_, log_};
   MemoryViewStore store_{env_, views_};
@@ -80,13 +89,16 @@ class WorkerTest : public testing::Test {
   void TearDown() override { env_.kill(); }
 };
 
-const Event kCreated = AgentCreated{test::sample_settings(), {{StreamId{"block-1"}, "human"}},
+const Event kCreated = AgentCreated{test::sample_settings(),
+                                    {{StreamId{"block-1"}, "human"}},
                                     {test::sample_message("message-0", Role::system, "S")}};
 
 TEST_F(WorkerTest, AUserMessageBecomesRows) {
   commit("agent-a", {kCreated});
-  commit("agent-a", {UserMessageReceived{"run-1", {test::sample_message("message-1", Role::user, "hi")}, 50, {}, "{}"}});
-  commit("agent-a", {AssistantReplied{"run-1", test::sample_message("message-2", Role::assistant, "ho"), {}, "m", "h", {}},
+  commit("agent-a",
+         {UserMessageReceived{"run-1", {test::sample_message("message-1", Role::user, "hi")}, 50, {}, "{}"}});
+  commit("agent-a", {AssistantReplied{
+                         "run-1", test::sample_message("message-2", Role::assistant, "ho"), {}, "m", "h", {}},
                      TurnFinished{"run-1", "end_turn", {1, 2, 1}, WallTime{20}, "{}"}});
   fold();
   ASSERT_EQ(3U, rows(View::messages).size());
