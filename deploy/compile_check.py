@@ -4,7 +4,7 @@
     deploy/compile_check.py headers    needs build/dev/compile_commands.json (./dev check makes it)
     deploy/compile_check.py tidy
 
-What passed is remembered by content in build/check/: the file, every header of ours that it reaches, the flags
+What passed is remembered by content in build/check/: the file, the headers of ours that it reaches, the flags
 and the tool. So CI pays once, and a developer pays for what changed. A failure is never remembered.
 """
 

@@ -82,7 +82,8 @@ class Client {
 
   std::string header(const std::string& name) const {
     std::string lower = head_;
-    std::transform(lower.begin(), lower.end(), lower.begin(), [](unsigned char c) { return std::tolower(c); });
+    std::transform(lower.begin(), lower.end(), lower.begin(),
+                   [](unsigned char c) { return std::tolower(c); });
     const auto found = lower.find("\r\n" + name + ": ");
     if (found == std::string::npos) return "";
     const auto start = found + name.size() + 4;
@@ -121,8 +122,8 @@ class HttpServerTest : public testing::Test {
     return options;
   }
 
-  // /echo answers with the body, /wait after open_gate(), /large with 8 MiB, /empty with nothing, anything else
-  // with method and target.
+  // /echo answers with the body, /wait after open_gate(), /large with 8 MiB, /empty with nothing, anything
+  // else with method and target.
   boost::asio::awaitable<Response> answer(Request request) {
     Response response;
     if (request.target == "/echo") {
@@ -144,7 +145,8 @@ class HttpServerTest : public testing::Test {
   }
 
   void serve(HttpServer::Options options = {}) {
-    auto server = HttpServer::listen(env_, options, [this](Request request) { return answer(std::move(request)); });
+    auto server =
+        HttpServer::listen(env_, options, [this](Request request) { return answer(std::move(request)); });
     ASSERT_TRUE(server) << to_string(server.error());
     server_ = std::move(*server);
     port_ = server_->port();
@@ -280,7 +282,8 @@ TEST_F(HttpServerTest, TakesChunkedBodies) {
   serve();
   with_client([&] {
     Client client(port_);
-    ASSERT_TRUE(client.send("POST /echo HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n4\r\nsome\r\n"));
+    ASSERT_TRUE(
+        client.send("POST /echo HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n4\r\nsome\r\n"));
     EXPECT_EQ("200 some text", client.ask("5;note=x\r\n text\r\n0\r\n\r\n"));
     EXPECT_EQ("200 GET /y", client.ask(get("/y")));
   });
@@ -290,8 +293,8 @@ TEST_F(HttpServerTest, TellsAClientThatAsksToContinue) {
   serve();
   with_client([&] {
     Client client(port_);
-    ASSERT_TRUE(client.send(
-        "POST /echo HTTP/1.1\r\nhost: x\r\nexpect: 100-Continue\r\ncontent-length: 4\r\n\r\n"));
+    ASSERT_TRUE(
+        client.send("POST /echo HTTP/1.1\r\nhost: x\r\nexpect: 100-Continue\r\ncontent-length: 4\r\n\r\n"));
     EXPECT_EQ("100", client.answer());
     EXPECT_EQ("200 body", client.ask("body"));
   });
@@ -318,8 +321,9 @@ TEST_F(HttpServerTest, NamesTheLimitThatARequestExceeds) {
     EXPECT_EQ(body_detail, big_body.ask(post(largest + "b")));
     EXPECT_EQ("close", big_body.header("connection"));
     Client announced(port_);
-    EXPECT_EQ(body_detail,
-              announced.ask("POST / HTTP/1.1\r\nexpect: 100-continue\r\ncontent-length: 99999999999\r\n\r\n"));
+    EXPECT_EQ(
+        body_detail,
+        announced.ask("POST / HTTP/1.1\r\nexpect: 100-continue\r\ncontent-length: 99999999999\r\n\r\n"));
     Client chunked(port_);
     EXPECT_EQ(body_detail, chunked.ask("POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n100001\r\n" +
                                        largest + "b\r\n0\r\n\r\n"));
@@ -359,7 +363,9 @@ TEST_F(HttpServerTest, RefusesWhatIsNotHttp) {
       EXPECT_EQ("close", client.header("connection"));
     }
     Client encoded(port_);
-    EXPECT_EQ("501", encoded.ask("POST / HTTP/1.1\r\ntransfer-encoding: gzip\r\n\r\n" + get("/smuggled")).substr(0, 3));
+    EXPECT_EQ(
+        "501",
+        encoded.ask("POST / HTTP/1.1\r\ntransfer-encoding: gzip\r\n\r\n" + get("/smuggled")).substr(0, 3));
     Client client(port_);
     EXPECT_EQ("200 GET /y", client.ask(get("/y")));
   });

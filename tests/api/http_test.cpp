@@ -109,7 +109,8 @@ std::string head(const Response& response, const HttpFraming& framing = {}) {
 TEST(HttpHead, SaysJsonAndTheLengthOfABody) {
   EXPECT_EQ("HTTP/1.1 200 OK|content-type: application/json|content-length: 2|date: today||",
             head({.status = 200, .headers = {}, .body = "{}"}));
-  EXPECT_EQ("HTTP/1.1 404 Not Found|content-length: 0|date: today||", head({.status = 404, .headers = {}, .body = ""}));
+  EXPECT_EQ("HTTP/1.1 404 Not Found|content-length: 0|date: today||",
+            head({.status = 404, .headers = {}, .body = ""}));
   EXPECT_EQ("HTTP/1.1 204 No Content|date: today||", head({.status = 204, .headers = {}, .body = ""}));
 }
 

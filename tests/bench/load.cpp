@@ -4,7 +4,8 @@
 // prepared bytes and one thread serves all connections with epoll, so that the load costs the machine little
 // compared with the server under test. It is bounded in count and in time, and never retries.
 //
-//   varve-load --port 8283 --connections 16 --requests 100000 --path '/v1/agents/{}' --agents-from-file ids.txt
+//   varve-load --port 8283 --connections 16 --requests 100000 --path '/v1/agents/{}' --agents-from-file
+//   ids.txt
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
 #include <sys/epoll.h>
@@ -83,15 +84,16 @@ std::string replaced(std::string text, std::string_view what, std::string_view b
 Prepared prepare(const Options& options, const std::string& path) {
   const std::string method = options.mode == "get" ? "GET" : options.mode == "post" ? "POST" : "PATCH";
   const auto counter = options.body.find("{n}");
-  const std::string body =
-      counter == std::string::npos
-          ? options.body
-          : options.body.substr(0, counter) + std::string(kCounterDigits, '0') + options.body.substr(counter + 3);
+  const std::string body = counter == std::string::npos
+                               ? options.body
+                               : options.body.substr(0, counter) + std::string(kCounterDigits, '0') +
+                                     options.body.substr(counter + 3);
   Prepared request;
   request.bytes = method + " " + path + " HTTP/1.1\r\nhost: " + options.host + "\r\n";
   for (const auto& header : options.headers) request.bytes += header + "\r\n";
   if (method != "GET") {
-    request.bytes += "content-type: application/json\r\ncontent-length: " + std::to_string(body.size()) + "\r\n";
+    request.bytes +=
+        "content-type: application/json\r\ncontent-length: " + std::to_string(body.size()) + "\r\n";
   }
   request.bytes += "\r\n";
   if (method == "GET") return request;
@@ -245,7 +247,8 @@ class Load {
     connection.input.append(buffer_.data(), static_cast<std::size_t>(got));
     if (connection.answer_bytes == 0) read_head(connection);
     if (connection.answer_bytes == 0 || connection.input.size() < connection.answer_bytes) return;
-    const auto taken = std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - connection.started);
+    const auto taken =
+        std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - connection.started);
     totals_.micros.push_back(static_cast<std::uint32_t>(taken.count()));
     totals_.bytes += connection.answer_bytes;
     ++totals_.statuses[connection.status];
@@ -290,7 +293,8 @@ int main(int argc, char** argv) {
       ->capture_default_str();
   app.add_option("--body", options.body, "JSON body; the first {n} becomes the number of the request");
   app.add_option("--header", options.headers, "a header for every request, \"name: value\"");
-  app.add_option("--agents-from-file", options.agents_file, "ids for {} in --path, or whole paths, one a line")
+  app.add_option("--agents-from-file", options.agents_file,
+                 "ids for {} in --path, or whole paths, one a line")
       ->check(CLI::ExistingFile);
   CLI11_PARSE(app, argc, argv);
 

@@ -141,8 +141,8 @@ class Load(threading.Thread):
 def kill_again_and_again(server, rounds, rng, clients):
     early = 0
     for number in range(rounds):
-        # Now and then the server dies while it still recovers from the last time.
-        if rng.random() < 0.2:
+        # Every fifth time the server dies while it still recovers from the last time.
+        if number % 5 == 3:
             early += 1
             time.sleep(rng.uniform(0.0, 0.4))
         else:

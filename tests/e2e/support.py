@@ -303,18 +303,6 @@ class Server:
         check(done.returncode == 0, "varve verify must find that the views equal the log", said)
 
 
-def events_with(records, text):
-    """How many events of the counted records hold `text`."""
-    count = 0
-    for line in records:
-        record = line.get("record")
-        if str(line.get("verdict", "admitted")).lower() not in ("admitted", "counts", "ok"):
-            continue
-        for part in (record or {}).get("parts", []):
-            count += sum(1 for event in part.get("events", []) if text in json.dumps(event, ensure_ascii=False))
-    return count
-
-
 class Background(threading.Thread):
     """Runs work on a thread; result() gives back what it gave, or raises what it raised."""
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Tests of deploy/lint.py: for each rule a snippet that it catches and one that it lets pass.
 
-A case is written as it would stand in the repository; a small clean tree is put around it. The last test makes sure
-that no rule is without a case.
+A case is written as it would stand in the repository, with a small clean tree around it. The last test makes
+sure that no rule is without a case.
 """
 
 import subprocess
@@ -110,19 +110,22 @@ class LintTest(unittest.TestCase):
     # ---- determinism: (rule, banned .., allowed ..)
 
     BANNED = {
-        "threads": ["std::thread t(work);", "std::jthread t;", "auto f = std::async(work);", "asio::thread_pool p;",
-                    "pthread_create(a, b, c, d);", "#include <thread>"],
+        "threads": ["std::thread t(work);", "std::jthread t;", "auto f = std::async(work);",
+                    "asio::thread_pool p;", "pthread_create(a, b, c, d);", "#include <thread>"],
         "clock": ["auto t = std::chrono::system_clock::now();", "auto t = steady_clock::now();",
-                  "std::chrono::high_resolution_clock c;", "::clock_gettime(which, &t);", "gettimeofday(&t, n);",
+                  "std::chrono::high_resolution_clock c;", "::clock_gettime(which, &t);",
+                  "gettimeofday(&t, n);",
                   "auto t = time(nullptr);", "auto t = std::time(nullptr);", "auto t = ::time(&x);",
-                  "auto t = std::localtime(&x);", "timespec_get(&t, b);", "auto z = std::chrono::current_zone();"],
+                  "auto t = std::localtime(&x);", "timespec_get(&t, b);",
+                  "auto z = std::chrono::current_zone();"],
         "sleep": ["std::this_thread::sleep_for(d);", "usleep(5);", "::nanosleep(&t, nullptr);", "sleep(1);"],
         "random": ["std::random_device d;", "int x = rand();", "std::srand(1);", "std::mt19937 g;",
                    "std::mt19937_64 g;", "std::uniform_int_distribution<int> d;", "std::shuffle(a, b, g);",
                    "#include <random>", "::getrandom(p, n, f);", "randombytes_buf(p, n);"],
         "thread-local": ["thread_local int x = 0;"],
-        "locks": ["std::mutex m;", "std::shared_mutex m;", "std::recursive_timed_mutex m;", "std::atomic<int> x;",
-                  "std::atomic_bool x;", "std::condition_variable_any c;", "std::future<int> f;",
+        "locks": ["std::mutex m;", "std::shared_mutex m;", "std::recursive_timed_mutex m;",
+                  "std::atomic<int> x;", "std::atomic_bool x;", "std::condition_variable_any c;",
+                  "std::future<int> f;",
                   "std::promise<int> f;", "std::latch l(1);", "std::barrier b(1);", "std::lock_guard l(m);",
                   "std::binary_semaphore s(1);", "std::once_flag f;", "#include <mutex>", "#include <atomic>",
                   "#include <condition_variable>", "#include <future>", "#include <semaphore>"],
@@ -140,13 +143,16 @@ class LintTest(unittest.TestCase):
                           "std::less<const Foo*> l;", "std::map<Foo*, int> m;", "std::set<const Foo*> s;",
                           "std::unordered_map<ns::Foo *, int> m;", "std::set<std::shared_ptr<Foo>> s;",
                           'std::snprintf(b, n, "%p", x);', "out << static_cast<const void*>(p);"],
-        "global": ["static int counter = 0;", "inline std::string name = x();", "static std::map<int, int> cache;",
-                   "int f() {\n  static int calls{};\n  return ++calls;\n}", "static inline Foo* instance = nullptr;"],
+        "global": ["static int counter = 0;", "inline std::string name = x();",
+                   "static std::map<int, int> cache;",
+                   "int f() {\n  static int calls{};\n  return ++calls;\n}",
+                   "static inline Foo* instance = nullptr;"],
         "unordered": [
             "std::unordered_map<int, int> m;\nvoid f() { for (auto& [k, v] : m) use(k, v); }",
             "std::unordered_set<std::string> names_;\nvoid f() { for (const auto& n : names_) use(n); }",
             "std::unordered_map<int, std::vector<int>> m;\nauto first() { return m.begin(); }",
-            "using Index = std::unordered_map<int, int>;\nvoid f(const Index& ix) { for (auto& e : ix) use(e); }",
+            "using Index = std::unordered_map<int, int>;\n"
+            "void f(const Index& ix) { for (auto& e : ix) use(e); }",
             "struct A { std::unordered_set<int> s; };\nvoid f(A& a) { for (int n : a.s) use(n); }"],
         "float": ["double x = 0;", "float ratio(int a);", "auto x = static_cast<double>(n);"],
         "printing": ["std::cout << x;", 'std::fprintf(stderr, "x");', 'printf("x");', "#include <iostream>",
@@ -182,7 +188,8 @@ class LintTest(unittest.TestCase):
         for snippet in self.INNOCENT:
             self.passes(in_cpp(snippet))
         self.catches("real-env", {"runtime/real_env.h": HEADER, **in_cpp('#include "runtime/real_env.h"')})
-        self.passes({"runtime/real_env.h": HEADER, **in_cpp('#include "runtime/real_env.h"', "cli/serve.cpp")})
+        self.passes({"runtime/real_env.h": HEADER,
+                     **in_cpp('#include "runtime/real_env.h"', "cli/serve.cpp")})
 
     def test_adapters_touch_the_world_but_start_no_threads_and_read_no_clocks(self):
         for path in ("eventlog/sqlite_log.cpp", "eventlog/kafka_log.cpp", "projections/postgres_store.cpp",
@@ -207,7 +214,8 @@ class LintTest(unittest.TestCase):
         header = HEADER + "struct Thing {\n  std::unordered_map<int, int> index_;\n  void walk();\n};\n"
         self.catches("unordered", {
             "actors/thing.h": header,
-            "actors/thing.cpp": '#include "actors/thing.h"\nvoid Thing::walk() { for (auto& e : index_) use(e); }\n'})
+            "actors/thing.cpp": '#include "actors/thing.h"\n'
+                                'void Thing::walk() { for (auto& e : index_) use(e); }\n'})
 
     # ---- coroutines
 
@@ -220,7 +228,8 @@ class LintTest(unittest.TestCase):
                 "Task<> f(Env& env, int n) {\n  co_await offload(env, [&]() -> int { return n; });\n}"):
             self.catches("co-await-temporary", in_cpp(snippet))
         for snippet in (
-                "Task<> f(Log& log) {\n  ReadOptions options{.after = 1};\n  co_await log.read(std::move(options));\n}",
+                "Task<> f(Log& log) {\n  ReadOptions options{.after = 1};\n"
+                "  co_await log.read(std::move(options));\n}",
                 "using Sequence = Tagged<struct S, int>;\nTask<> f(Log& l) { co_await l.read(Sequence{1}); }",
                 "Task<> f(Env& env) {\n  co_await offload(env, [] { return 1; });\n}",
                 "Task<> f(Log& log) {\n  if (co_await log.ready()) {\n    use(Options{.a = 1});\n  }\n}",
@@ -230,7 +239,8 @@ class LintTest(unittest.TestCase):
         self.catches("co-await-range-for",
                      in_cpp("Task<> f() {\n  for (const auto& x : *co_await g()) use(x);\n}"))
         self.passes(in_cpp("Task<> f() {\n  for (int i = 0; i < n; ++i) co_await g();\n"
-                           "  const auto all = co_await g();\n  for (const auto& x : *all) co_await h(x);\n}"))
+                           "  const auto all = co_await g();\n"
+                           "  for (const auto& x : *all) co_await h(x);\n}"))
 
     def test_a_lambda_with_captures_is_no_coroutine(self):
         for snippet in ("auto f = [x]() -> Task<int> { co_return x; };",
@@ -266,7 +276,8 @@ class LintTest(unittest.TestCase):
         self.catches("ascii", in_cpp('const char* x = "\u00e9";'))
         self.catches("ascii", in_cpp("// \u00e9", "tests/api/x.cpp"))
         self.passes(in_cpp('const char* x = "\u00e9";', "tests/api/x.cpp"))
-        self.passes({"README.md": "\u2026\n", "tests/golden/x.json": "\u00e9\t \n", "tests/e2e/x.py": "x = '\u00e9'\n"})
+        self.passes({"README.md": "\u2026\n", "tests/golden/x.json": "\u00e9\t \n",
+                     "tests/e2e/x.py": "x = '\u00e9'\n"})
         self.catches("using-namespace", in_cpp("using namespace std;"))
         self.catches("typedef", in_cpp("typedef int Number;"))
         for word in ("TO" + "DO", "FIX" + "ME", "XX" + "X", "HA" + "CK"):
@@ -285,7 +296,8 @@ class LintTest(unittest.TestCase):
 
     def test_every_source_is_built(self):
         tree = {"CMakeLists.txt": "add_subdirectory(actors)\n", **in_cpp("int x();")}
-        self.catches("unbuilt", {**tree, "actors/CMakeLists.txt": "varve_library(actors SOURCES other_thing.cpp)\n"})
+        self.catches("unbuilt", {
+            **tree, "actors/CMakeLists.txt": "varve_library(actors SOURCES other_thing.cpp)\n"})
         self.passes({**tree, "actors/CMakeLists.txt": "varve_library(actors SOURCES other.cpp thing.cpp)\n"})
         self.passes({**tree, "actors/CMakeLists.txt": "foreach(name a thing)\n"})
 
