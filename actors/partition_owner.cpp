@@ -220,7 +220,8 @@ Task<Admitted> PartitionOwner::commit(std::vector<Part> parts, CommandRef comman
   const WallTime at = std::max(at_, env_.wall_now());
   const std::string key = parts.front().stream.value();
   auto bytes = encode_record(Commit{epoch_, next_n_, identity_.node, at, command, std::move(parts)});
-  if (!bytes) co_return bytes.error();
+  // Its limits are checked before; what is still too large together can never succeed.
+  if (!bytes) co_return Error{Errc::invalid_argument, bytes.error().message};
   auto delivery = log_.append(partition_, key, std::move(*bytes));
   // Refused before it was handed over: it leaves no hole, the same n goes to the next commit.
   if (!delivery) co_return delivery.error();

@@ -253,11 +253,11 @@ Task<std::vector<BlockFact>> Shard::ask_blocks(StreamId asking, std::vector<Stre
   co_return facts;
 }
 
-Task<CommandAnswer> Shard::submit(StreamId stream, Command command) {
+Task<CommandAnswer> Shard::submit(StreamId stream, Command command, MonoTime deadline) {
   CommandEnvelope envelope{{}, std::move(stream), std::move(command)};
   // Unique among what is in flight; never remembered.
   envelope.command_ref.id = command_id_from_text("internal " + uuid4(env_.rng()));
-  co_return co_await enqueue(std::move(envelope), kNever, false);
+  co_return co_await enqueue(std::move(envelope), deadline, false);
 }
 
 std::optional<ActorState> Shard::peek(const StreamId& stream) const {

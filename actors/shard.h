@@ -110,12 +110,16 @@ class Shard final : public PartitionListener {
   Task<std::vector<BlockFact>> ask_blocks(StreamId asking, std::vector<StreamId> blocks);
   CommandAnswer answer_from(const ActorState& state) const;
   // Sends a command of the shard itself to one of its actors.
-  Task<CommandAnswer> submit(StreamId stream, Command command);
+  Task<CommandAnswer> submit(StreamId stream, Command command, MonoTime deadline = kNever);
 
   // ---- recovery ----
   Task<> main();
   Task<Actor*> activate(StreamId stream);
-  Task<ActorState> load(StreamId stream);
+  struct Loaded {
+    ActorState state;
+    Sequence snapshotted;  // What a sound snapshot holds; 0 = the stream was rebuilt from the log.
+  };
+  Task<Loaded> load(StreamId stream);
   Task<ActorState> rebuild(StreamId stream);
   Task<> housekeep();
   Task<> save(std::vector<StreamId> streams);

@@ -57,14 +57,14 @@ Task<Shard::Actor*> Shard::activate(StreamId stream) {
   }
   const auto notifier = std::make_shared<Notifier>();
   activating_.emplace(stream, notifier);
-  auto state = co_await load(stream);
+  auto loaded = co_await load(stream);
   activating_.erase(stream);
   notifier->notify_all();
-  if (!state) co_return state.error();
+  if (!loaded) co_return loaded.error();
   env_.count("activations");
   auto actor = std::make_unique<Actor>();
-  actor->snapshotted = state->sequence;
-  actor->state = std::move(*state);
+  actor->snapshotted = loaded->snapshotted;
+  actor->state = std::move(loaded->state);
   actor->used = env_.now();
   // What the reader has met meanwhile and before.
   if (const auto tail = tail_.find(stream); tail != tail_.end()) {
@@ -82,7 +82,7 @@ Task<Shard::Actor*> Shard::activate(StreamId stream) {
 
 // The state before the tail. A snapshot that fails its hash, or a tail that does not continue it, means that
 // the stream is rebuilt from the log.
-Task<ActorState> Shard::load(StreamId stream) {
+Task<Shard::Loaded> Shard::load(StreamId stream) {
   auto row = co_await ports_.snapshots.get(stream);
   if (!row) co_return row.error();
   ActorState state;
@@ -94,7 +94,10 @@ Task<ActorState> Shard::load(StreamId stream) {
       env_.log(LogLevel::warning,
                "the snapshot of '" + stream.value() + "' is damaged, rebuilding it from the log");
       env_.count("snapshots_damaged");
-      co_return co_await rebuild(stream);
+      auto rebuilt = co_await rebuild(stream);
+      if (!rebuilt) co_return rebuilt.error();
+      Loaded loaded{std::move(*rebuilt), Sequence{}};
+      co_return loaded;
     }
     state = std::move(*decoded);
   }
@@ -104,11 +107,18 @@ Task<ActorState> Shard::load(StreamId stream) {
     for (const TailPart& entry : tail->second) {
       const Part& part = entry.commit->parts[entry.part];
       if (part.first < expected) continue;
-      if (part.first != expected) co_return co_await rebuild(stream);
+      if (part.first != expected) {
+        auto rebuilt = co_await rebuild(stream);
+        if (!rebuilt) co_return rebuilt.error();
+        Loaded loaded{std::move(*rebuilt), Sequence{}};
+        co_return loaded;
+      }
       expected = Sequence{part.first.value() + part.events.size()};
     }
   }
-  co_return state;
+  const Sequence stored = state.sequence;
+  Loaded loaded{std::move(state), stored};
+  co_return loaded;
 }
 
 Task<ActorState> Shard::rebuild(StreamId stream) {
@@ -282,7 +292,7 @@ Task<> Shard::drain(MonoTime deadline) {
   }
   for (const auto& [stream, run_id] : open) {
     Command hand_over = HandOverTurn{run_id};
-    ignore_error(co_await submit(stream, std::move(hand_over)),
+    ignore_error(co_await submit(stream, std::move(hand_over), deadline),
                  "the turn is resumed all the same, it only counts");
     const auto found = actors_.find(stream);
     if (found != actors_.end() && found->second->turn) found->second->turn->abandon();

@@ -131,6 +131,10 @@ void Shard::drive_if_open(Actor& actor) {
 // Resumes every open turn, without waiting for a request.
 Task<> Shard::resume_turns() {
   auto stored = co_await ports_.snapshots.open_turns(partition_);
+  while (!stored && owner_.owned()) {
+    co_await sleep_for(env_, std::chrono::milliseconds{100});
+    stored = co_await ports_.snapshots.open_turns(partition_);
+  }
   if (!stored) co_return stored.error();
   std::set<StreamId> candidates(stored->begin(), stored->end());
   for (const auto& [stream, parts] : tail_) candidates.insert(stream);
@@ -167,11 +171,17 @@ Task<> Shard::drive(Actor* actor, bool resumed) {
       }
       continue;
     }
-    if (Status step = co_await drive_step(actor); !step && step.error().code != Errc::conflict) {
-      env_.count("turn_step_retries");
-      if (step.error().code == Errc::corrupt) break;
-      co_await sleep_for(env_, std::chrono::milliseconds{50});
+    const Status step = co_await drive_step(actor);
+    if (step || step.error().code == Errc::conflict) continue;
+    env_.count("turn_step_retries");
+    if (step.error().code == Errc::corrupt) break;
+    if (step.error().code == Errc::invalid_argument) {
+      // What the step made can never be recorded, however often it is tried.
+      Command give_up = FailTurn{run_id, "error", "internal_error", step.error().message};
+      ignore_error(co_await submit(stream, std::move(give_up)), "the state tells what came of it");
+      continue;
     }
+    co_await sleep_for(env_, std::chrono::milliseconds{50});
   }
   actor->driving = false;
   const AgentState* agent = actor->state.agent();

@@ -219,7 +219,9 @@ std::optional<Response> Api::prepare(Call& call, bool write) {
     if (key->empty() || key->size() > 255) {
       return unprocessable("header.Idempotency-Key: expected 1 to 255 characters");
     }
-    call.command.id = command_id_from_text("key " + *key);
+    // With the route: a command id always leads to the same stream, and ids of what commands create derive
+    // from it.
+    call.command.id = command_id_from_text("key " + route + "\n" + *key);
     call.keyless = false;
   } else if (from_otids) {
     call.command.id = *from_otids;
@@ -325,6 +327,10 @@ Api::Answer Api::answer_write(Call call, CommandAnswer answer, Render render) {
 }
 
 Api::Answer Api::health(Call /*call*/) {
+  if (const auto failed = options_.failure ? options_.failure() : std::nullopt) {
+    Response broken = error_response({Errc::unavailable, failed->message}, false);
+    co_return broken;
+  }
   JsonWriter out;
   out.begin_object().field("version", "0.16.8").field("status", "ok").field("server", "varve").end_object();
   Response response = json_response(out.take());

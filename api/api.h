@@ -24,7 +24,9 @@ struct ApiOptions {
   KnownModels models;
   Duration view_wait{kViewWait};                    // How long a write waits for the views.
   Duration request_time{std::chrono::seconds{60}};  // Deadline of a request that names none.
-  Duration turn_time{std::chrono::minutes{11}};     // Of one that waits for a turn.
+  // What has stopped a part of the server for good, if anything; the health route says it.
+  std::function<std::optional<Error>()> failure;
+  Duration turn_time{std::chrono::minutes{11}};  // Of one that waits for a turn.
 };
 
 class Api {

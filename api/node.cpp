@@ -8,8 +8,10 @@ Task<bool> holds_the_lock() {
   co_return true;
 }
 
-ApiOptions api_options(const NodeOptions& options, std::uint32_t partitions) {
+ApiOptions api_options(const NodeOptions& options, std::uint32_t partitions,
+                       std::function<std::optional<Error>()> failure) {
   ApiOptions api;
+  api.failure = std::move(failure);
   api.partitions = partitions;
   api.models = options.models;
   api.view_wait = options.view_wait;
@@ -24,7 +26,8 @@ Node::Node(Env& env, NodeIdentity identity, Ports ports, NodeOptions options)
       options_(std::move(options)),
       sender_(ports.log.partitions()),
       progress_(env, ports.views),
-      api_(env, {sender_, ports.views, progress_}, api_options(options_, ports.log.partitions())) {
+      api_(env, {sender_, ports.views, progress_},
+           api_options(options_, ports.log.partitions(), [this] { return failure(); })) {
   for (std::uint32_t number = 0; number < ports.log.partitions(); ++number) {
     const Partition partition{number};
     Shard::Ports shard_ports{ports.log, ports.snapshots, sender_, ports.model};
@@ -81,6 +84,13 @@ Task<> Node::drain(MonoTime deadline) {
     Status drained = co_await shard->drain(deadline);
     if (!drained && status) status = drained;
   }
+  // The views get what the drain itself has written.
+  std::vector<LogPosition> written;
+  for (const auto& shard : shards_) {
+    if (!shard->owner().mark().none)
+      written.push_back({shard->owner().partition(), shard->owner().mark().offset});
+  }
+  if (options_.fold_views && !failure()) co_await progress_.wait_for(std::move(written), deadline);
   for (const auto& worker : workers_) worker->stop();
   co_return status;
 }

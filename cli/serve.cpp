@@ -24,7 +24,7 @@ constexpr std::chrono::seconds kDrainTime{10};
 
 int complain(const Error& error) {
   std::cerr << "varve serve: " << error.message << "\n";
-  return error.code == Errc::conflict ? kExitInUse : kExitFailed;
+  return kExitFailed;
 }
 
 Result<std::unique_ptr<ModelClient>> make_model(Env& env, const std::string& script_path) {
@@ -47,7 +47,6 @@ struct Server {
   std::unique_ptr<ModelClient> model;
   std::unique_ptr<Node> node;
   std::unique_ptr<HttpServer> http;
-  bool draining = false;
   int exit_code = kExitDone;
 
   ~Server() {
@@ -119,7 +118,10 @@ Task<> start(Server& server, ServeOptions options) {
 
 int run_serve(const ServeOptions& options) {
   Server server;
-  if (Status opened = open(server, options); !opened) return complain(opened.error());
+  if (Status opened = open(server, options); !opened) {
+    const int failed = complain(opened.error());
+    return opened.error().code == Errc::conflict ? kExitInUse : failed;
+  }
   NodeIdentity identity;
   identity.node = uuid4(server.env.rng());
   identity.url = "http://" + options.host + ":" + std::to_string(options.port);
@@ -127,11 +129,14 @@ int run_serve(const ServeOptions& options) {
       server.env, std::move(identity),
       Node::Ports{*server.log, *server.snapshots, *server.views, *server.model}, node_options(*server.model));
   boost::asio::signal_set signals(server.env.io_context(), SIGINT, SIGTERM);
-  signals.async_wait([&server](const boost::system::error_code& error, int /*signal*/) {
-    if (error || server.draining) return;
-    server.draining = true;
+  signals.async_wait([&server, &signals](const boost::system::error_code& error, int /*signal*/) {
+    if (error) return;
     server.env.log(LogLevel::info, "stopping: no new requests, open turns go on at the next start");
     server.env.spawn("drain", drain(server));
+    // A second signal does not wait.
+    signals.async_wait([&server](const boost::system::error_code& again, int /*signal*/) {
+      if (!again) server.env.stop();
+    });
   });
   server.env.spawn("start", start(server, options));
   server.env.run();

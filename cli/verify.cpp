@@ -1,5 +1,6 @@
 // varve verify: folds the log anew and compares it with the stored views, partition by partition. Works while
 // the server runs.
+#include <filesystem>
 #include <iostream>
 
 #include "cli/commands.h"
@@ -11,19 +12,50 @@
 namespace varve {
 namespace {
 
+constexpr std::chrono::seconds kCatchUp{3};
+
+// The views must have everything that was in the log when this began; a running server gets a moment to fold
+// it.
+Task<bool> caught_up(RealEnv& env, ViewStore& views, Partition partition, Offset end) {
+  const MonoTime deadline = env.now() + kCatchUp;
+  for (;;) {
+    auto loaded = co_await views.load(partition);
+    if (!loaded) co_return loaded.error();
+    for (const StreamId& parked : loaded->parked) {
+      std::cout << "partition " << partition.value() << ": " << parked.value()
+                << " is parked in quarantine\n";
+    }
+    if (loaded->checkpoint.next >= end) co_return true;
+    if (env.now() >= deadline) {
+      std::cout << "partition " << partition.value() << ": the views end at offset "
+                << loaded->checkpoint.next.value() << ", the log at " << end.value()
+                << "; start the server to fold the rest, and read its messages if it does not\n";
+      co_return false;
+    }
+    co_await sleep_for(env, std::chrono::milliseconds{50});
+  }
+}
+
+Task<bool> verify_partition(RealEnv& env, EventLog& log, ViewStore& views, Partition partition) {
+  auto end = co_await log.end(partition);
+  if (!end) co_return end.error();
+  auto complete = co_await caught_up(env, views, partition, *end);
+  if (!complete) co_return complete.error();
+  auto differences = co_await fold_equals(env, log, views, partition);
+  if (!differences) co_return differences.error();
+  for (const Difference& difference : *differences) {
+    std::cout << "partition " << partition.value() << ": " << difference.what << "\n";
+  }
+  const bool equal = *complete && differences->empty();
+  if (equal) std::cout << "partition " << partition.value() << ": the views equal the log\n";
+  co_return equal;
+}
+
 Task<> verify(RealEnv& env, EventLog& log, ViewStore& views, int& exit_code) {
   for (std::uint32_t number = 0; number < log.partitions(); ++number) {
-    auto differences = co_await fold_equals(env, log, views, Partition{number});
-    if (!differences) {
-      std::cerr << "varve verify: partition " << number << ": " << differences.error().message << "\n";
-      exit_code = kExitFailed;
-      continue;
-    }
-    for (const Difference& difference : *differences) {
-      std::cout << "partition " << number << ": " << difference.what << "\n";
-      exit_code = kExitFailed;
-    }
-    if (differences->empty()) std::cout << "partition " << number << ": the views equal the log\n";
+    auto equal = co_await verify_partition(env, log, views, Partition{number});
+    if (!equal) std::cerr << "varve verify: partition " << number << ": " << equal.error().message << "\n";
+    if (!equal || !*equal) exit_code = kExitFailed;
   }
   env.stop();
   co_return ok();
@@ -38,7 +70,13 @@ int run_verify(const VerifyOptions& options) {
     std::cerr << "varve verify: " << log.error().message << "\n";
     return kExitFailed;
   }
-  auto views = SqliteViewStore::open(env, {options.data_dir, 1});
+  const SqliteViewStore::Options where{options.data_dir, 1};
+  if (!std::filesystem::exists(SqliteViewStore::path_of(where))) {
+    std::cerr << "varve verify: there are no views in " << options.data_dir
+              << "; a server makes them from the log\n";
+    return kExitFailed;
+  }
+  auto views = SqliteViewStore::open(env, where);
   if (!views) {
     std::cerr << "varve verify: " << views.error().message << "\n";
     return kExitFailed;

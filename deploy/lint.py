@@ -177,8 +177,9 @@ class Linter:
                 self.find(rel, number, "whitespace", "a tab: spaces")
             if line.endswith((" ", "\r")):
                 self.find(rel, number, "whitespace", "trailing white space")
-            if is_code and len(line) > rules.COLUMNS_MAX and number not in unbreakable:
-                self.find(rel, number, "line-length", f"{len(line)} columns: at most {rules.COLUMNS_MAX}")
+            columns = rules.COLUMNS_MAX if is_cpp else rules.SCRIPT_COLUMNS_MAX
+            if is_code and len(line) > columns and number not in unbreakable:
+                self.find(rel, number, "line-length", f"{len(line)} columns: at most {columns}")
             if (is_code or path.suffix == ".sql") and not seen.isascii():
                 self.find(rel, number, "ascii", "not ASCII: plain ASCII, or an escape in a literal")
             if not house and (is_code or path.suffix in (".sql", ".md")) and promise.search(seen):

@@ -44,7 +44,8 @@ SCRIPTS = {".py", ".sh", ".mjs", ".js", ".ts", ".cmake"}
 TEXTS = CPP | SCRIPTS | {".sql", ".md", ".json", ".yml", ".yaml", ".toml", ".txt", ".html", ".css", ""}
 # These name what they ban.
 HOUSE = {"deploy/lint.py", "deploy/lint_rules.py", "tests/house/lint_test.py"}
-COLUMNS_MAX = 110
+COLUMNS_MAX = 110  # What clang-format breaks at.
+SCRIPT_COLUMNS_MAX = 125  # Nobody breaks lines of scripts for us.
 LINES_WARN = 500
 
 RULES = {

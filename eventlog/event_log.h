@@ -28,8 +28,8 @@ namespace varve {
 // Only says how long to wait: a command is answered when its record is read back (rule 10).
 using Delivery = std::shared_ptr<OneShot<Offset>>;
 
-// What a record decodes to, once for all its readers of one process: the owner and the projection read the same
-// newest records. The log lets go of it when the record is not among the newest any more.
+// What a record decodes to, once for all its readers of one process: the owner and the projection read the
+// same newest records. The log lets go of it when the record is not among the newest any more.
 struct DecodeOnce {
   std::optional<Result<std::shared_ptr<const Record>>> result;
   bool keep = true;

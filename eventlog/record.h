@@ -2,7 +2,7 @@
 // a Ruling (an operator's decision about a poisoned event), as one JSON object:
 //
 //   {"v":1,"kind":"commit","epoch":E,"n":N,"node":"..","at":MICROS,"cmd":{"id":HEX32,"hash":HEX16},
-//    "parts":[{"stream":"agent-..","seq":S,"events":[{"type":"AgentCreated","v":1,"data":{..}},..]},..]}
+//    "parts":[{"stream":"agent-..","seq":S,"events":[{"type":"..","v":1,"data":{..}},..]},..]}
 //   {"v":1,"kind":"claim","epoch":E,"id":HEX32,"cluster":"..","node":"..","url":"..","partitions":P,"at":MICROS}
 //   {"v":1,"kind":"ruling","epoch":E,"n":N,"node":"..","at":MICROS,"stream":"..","offset":O,"event":I}
 //

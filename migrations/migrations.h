@@ -1,7 +1,7 @@
 // The numbered SQL files of this folder, embedded at build time: a binary brings its own schema along.
 //
-// Forward only: a file that has been released never changes (its checksum is stored where it was applied); what
-// comes next is a new file with the next number of its database.
+// Forward only: a file that has been released never changes (its checksum is stored where it was applied);
+// what comes next is a new file with the next number of its database.
 #pragma once
 
 #include <span>

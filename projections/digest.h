@@ -30,7 +30,7 @@ static_assert(kPageRows <= kRowsPerQueryMax);
 // That order, for two rows of one partition.
 bool place_before(View view, const Row& left, const Row& right);
 
-// As stores keep them: "messages=<32 hex>:<32 hex> blocks=…", one per view.
+// As stores keep them: "messages=<32 hex>:<32 hex> blocks=..", one per view.
 std::string to_text(const ViewDigests& digests);
 // Errc::corrupt if `text` is not that.
 Result<ViewDigests> parse_digests(std::string_view text);

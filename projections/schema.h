@@ -172,7 +172,7 @@ enum : std::size_t { partition, epoch, claim_id, node, url, claimed_at };
 std::string canonical_bytes(View view, const Row& row);
 // The bytes of a closing: the entity and the position at which it closed.
 std::string canonical_closing(View view, std::span<const Value> key, Partition partition, const RowTo& to);
-// For messages to people: "agents id=agent-… from 3:17", and "agents id=agent-…" of an entity.
+// For messages to people: "agents id=agent-.. from 3:17", and "agents id=agent-.." of an entity.
 std::string describe(View view, const Row& row);
 std::string describe_entity(View view, std::span<const Value> key);
 

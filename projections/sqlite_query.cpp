@@ -1,6 +1,7 @@
 #include "projections/sqlite_query.h"
 
 #include <algorithm>
+#include <array>
 
 #include "projections/store_rules.h"
 
@@ -24,10 +25,18 @@ std::string name_of(View view, int column) {
   return quoted(column_of(view, column).name);
 }
 
-std::string all_columns(View view) {
-  std::string out;
-  for (const Column& column : schema_of(view).columns) out.append(quoted(column.name)).append(", ");
-  return out.append(kVersionColumns);
+// Every select begins with these: made once.
+const std::string& all_columns(View view) {
+  static const std::array<std::string, kViews> kTexts = [] {
+    std::array<std::string, kViews> texts;
+    for (const View each : all_views()) {
+      std::string& out = texts[static_cast<std::size_t>(each)];
+      for (const Column& column : schema_of(each).columns) out.append(quoted(column.name)).append(", ");
+      out.append(kVersionColumns);
+    }
+    return texts;
+  }();
+  return kTexts[static_cast<std::size_t>(view)];
 }
 
 std::string marks(std::size_t count) {

@@ -23,12 +23,13 @@ constexpr std::size_t kReadConnectionsMax = 4;
 // Of one transaction. More wait for the next: the write-ahead log grows with the transaction.
 constexpr std::size_t kCommitsPerTransactionMax = 64;
 
-// Ids are random, so a batch touches pages all over the indexes: the cache holds what the last batches touched,
-// the write-ahead log takes several batches between two checkpoints (in pages), and savepoints stay in memory.
-// Measured with 100,000 messages: SQLite's defaults take several times as long for a batch of 100 rows.
+// Ids are random, so a batch touches pages all over the indexes: the cache holds what the last batches
+// touched, the write-ahead log takes several batches between two checkpoints (in pages), and savepoints stay
+// in memory. Measured with 100,000 messages: SQLite's defaults take several times as long for a batch of 100
+// rows.
 constexpr std::array kWriterPragmas{
-    "PRAGMA journal_mode = WAL",    "PRAGMA synchronous = NORMAL",       "PRAGMA temp_store = MEMORY",
-    "PRAGMA cache_size = -32768",   "PRAGMA wal_autocheckpoint = 4000",
+    "PRAGMA journal_mode = WAL",  "PRAGMA synchronous = NORMAL",      "PRAGMA temp_store = MEMORY",
+    "PRAGMA cache_size = -32768", "PRAGMA wal_autocheckpoint = 4000",
 };
 
 // A page of an agent's newest messages lies on as many pages of the file as it has messages.
@@ -72,7 +73,8 @@ class Writer {
     Outcomes outcomes;
     for (const auto& pending : group) {
       // Alone, a commit needs no savepoint: whatever fails ends the transaction.
-      outcomes.push_back(group.size() == 1 ? write_batch(pending->batch) : write_in_savepoint(pending->batch));
+      outcomes.push_back(group.size() == 1 ? write_batch(pending->batch)
+                                           : write_in_savepoint(pending->batch));
       // A full disk may make SQLite roll back the whole transaction: then nothing of the group was written.
       if (!connection_.db().in_transaction()) return all(group, nothing_written(outcomes.back()));
     }

@@ -16,7 +16,7 @@ Status check_query(const Query& query);
 // partition, values that fit the schema.
 void check_batch(const Batch& batch);
 
-// The type and nullability of a column, also of the kFrom… ones.
+// The type and nullability of a column, also of the kFrom... ones.
 Column column_of(View view, int column);
 
 // The whole order of a query: order_by, then what makes it total. Nothing is named twice.

@@ -22,11 +22,11 @@ class Oracles {
   explicit Oracles(const World& world);
 
   // After every step: the log is append-only (I1), and whenever a view transaction has happened, the views
-  // equal the fold of the log up to their checkpoint (I4), with it (I5), each row in its own partition (I12).
+  // equal the fold of the log up to their checkpoint (I4), with it (I5).
   void after_step();
   // An answer acknowledged these positions to a client.
   void acknowledged(const std::vector<LogPosition>& positions);
-  // At rest: I1 to I3 over the whole log, I7 for resident actors and snapshots.
+  // At rest: I1 to I3 over the whole log, I7 for resident actors and snapshots, I12 for every row.
   void at_rest(World& world);
 
   const std::vector<Violation>& violations() const { return violations_; }

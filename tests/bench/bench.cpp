@@ -345,7 +345,8 @@ void over_http(const Settings& settings, const std::string& bin) {
     output_of(
         load + " --connections 1 --requests 1 --mode post --path /v1/agents/ --header 'idempotency-key: " +
         key + "' --body '{\"name\":\"bench\",\"memory_blocks\":[{\"label\":\"human\",\"value\":\"x\"}]}'");
-    file << "agent-" << derived_uuid(command_id_from_text("key " + key), "agent", 0) << "\n";
+    file << "agent-" << derived_uuid(command_id_from_text("key POST /v1/agents/\n" + key), "agent", 0)
+         << "\n";
   }
   file.close();
   const std::string agents = load + " --agents-from-file " + ids;

@@ -192,7 +192,8 @@ TEST_F(SqliteEventLogTest, ReadsDoNotWaitForEachOther) {
   for (std::uint64_t from = 0; from < 3; ++from) {
     life.env.spawn("reader",
                    [](EventLog* log, Offset at, std::shared_ptr<std::vector<std::string>> out) -> Task<> {
-                     const auto batch = co_await log->read(Partition{0}, at, ReadOptions{});
+                     const ReadOptions options;
+                     const auto batch = co_await log->read(Partition{0}, at, options);
                      out->push_back(batch ? text_of(batch->records) : to_string(batch.error()));
                      co_return ok();
                    }(life.log.get(), Offset{from}, texts));

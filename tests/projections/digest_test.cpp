@@ -1,5 +1,5 @@
-// Digests that are kept while folding equal digests of the rows that are stored: for any sequence of changes, on
-// every store.
+// Digests that are kept while folding equal digests of the rows that are stored: for any sequence of changes,
+// on every store.
 #include "projections/digest.h"
 
 #include <gtest/gtest.h>
@@ -197,8 +197,8 @@ TEST(Digest, DoesNotDependOnHowChangesAreBatched) {
 TEST(Digest, IsPrintedAndParsed) {
   ViewDigests digests{};
   EXPECT_EQ(*parse_digests(to_text(digests)), digests);
-  add_changes(digests, Partition{0}, {message("m1", "a", at(1)), tag("a", "t", at(1, 1)),
-                                      close(View::messages, {text("m1")}, 3)});
+  add_changes(digests, Partition{0},
+              {message("m1", "a", at(1)), tag("a", "t", at(1, 1)), close(View::messages, {text("m1")}, 3)});
   const std::string printed = to_text(digests);
   EXPECT_EQ(printed.substr(0, 9), "messages=");
   ASSERT_TRUE(parse_digests(printed));

@@ -1,5 +1,5 @@
-// The memory stores: both exams, and what only they promise: storage that outlives incarnations, commits that fall
-// before or after a crash.
+// The memory stores: both exams, and what only they promise: storage that outlives incarnations, commits that
+// fall before or after a crash.
 #include "projections/memory_view_store.h"
 
 #include "projections/memory_snapshot_store.h"
@@ -11,7 +11,9 @@ namespace {
 
 class MemoryViewWorld final : public ViewStoreWorld {
  public:
-  std::unique_ptr<ViewStore> open(Env& env) override { return std::make_unique<MemoryViewStore>(env, storage_); }
+  std::unique_ptr<ViewStore> open(Env& env) override {
+    return std::make_unique<MemoryViewStore>(env, storage_);
+  }
   std::vector<TimesRow> times(Partition partition) override {
     std::vector<TimesRow> rows;
     for (const auto& [of, row] : storage_->times) {
@@ -35,12 +37,13 @@ class MemorySnapshotWorld final : public SnapshotStoreWorld {
 };
 
 INSTANTIATE_TEST_SUITE_P(Memory, ViewStoreContract,
-                         ::testing::Values(ViewStoreCase{"memory", [] { return std::make_unique<MemoryViewWorld>(); }}),
+                         ::testing::Values(ViewStoreCase{"memory",
+                                                         [] { return std::make_unique<MemoryViewWorld>(); }}),
                          name_of_case);
-INSTANTIATE_TEST_SUITE_P(
-    Memory, SnapshotStoreContract,
-    ::testing::Values(SnapshotStoreCase{"memory", [] { return std::make_unique<MemorySnapshotWorld>(); }}),
-    name_of_snapshot_case);
+INSTANTIATE_TEST_SUITE_P(Memory, SnapshotStoreContract,
+                         ::testing::Values(SnapshotStoreCase{
+                             "memory", [] { return std::make_unique<MemorySnapshotWorld>(); }}),
+                         name_of_snapshot_case);
 
 // Runs the loop for `steps` steps after a commit was spawned, then crashes; tells what is left.
 std::string left_after(std::size_t steps) {
@@ -53,7 +56,8 @@ std::string left_after(std::size_t steps) {
       co_return outcome ? ok() : Status{outcome.error()};
     }
   };
-  env.spawn("commit", Commit::run(&store, batch_of(0, 0, {message("m1", "a1", at(1)), tag("a1", "red", at(1, 1))})));
+  env.spawn("commit",
+            Commit::run(&store, batch_of(0, 0, {message("m1", "a1", at(1)), tag("a1", "red", at(1, 1))})));
   for (std::size_t step = 0; step < steps; ++step) env.io_context().poll_one();
   env.shut_down();
   MemoryViewReader reader{*storage};
@@ -70,7 +74,8 @@ TEST(MemoryViewStore, ACrashFallsBeforeOrAfterACommit) {
 
 TEST(MemoryViewStore, AScratchStorageRendersTheAnswerOfACommand) {
   MemoryViewStorage scratch;
-  const auto outcome = apply_batch(scratch, batch_of(0, 0, {agent("a1", "fresh", 1, at(4)), tag("a1", "red", at(4, 1))}));
+  const auto outcome =
+      apply_batch(scratch, batch_of(0, 0, {agent("a1", "fresh", 1, at(4)), tag("a1", "red", at(4, 1))}));
   ASSERT_TRUE(outcome);
   EXPECT_EQ(*outcome, CommitOutcome::committed);
   MemoryViewReader reader{scratch};

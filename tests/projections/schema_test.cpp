@@ -91,14 +91,17 @@ TEST(Schema, EveryViewIsNamedOnceAndDescribesItself) {
     EXPECT_GE(schema.key_columns, 1U);
     EXPECT_LE(schema.key_columns, schema.columns.size());
     std::set<std::string_view> columns;
-    for (const Column& column : schema.columns) EXPECT_TRUE(columns.insert(column.name).second) << column.name;
+    for (const Column& column : schema.columns)
+      EXPECT_TRUE(columns.insert(column.name).second) << column.name;
     for (std::size_t i = 0; i < schema.key_columns; ++i) EXPECT_FALSE(schema.columns[i].nullable);
   }
   EXPECT_EQ(names.size(), kViews);
 }
 
 TEST(Schema, ColumnNumbersMeanTheColumnsTheyAreNamedAfter) {
-  const auto name = [](View view, std::size_t column) { return std::string{schema_of(view).columns[column].name}; };
+  const auto name = [](View view, std::size_t column) {
+    return std::string{schema_of(view).columns[column].name};
+  };
   EXPECT_EQ(name(View::messages, messages::tool_call_id), "tool_call_id");
   EXPECT_EQ(name(View::messages, messages::otid), "otid");
   EXPECT_EQ(name(View::blocks, blocks::limit), "limit");
@@ -114,28 +117,44 @@ TEST(Schema, ColumnNumbersMeanTheColumnsTheyAreNamedAfter) {
 
 // Stored digests are sums of hashes of these bytes: a change here makes every stored view look wrong.
 TEST(Schema, TheBytesOfARowAreFrozen) {
-  const RowInsert row = insert(View::agent_activity, {Partition{1}, Offset{2}, 3, WallTime{-1}, Sequence{5}},
-                               {{agent_activity::agent_id, text("ab")}, {agent_activity::last_run_completion, number(-2)}});
+  const RowInsert row =
+      insert(View::agent_activity, {Partition{1}, Offset{2}, 3, WallTime{-1}, Sequence{5}},
+             {{agent_activity::agent_id, text("ab")}, {agent_activity::last_run_completion, number(-2)}});
   EXPECT_EQ(hex(canonical_bytes(View::agent_activity, row.row)),
-            "52"                                            // R
-            "0e00000000000000" "6167656e745f6163746976697479"  // agent_activity
-            "0100000000000000" "0200000000000000" "0300000000000000" "ffffffffffffffff" "0500000000000000"
-            "0500000000000000"                              // five values
-            "74" "0200000000000000" "6162"                  // "ab"
+            "52"  // R
+            "0e00000000000000"
+            "6167656e745f6163746976697479"  // agent_activity
+            "0100000000000000"
+            "0200000000000000"
+            "0300000000000000"
+            "ffffffffffffffff"
+            "0500000000000000"
+            "0500000000000000"  // five values
+            "74"
+            "0200000000000000"
+            "6162"  // "ab"
             "6e"
-            "69" "feffffffffffffff"                         // -2
-            "6e" "6e");
+            "69"
+            "feffffffffffffff"  // -2
+            "6e"
+            "6e");
 }
 
 TEST(Schema, TheBytesOfAClosingAreFrozen) {
   const std::vector<Value> key{text("a"), text("")};
   EXPECT_EQ(hex(canonical_closing(View::tags, key, Partition{3}, {Offset{4}, WallTime{5}})),
-            "43"                              // C
-            "0400000000000000" "74616773"     // tags
-            "0200000000000000"                // two values
-            "74" "0100000000000000" "61"
-            "74" "0000000000000000"
-            "0300000000000000" "0400000000000000" "0500000000000000");
+            "43"  // C
+            "0400000000000000"
+            "74616773"          // tags
+            "0200000000000000"  // two values
+            "74"
+            "0100000000000000"
+            "61"
+            "74"
+            "0000000000000000"
+            "0300000000000000"
+            "0400000000000000"
+            "0500000000000000");
 }
 
 TEST(Schema, TheBytesTellApartWhatDiffers) {
@@ -156,7 +175,8 @@ TEST(Schema, TheBytesTellApartWhatDiffers) {
 }
 
 TEST(Schema, DescribesRowsToPeople) {
-  EXPECT_EQ(describe(View::agents, agent("agent-1", "x", 0, at(17, 0, 3)).row), "agents id=agent-1 from 3:17");
+  EXPECT_EQ(describe(View::agents, agent("agent-1", "x", 0, at(17, 0, 3)).row),
+            "agents id=agent-1 from 3:17");
   EXPECT_EQ(describe(View::tags, tag("agent-1", "red", at(2)).row), "tags agent_id=agent-1 tag=red from 0:2");
   const std::vector<Value> key{number(4)};
   EXPECT_EQ(describe_entity(View::shard_owners, key), "shard_owners partition=4");

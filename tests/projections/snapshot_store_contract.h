@@ -26,7 +26,9 @@ struct SnapshotStoreCase {
   std::string name;
   std::function<std::unique_ptr<SnapshotStoreWorld>()> make_world;
 
-  friend std::ostream& operator<<(std::ostream& out, const SnapshotStoreCase& store) { return out << store.name; }
+  friend std::ostream& operator<<(std::ostream& out, const SnapshotStoreCase& store) {
+    return out << store.name;
+  }
 };
 
 inline std::string name_of_snapshot_case(const ::testing::TestParamInfo<SnapshotStoreCase>& info) {

@@ -57,7 +57,8 @@ TEST_P(ViewStoreContract, OfTwoCommitsOfOneVersionOneWins) {
 TEST_P(ViewStoreContract, CommitsThatArriveTogetherHaveOutcomesOfTheirOwn) {
   std::vector<Batch> batches;
   for (std::uint32_t partition = 0; partition < 6; ++partition) {
-    batches.push_back(batch_of(partition, 0, {message("m" + std::to_string(partition), "a", at(1, 0, partition))}));
+    batches.push_back(
+        batch_of(partition, 0, {message("m" + std::to_string(partition), "a", at(1, 0, partition))}));
   }
   batches[2].changes.emplace_back(close(View::tags, {text("a"), text("none")}, 1));
   batches[4] = batch_of(4, 7, {message("m4", "a", at(1, 0, 4))});
@@ -65,8 +66,8 @@ TEST_P(ViewStoreContract, CommitsThatArriveTogetherHaveOutcomesOfTheirOwn) {
   ASSERT_TRUE(outcomes);
   EXPECT_EQ(*outcomes, (std::vector<std::string>{
                            "committed", "committed",
-                           "corrupt: closing of tags agent_id=a tag=none at 2:1 met 0 open rows, not 1", "committed",
-                           "lost race", "committed"}));
+                           "corrupt: closing of tags agent_id=a tag=none at 2:1 met 0 open rows, not 1",
+                           "committed", "lost race", "committed"}));
   EXPECT_EQ(ids({.view = View::messages, .order_by = {0}}), "m0 m1 m3 m5");
   EXPECT_EQ(load(2).checkpoint.version, 0U);
   EXPECT_EQ(load(5).checkpoint.version, 1U);
@@ -75,8 +76,8 @@ TEST_P(ViewStoreContract, CommitsThatArriveTogetherHaveOutcomesOfTheirOwn) {
 // ---- versions ----
 
 TEST_P(ViewStoreContract, OpensAndClosesInOneBatch) {
-  ASSERT_EQ(commit({agent("a1", "old", 1, at(3)), close(View::agents, {text("a1")}, 5), agent("a1", "new", 1, at(5)),
-                    tag("a1", "red", at(5, 1))}),
+  ASSERT_EQ(commit({agent("a1", "old", 1, at(3)), close(View::agents, {text("a1")}, 5),
+                    agent("a1", "new", 1, at(5)), tag("a1", "red", at(5, 1))}),
             "committed");
   EXPECT_EQ(versions(View::agents), "a1@3-5 a1@5");
   ASSERT_EQ(commit({close(View::agents, {text("a1")}, 9)}), "committed");
@@ -120,7 +121,10 @@ TEST_P(ViewStoreContract, EveryViewTakesARow) {
   changes.clear();
   for (const View view : all_views()) {
     const Row row = blank(view, at(1));
-    changes.emplace_back(close(view, {row.values.begin(), row.values.begin() + static_cast<std::ptrdiff_t>(schema_of(view).key_columns)}, 2));
+    changes.emplace_back(close(
+        view,
+        {row.values.begin(), row.values.begin() + static_cast<std::ptrdiff_t>(schema_of(view).key_columns)},
+        2));
   }
   ASSERT_EQ(commit(changes), "committed");
   for (const View view : all_views()) EXPECT_EQ(count({.view = view}), 0) << schema_of(view).name;
@@ -129,9 +133,10 @@ TEST_P(ViewStoreContract, EveryViewTakesARow) {
 TEST_P(ViewStoreContract, RefusesToCloseWhatIsNotOpenAndWritesNothing) {
   ASSERT_EQ(commit({message("m1", "a1", at(1)), message("m2", "a1", at(2))}), "committed");
   ASSERT_EQ(commit({close(View::messages, {text("m1")}, 3)}), "committed");
-  Batch batch = batch_of(0, 2, {close(View::messages, {text("m2")}, 4), message("m3", "a1", at(4)),
-                                close(View::messages, {text("m3")}, 4), agent("a1", "a", 1, at(4)),
-                                close(View::messages, {text("m1")}, 4)});
+  Batch batch = batch_of(0, 2,
+                         {close(View::messages, {text("m2")}, 4), message("m3", "a1", at(4)),
+                          close(View::messages, {text("m3")}, 4), agent("a1", "a", 1, at(4)),
+                          close(View::messages, {text("m1")}, 4)});
   batch.quarantined = {{StreamId{"agent-x"}, Partition{0}, Offset{4}, 0, "T", "why", WallTime{1}}};
   batch.times = TimesRow{Offset{4}, Offset{4}, WallTime{1}, WallTime{1}};
   EXPECT_EQ(commit(batch), "corrupt: closing of messages id=m1 at 0:4 met 0 open rows, not 1");
@@ -174,7 +179,8 @@ TEST_P(ViewStoreContract, PagesThroughTheMessagesOfAnAgent) {
     changes.emplace_back(message("x" + name, "a2", at(1 + static_cast<std::uint64_t>(i) / 3, i % 3 + 5)));
   }
   ASSERT_EQ(commit(std::move(changes)), "committed");
-  ASSERT_EQ(commit({close(View::messages, {text("m4")}, 9)}), "committed");  // It left the context, not the history.
+  ASSERT_EQ(commit({close(View::messages, {text("m4")}, 9)}),
+            "committed");  // It left the context, not the history.
 
   Query query{.view = View::messages,
               .where = {equal(messages::agent_id, text("a1"))},
@@ -202,7 +208,8 @@ TEST_P(ViewStoreContract, OrdersOpenAgentsByCreation) {
   ASSERT_EQ(commit({agent("a3", "c", 5, at(1)), agent("a1", "a", 9, at(2)), agent("a2", "b", 5, at(3)),
                     agent("a4", "gone", 1, at(4)), close(View::agents, {text("a4")}, 5)}),
             "committed");
-  Query query{.view = View::agents, .order_by = {static_cast<int>(agents::created_at), static_cast<int>(agents::id)}};
+  Query query{.view = View::agents,
+              .order_by = {static_cast<int>(agents::created_at), static_cast<int>(agents::id)}};
   EXPECT_EQ(ids(query), "a2 a3 a1");
   query.above = std::vector<Value>{number(5), text("a2")};
   EXPECT_EQ(ids(query), "a3 a1");
@@ -214,7 +221,8 @@ TEST_P(ViewStoreContract, OrdersOpenAgentsByCreation) {
 
 TEST_P(ViewStoreContract, TiesAreOrderedByPartitionAndPosition) {
   ASSERT_EQ(commit({agent("a1", "same", 1, at(5, 0, 1))}, 1), "committed");
-  ASSERT_EQ(commit({agent("a2", "same", 1, at(9)), agent("a4", "same", 1, at(4, 2)), agent("a3", "same", 1, at(4, 1))}),
+  ASSERT_EQ(commit({agent("a2", "same", 1, at(9)), agent("a4", "same", 1, at(4, 2)),
+                    agent("a3", "same", 1, at(4, 1))}),
             "committed");
   Query query{.view = View::agents, .order_by = {static_cast<int>(agents::name)}};
   EXPECT_EQ(ids(query), "a3 a4 a2 a1");
@@ -227,7 +235,8 @@ TEST_P(ViewStoreContract, TiesAreOrderedByPartitionAndPosition) {
 TEST_P(ViewStoreContract, OrdersTextByBytes) {
   std::vector<RowChange> changes;
   std::uint64_t offset = 0;
-  for (const char* id : {"b", "a", "B", "ä", "a ", "😀", "_", "10", "9"}) changes.emplace_back(agent(id, "", 0, at(++offset)));
+  for (const char* id : {"b", "a", "B", "ä", "a ", "😀", "_", "10", "9"})
+    changes.emplace_back(agent(id, "", 0, at(++offset)));
   ASSERT_EQ(commit(std::move(changes)), "committed");
   EXPECT_EQ(ids({.view = View::agents, .order_by = {static_cast<int>(agents::id)}}), "10 9 B _ a a  b ä 😀");
 }
@@ -245,11 +254,14 @@ TEST_P(ViewStoreContract, FiltersByEqualAndOneOf) {
   EXPECT_EQ(ids(where({equal(kFromOffset, number(2))})), "a2");
   EXPECT_EQ(ids(where({equal(kFromSequence, number(2))})), "a1");
   EXPECT_EQ(ids(where({equal(kFromPartition, number(1))})), "");
-  EXPECT_EQ(ids(where({{id, Filter::Op::one_of, {text("a4"), text("a2"), text("a9"), text("a2"), text("a4")}}})), "a2 a4");
+  EXPECT_EQ(
+      ids(where({{id, Filter::Op::one_of, {text("a4"), text("a2"), text("a9"), text("a2"), text("a4")}}})),
+      "a2 a4");
   EXPECT_EQ(ids(where({{id, Filter::Op::one_of, {}}})), "");
   EXPECT_EQ(count(where({{id, Filter::Op::one_of, {text("a4")}}})), 1);
   EXPECT_EQ(ids(where({{static_cast<int>(agents::created_at), Filter::Op::at_most, {number(2)}}})), "a1 a2");
-  EXPECT_EQ(ids(where({{kFromOffset, Filter::Op::at_most, {number(3)}}, equal(agents::name, text("x"))})), "a1 a3");
+  EXPECT_EQ(ids(where({{kFromOffset, Filter::Op::at_most, {number(3)}}, equal(agents::name, text("x"))})),
+            "a1 a3");
 }
 
 TEST_P(ViewStoreContract, ContainsFoldsAsciiOnly) {
@@ -326,19 +338,30 @@ TEST_P(ViewStoreContract, RefusesQueriesThatMeanNothing) {
   EXPECT_EQ(refusal({.view = View::tags, .where = {equal(-5, number(1))}}), "invalid_argument");
   EXPECT_EQ(refusal({.view = View::tags, .where = {equal(0, number(1))}}), "invalid_argument");
   EXPECT_EQ(refusal({.view = View::tags, .where = {{0, Filter::Op::equal, {}}}}), "invalid_argument");
-  EXPECT_EQ(refusal({.view = View::tags, .where = {{0, Filter::Op::at_most, {text("x")}}}}), "invalid_argument");
-  EXPECT_EQ(refusal({.view = View::tags, .where = {{0, Filter::Op::contains, {Value{}}}}}), "invalid_argument");
+  EXPECT_EQ(refusal({.view = View::tags, .where = {{0, Filter::Op::at_most, {text("x")}}}}),
+            "invalid_argument");
+  EXPECT_EQ(refusal({.view = View::tags, .where = {{0, Filter::Op::contains, {Value{}}}}}),
+            "invalid_argument");
   EXPECT_EQ(refusal({.view = View::tags, .order_by = {7}}), "invalid_argument");
-  EXPECT_EQ(refusal({.view = View::tags, .order_by = {0}, .above = std::vector<Value>{}}), "invalid_argument");
-  EXPECT_EQ(refusal({.view = View::tags, .order_by = {0}, .below = std::vector<Value>{number(1)}}), "invalid_argument");
+  EXPECT_EQ(refusal({.view = View::tags, .order_by = {0}, .above = std::vector<Value>{}}),
+            "invalid_argument");
+  EXPECT_EQ(refusal({.view = View::tags, .order_by = {0}, .below = std::vector<Value>{number(1)}}),
+            "invalid_argument");
   EXPECT_EQ(refusal({.view = View::tags, .limit = kRowsPerQueryMax + 1}), "invalid_argument");
 }
 
 TEST_P(ViewStoreContract, KeepsAnyText) {
   std::string large(std::size_t{1} << 20U, 'x');
   large += "\xf0\x9f\x98\x80";
-  const std::vector<std::string> texts{"it's \"quoted\" \\ ; DROP TABLE messages; --", "😀 e\u0301 \u200b", "\n\t\r\x01", "", " ",
-                                       "0123", "1e5", "null", large};
+  const std::vector<std::string> texts{"it's \"quoted\" \\ ; DROP TABLE messages; --",
+                                       "😀 e\u0301 \u200b",
+                                       "\n\t\r\x01",
+                                       "",
+                                       " ",
+                                       "0123",
+                                       "1e5",
+                                       "null",
+                                       large};
   std::vector<RowChange> changes;
   for (std::size_t i = 0; i < texts.size(); ++i) {
     RowInsert row = message("m" + std::to_string(i), "a1", at(i));
@@ -358,7 +381,8 @@ TEST_P(ViewStoreContract, KeepsAnyText) {
 // ---- quarantine and times ----
 
 TEST_P(ViewStoreContract, ListsWhatIsParked) {
-  const QuarantineRow poison{StreamId{"agent-b"}, Partition{0}, Offset{7}, 1, "AgentRenamed", "unknown type", WallTime{9}};
+  const QuarantineRow poison{StreamId{"agent-b"}, Partition{0},   Offset{7},  1,
+                             "AgentRenamed",      "unknown type", WallTime{9}};
   const QuarantineRow behind{StreamId{"agent-b"}, Partition{0}, Offset{9}, -1, "", "waits", WallTime{10}};
   const QuarantineRow other{StreamId{"agent-a"}, Partition{0}, Offset{8}, 0, "T", "it's broken", WallTime{9}};
   const QuarantineRow elsewhere{StreamId{"agent-c"}, Partition{1}, Offset{2}, 0, "T", "why", WallTime{1}};
@@ -459,7 +483,8 @@ TEST_P(ViewStoreContract, AReadSeesOneMomentHoweverManyCommitsPass) {
 }
 
 TEST_P(ViewStoreContract, ReopeningKeepsEverything) {
-  Batch batch = batch_of(0, 0, {agent("a1", "x", 1, at(1)), close(View::agents, {text("a1")}, 2), agent("a1", "y", 1, at(2))});
+  Batch batch = batch_of(
+      0, 0, {agent("a1", "x", 1, at(1)), close(View::agents, {text("a1")}, 2), agent("a1", "y", 1, at(2))});
   batch.quarantined = {{StreamId{"agent-x"}, Partition{0}, Offset{2}, 0, "T", "why", WallTime{1}}};
   batch.times = TimesRow{Offset{1}, Offset{2}, WallTime{1}, WallTime{2}};
   add_changes(batch.checkpoint.digests, batch.partition, batch.changes);

@@ -1,5 +1,5 @@
-// The exam that every ViewStore takes. A test file names its implementation by a ViewStoreCase and instantiates
-// ViewStoreContract; the questions are in view_store_contract.cpp.
+// The exam that every ViewStore takes. A test file names its implementation by a ViewStoreCase and
+// instantiates ViewStoreContract; the questions are in view_store_contract.cpp.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -34,7 +34,9 @@ struct ViewStoreCase {
   friend std::ostream& operator<<(std::ostream& out, const ViewStoreCase& store) { return out << store.name; }
 };
 
-inline std::string name_of_case(const ::testing::TestParamInfo<ViewStoreCase>& info) { return info.param.name; }
+inline std::string name_of_case(const ::testing::TestParamInfo<ViewStoreCase>& info) {
+  return info.param.name;
+}
 
 inline std::string text_of(const Result<CommitOutcome>& outcome) {
   if (!outcome) return to_string(outcome.error());
@@ -59,11 +61,13 @@ inline Batch batch_of(std::uint32_t partition, std::uint64_t version, std::vecto
 }
 
 // Commits all at once, and tells when the last is through.
-inline Task<std::vector<std::string>> commit_together(Env* env, ViewStore* store, std::vector<Batch> batches) {
+inline Task<std::vector<std::string>> commit_together(Env* env, ViewStore* store,
+                                                      std::vector<Batch> batches) {
   auto outcomes = std::make_shared<std::vector<std::string>>(batches.size());
   TaskGroup group{*env};
   struct One {
-    static Task<> commit(ViewStore* to, Batch batch, std::shared_ptr<std::vector<std::string>> out, std::size_t at) {
+    static Task<> commit(ViewStore* to, Batch batch, std::shared_ptr<std::vector<std::string>> out,
+                         std::size_t at) {
       const auto outcome = co_await to->commit(std::move(batch));
       (*out)[at] = text_of(outcome);
       co_return ok();
@@ -134,7 +138,8 @@ class ViewStoreContract : public ::testing::TestWithParam<ViewStoreCase> {
     if (!rows) return to_string(rows.error());
     std::string out;
     for (const Row& row : *rows) {
-      out += (out.empty() ? "" : " ") + text_of(row.values[0]) + "@" + std::to_string(row.from.offset.value());
+      out +=
+          (out.empty() ? "" : " ") + text_of(row.values[0]) + "@" + std::to_string(row.from.offset.value());
       if (row.to) out += "-" + std::to_string(row.to->offset.value());
     }
     return out;

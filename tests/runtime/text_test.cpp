@@ -1,3 +1,4 @@
+// What counts as text, and how times are printed.
 #include <gtest/gtest.h>
 
 #include "runtime/time.h"
