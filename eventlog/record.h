@@ -3,7 +3,7 @@
 //
 //   {"v":1,"kind":"commit","epoch":E,"n":N,"node":"..","at":MICROS,"cmd":{"id":HEX32,"hash":HEX16},
 //    "parts":[{"stream":"agent-..","seq":S,"events":[{"type":"..","v":1,"data":{..}},..]},..]}
-//   {"v":1,"kind":"claim","epoch":E,"id":HEX32,"cluster":"..","node":"..","url":"..","partitions":P,"at":MICROS}
+//   {"v":1,"kind":"claim","epoch":E,"id":HEX32,"cluster":"..","node":"..","url":"..","partitions":P,"at":US}
 //   {"v":1,"kind":"ruling","epoch":E,"n":N,"node":"..","at":MICROS,"stream":"..","offset":O,"event":I}
 //
 // The first part of a commit is the stream that decided; further parts are births only (seq 1 of new streams
