@@ -1,5 +1,5 @@
-# Writes OUTPUT, a C++ file that holds the SQL files of FILES (named <number>_<database>.sql) as string literals,
-# grouped by database and ordered by number. Run by the build whenever one of them changes.
+# Writes OUTPUT, a C++ file that holds the SQL files of FILES (named <number>_<database>.sql) as string
+# literals, grouped by database and ordered by number. Run by the build whenever one of them changes.
 
 string(REPLACE "," ";" FILES "${FILES}")
 set(databases "")

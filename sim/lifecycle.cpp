@@ -126,8 +126,9 @@ class Lifecycle {
         auto json = Json::parse(response->body);
         if (response->status == 404) co_return Error{Errc::not_found, response->body};
         if (!json || response->status != 200) {
-          co_return failed(method + " " + target + " -> " + std::to_string(response->status) + " " +
-                           response->body);
+          std::string what = method;
+          what.append(" ").append(target).append(" -> ").append(std::to_string(response->status));
+          co_return failed(what.append(" ").append(response->body));
         }
         co_return std::move(*json);
       }

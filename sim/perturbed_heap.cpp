@@ -47,8 +47,8 @@ void operator delete(void* block, std::size_t /*size*/) noexcept {
 #if defined(__has_feature)
 #if __has_feature(address_sanitizer)
 // Blocks of other operators new come from ASan itself and go back through ours: not a mismatch that matters.
-extern "C" const char* __asan_default_options();   // NOLINT(bugprone-reserved-identifier)
-extern "C" const char* __asan_default_options() {  // NOLINT(bugprone-reserved-identifier)
+extern "C" const char* __asan_default_options();   // NOLINT(readability-identifier-naming)
+extern "C" const char* __asan_default_options() {  // NOLINT(readability-identifier-naming)
   return "alloc_dealloc_mismatch=0";
 }
 #endif

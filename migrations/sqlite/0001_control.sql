@@ -1,5 +1,5 @@
--- The control file: what does not belong to one generation of the views. Snapshots of actors, how far recovery may
--- skip, and which generation is read.
+-- The control file: what does not belong to one generation of the views. Snapshots of actors, how far
+-- recovery may skip, and which generation is read.
 
 -- A row only moves to a higher sequence and is never deleted (Recovery.tla, rule 22).
 CREATE TABLE snapshots (
@@ -16,7 +16,8 @@ CREATE TABLE snapshots (
 CREATE INDEX snapshots_by_birth ON snapshots ("partition", born);
 CREATE INDEX snapshots_with_open_turn ON snapshots ("partition", stream) WHERE open_turn = 1;
 
--- Every stream of the partition whose last record lies before next_offset has a snapshot of exactly that state.
+-- Every stream of the partition whose last record lies before next_offset has a snapshot of exactly that
+-- state.
 CREATE TABLE recovery (
   "partition" INTEGER PRIMARY KEY,
   version INTEGER NOT NULL,

@@ -1,9 +1,10 @@
 -- The views of one generation, their checkpoints, and what is parked.
 --
--- Every row of a view is a version: from the position of the event that made it to the position of the event that
--- closed it. The columns are those of projections/schema.cpp (a test compares them), the primary key is the entity
--- and the position, and a unique index of the open versions keeps an entity from having two. Wide rows live in
--- rowid tables, where new ones are appended; narrow ones live in their primary key.
+-- Every row of a view is a version: from the position of the event that made it to the position of the
+-- event that closed it. The columns are those of projections/schema.cpp (a test compares them), the
+-- primary key is the entity and the position, and a unique index of the open versions keeps an entity
+-- from having two. Wide rows live in rowid tables, where new ones are appended; narrow ones live in their
+-- primary key.
 
 CREATE TABLE messages (
   id TEXT NOT NULL,
@@ -33,7 +34,8 @@ CREATE TABLE messages (
 CREATE UNIQUE INDEX messages_open ON messages (id) WHERE to_offset IS NULL;
 -- The history of an agent in order, newest or oldest first; and the messages of one run.
 CREATE INDEX messages_by_agent ON messages (agent_id, from_offset, from_ordinal, from_partition);
-CREATE INDEX messages_by_run ON messages (run_id, from_offset, from_ordinal, from_partition) WHERE run_id IS NOT NULL;
+CREATE INDEX messages_by_run ON messages (run_id, from_offset, from_ordinal, from_partition)
+  WHERE run_id IS NOT NULL;
 
 CREATE TABLE blocks (
   id TEXT NOT NULL,
@@ -181,7 +183,8 @@ CREATE TABLE shard_owners (
 ) STRICT, WITHOUT ROWID;
 CREATE UNIQUE INDEX shard_owners_open ON shard_owners ("partition") WHERE to_offset IS NULL;
 
--- How far each partition is folded. Moves in the transaction of the rows, by compare-and-set on its version.
+-- How far each partition is folded. Moves in the transaction of the rows, by compare-and-set on its
+-- version.
 CREATE TABLE checkpoints (
   "partition" INTEGER PRIMARY KEY,
   version INTEGER NOT NULL,
