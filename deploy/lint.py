@@ -19,7 +19,8 @@ import sys
 from bisect import bisect_right
 from pathlib import Path
 
-import lint_rules as rules
+sys.dont_write_bytecode = True  # No __pycache__ in the source tree.
+import lint_rules as rules  # noqa: E402
 
 # ---------------------------------------------------------------- reading C++ as text
 
