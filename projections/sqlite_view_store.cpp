@@ -25,8 +25,8 @@ constexpr std::size_t kCommitsPerTransactionMax = 64;
 
 // Ids are random, so a batch touches pages all over the indexes: the cache holds what the last batches
 // touched, the write-ahead log takes several batches between two checkpoints (in pages), and savepoints stay
-// in memory. Measured with 100,000 messages: SQLite's defaults take several times as long for a batch of 100
-// rows.
+// in memory. The one comparison so far, with 100,000 messages on a loaded machine: 35 ms for a batch of 100
+// rows against 54 ms with SQLite's defaults.
 constexpr std::array kWriterPragmas{
     "PRAGMA journal_mode = WAL",  "PRAGMA synchronous = NORMAL",      "PRAGMA temp_store = MEMORY",
     "PRAGMA cache_size = -32768", "PRAGMA wal_autocheckpoint = 4000",
