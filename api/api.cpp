@@ -140,21 +140,20 @@ Api::Answer Api::dispatch(Request request, Target target) {
   const Route* chosen = nullptr;
   std::vector<std::string> ids;
   std::string allowed;
-  bool other_slash = false;
-  const std::string toggled = toggled_slash(target.path);
   for (const Route& route : routes()) {
-    if (auto matched = match(route.pattern, target.path)) {
-      if (route.method == request.method) {
-        chosen = &route;
-        ids = std::move(*matched);
-        break;
-      }
-      allowed += (allowed.empty() ? "" : ", ") + std::string(route.method);
-    } else if (match(route.pattern, toggled)) {
-      other_slash = true;
+    auto matched = match(route.pattern, target.path);
+    if (!matched) continue;
+    if (route.method == request.method) {
+      chosen = &route;
+      ids = std::move(*matched);
+      break;
     }
+    allowed += (allowed.empty() ? "" : ", ") + std::string(route.method);
   }
-  if (chosen == nullptr && allowed.empty() && other_slash) {
+  const bool unknown_path = chosen == nullptr && allowed.empty();
+  const std::string toggled = unknown_path ? toggled_slash(target.path) : "";
+  const auto fits = [&toggled](const Route& route) { return match(route.pattern, toggled).has_value(); };
+  if (unknown_path && std::any_of(routes().begin(), routes().end(), fits)) {
     Response redirect;
     redirect.status = 307;
     const std::size_t query = request.target.find('?');
@@ -163,7 +162,7 @@ Api::Answer Api::dispatch(Request request, Target target) {
                              "http://" + request.header("host").value_or("localhost") + toggled + rest);
     co_return redirect;
   }
-  if (chosen == nullptr && allowed.empty()) {
+  if (unknown_path) {
     Response unknown = detail_response(404, "Not Found");
     co_return unknown;
   }

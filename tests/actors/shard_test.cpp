@@ -327,6 +327,39 @@ TEST_F(ShardTest, ADamagedSnapshotIsRebuiltFromTheLog) {
       history(agent));
 }
 
+TEST_F(ShardTest, ARebuiltStreamGetsASoundSnapshotAgain) {
+  const std::string agent = create_agent();
+  ASSERT_TRUE(settle(shard_of(agent).passivate_idle(Duration{0})));
+  world_->damage_snapshot(StreamId{agent});
+  expect(200, "GET", "/v1/agents/" + agent);
+  expect(404, "PATCH", "/v1/agents/" + agent + "/core-memory/blocks/zzz",
+         "{}");  // Activates, changes nothing.
+  ASSERT_TRUE(settle(shard_of(agent).passivate_idle(Duration{0})));
+  const SnapshotRow& row = world_->snapshots().snapshots.at(StreamId{agent});
+  EXPECT_EQ(row.hash, xxh64(row.state));
+}
+
+TEST_F(ShardTest, ADrainEndsAtItsDeadlineAlsoWhenNothingCanBeWritten) {
+  start(kSlow);
+  const std::string agent = create_agent();
+  begin("POST", "/v1/agents/" + agent + "/messages", say("slow"));
+  run_for(100);
+  for (int i = 0; i < 1000; ++i) world_->fail_next_append(MemoryLogStorage::Fault::unknown_lost);
+  const MonoTime deadline = world_->scheduler().now() + std::chrono::seconds{5};
+  ignore_error(settle(world_->node().drain(deadline)), "only that it ends");
+  EXPECT_LT(world_->scheduler().now(), deadline + std::chrono::seconds{2});
+}
+
+TEST_F(ShardTest, HealthSaysWhatHasStoppedForGood) {
+  const std::string agent = create_agent();
+  world_->land(partition_of(StreamId{agent}, world_->options().partitions), R"({"v":1,"kind":"commit"})");
+  run_for(1000);
+  const Response health = call("GET", "/v1/health/");
+  EXPECT_EQ(503, health.status);
+  EXPECT_NE(std::string::npos, health.body.find("record ")) << health.body;
+  EXPECT_EQ(503, call("PATCH", "/v1/agents/" + agent, R"({"name":"x"})").status);
+}
+
 TEST_F(ShardTest, ALostSnapshotMeansReadingTheLogFromItsStart) {
   const std::string agent = create_agent();
   expect(200, "POST", "/v1/agents/" + agent + "/messages", say("one"));

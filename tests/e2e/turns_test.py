@@ -4,10 +4,12 @@
     turns_test.py --varve build/dev/bin/varve [--rounds N]
 """
 
+import os
+import shutil
 import time
 
 import support
-from support import Background, Unreachable, check, check_equal, key, ok, user_message
+from support import Background, Unreachable, check, check_equal, create_agent, key, ok, user_message
 
 SLOW_MS = 4000
 KILL_MS = 5000
@@ -159,6 +161,30 @@ def finished(server, agent, text):
     return False
 
 
+def verify_fails(server, reason):
+    done = server.run_tool("verify", "--data-dir", server.data_dir)
+    said = (done.stdout + done.stderr).decode("utf-8", "replace")
+    check_equal(done.returncode, 1, "exit code of verify; it said: " + said)
+    check(reason in said, "verify must say '%s'" % reason, said)
+
+
+def verify_knows_what_is_missing(server):
+    """Views that are behind the log, or gone, are not equal to it."""
+    views = os.path.join(server.data_dir, "views-1.db")
+    older = views + ".older"
+    shutil.copyfile(views, older)
+    client = server.start().client()
+    create_agent(client, "one more")
+    client.close()
+    check_equal(server.terminate(), 0, "exit code after SIGTERM")
+    server.verify()
+    os.replace(older, views)
+    verify_fails(server, "the views end at offset")
+    os.remove(views)
+    verify_fails(server, "there are no views")
+    ok("verify fails on views that are behind the log or gone")
+
+
 def story(workshop, chosen):
     server = workshop.server("data", script=SCRIPT).start()
     for number in range(chosen.rounds):
@@ -172,6 +198,7 @@ def story(workshop, chosen):
     check_equal(server.terminate(), 0, "exit code after SIGTERM")
     server.verify()
     ok("a fresh fold of the log equals the views")
+    verify_knows_what_is_missing(server)
 
 
 if __name__ == "__main__":

@@ -23,24 +23,19 @@ class WorkerTest : public testing::Test {
   }
   // One command of one stream, with the next n.
   Offset commit(const std::string& stream, const std::vector<Event>& events) {
-    Part part{StreamId{stream}, Sequence{sequences_[stream] + 1}, {events.begin(), events.end()}};
-    sequences_[stream] += events.size();
-    return land(Commit{Epoch{1},
-                       Index{++n_},
-                       "n",
-                       WallTime{static_cast<std::int64_t>(10 * n_)},
-                       {command_id_from_text(std::to_string(n_)), CommandHash{1}, true},
-                       {part}});
+    return commit_stored(stream, {events.begin(), events.end()});
   }
   // The same, with one event that this program does not know.
   Offset poison(const std::string& stream) {
-    Part part{StreamId{stream}, Sequence{++sequences_[stream]}, {UnreadableEvent{"AgentSang", 1, "", "{}"}}};
-    return land(Commit{Epoch{1},
-                       Index{++n_},
-                       "n",
-                       WallTime{static_cast<std::int64_t>(10 * n_)},
-                       {command_id_from_text(std::to_string(n_)), CommandHash{1}, true},
-                       {part}});
+    return commit_stored(stream, {UnreadableEvent{"AgentSang", 1, "", "{}"}});
+  }
+  Offset commit_stored(const std::string& stream, const std::vector<StoredEvent>& events) {
+    Part part{StreamId{stream}, Sequence{sequences_[stream] + 1}, events};
+    sequences_[stream] += events.size();
+    ++n_;
+    const CommandRef command{command_id_from_text(std::to_string(n_)), CommandHash{1}, true};
+    return land(
+        Commit{Epoch{1}, Index{n_}, "n", WallTime{static_cast<std::int64_t>(10 * n_)}, command, {part}});
   }
   void run_for(int ms) {
     const MonoTime end = scheduler_.now() + std::chrono::milliseconds{ms};
