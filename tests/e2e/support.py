@@ -23,7 +23,8 @@ START_SECONDS_MAX = 60
 STOP_SECONDS_MAX = 40
 REQUEST_SECONDS_MAX = 60
 
-MODEL = "openai/gpt-4o-mini"
+MODEL = "openai/gpt-4o-mini"  # Of the echo or the scripted model.
+PROVIDER_MODEL = "openai-proxy/gpt-4o-mini"  # Of a provider given by OPENAI_BASE_URL.
 
 
 class Failure(Exception):
@@ -49,6 +50,12 @@ def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+def clean_environment():
+    """Ours without what would configure a server."""
+    ours = ("VARVE_", "LETTA_", "OPENAI_")
+    return {name: value for name, value in os.environ.items() if not name.startswith(ours)}
 
 
 def poll(what, seconds, work, pause=0.05):
@@ -186,10 +193,10 @@ def talk_of(client, agent):
     return [(m["message_type"], text_of(m)) for m in list_messages(client, agent) if m["message_type"] in said]
 
 
-def create_agent(client, name, blocks=None, block_ids=None):
+def create_agent(client, name, blocks=None, block_ids=None, model=MODEL):
     body = {
         "name": name,
-        "model": MODEL,
+        "model": model,
         "memory_blocks": [{"label": label, "value": value} for label, value in (blocks or {}).items()],
     }
     if block_ids:
@@ -200,11 +207,14 @@ def create_agent(client, name, blocks=None, block_ids=None):
 class Server:
     """A real server on a data directory of its own. It can be killed and started again."""
 
-    def __init__(self, binary, data_dir, model_script=None, preexec=None):
+    def __init__(self, binary, data_dir, model_script=None, preexec=None, provider=None):
         self.binary = binary
         self.data_dir = data_dir
         self.model_script = model_script
         self.preexec = preexec
+        self.environment = clean_environment()
+        if provider:
+            self.environment.update(OPENAI_BASE_URL=provider, OPENAI_API_KEY="x")
         self.port = free_port()
         self.base = "http://127.0.0.1:%d" % self.port
         self.process = None
@@ -220,7 +230,7 @@ class Server:
         check(self.process is None, "a server is started once at a time")
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                                            preexec_fn=self.preexec)
+                                            env=self.environment, preexec_fn=self.preexec)
         if wait:
             self.wait_healthy()
         return self
@@ -284,7 +294,7 @@ class Server:
     def run_tool(self, *arguments, seconds=120):
         """Runs another command of the binary; gives back the finished process."""
         return subprocess.run([self.binary, *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                              stderr=subprocess.PIPE, timeout=seconds, check=False)
+                              stderr=subprocess.PIPE, timeout=seconds, env=self.environment, check=False)
 
     def log_records(self):
         """The records of the log as parsed JSON. Works while the server runs."""
@@ -344,13 +354,14 @@ class Workshop:
         else:
             shutil.rmtree(self.directory, ignore_errors=True)
 
-    def server(self, name, script=None, preexec=None):
+    def server(self, name, script=None, preexec=None, provider=None):
+        """A server that is not started yet. `provider`: the base URL of an OpenAI-compatible one."""
         script_path = None
         if script is not None:
             script_path = os.path.join(self.directory, name + ".script.json")
             with open(script_path, "w", encoding="utf-8") as out:
                 json.dump(script, out)
-        server = Server(self.binary, os.path.join(self.directory, name), script_path, preexec)
+        server = Server(self.binary, os.path.join(self.directory, name), script_path, preexec, provider)
         self.servers.append(server)
         return server
 
