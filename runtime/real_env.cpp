@@ -3,6 +3,7 @@
 #include <sys/random.h>
 #include <time.h>
 
+#include <algorithm>
 #include <array>
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/post.hpp>
@@ -12,6 +13,8 @@
 #include <set>
 
 #include "runtime/check.h"
+#include "runtime/json.h"
+#include "runtime/utf8.h"
 
 namespace varve {
 
@@ -46,6 +49,19 @@ const char* name_of(LogLevel level) {
 }
 
 }  // namespace
+
+std::string log_line(LogFormat format, WallTime time, LogLevel level, std::string_view message) {
+  std::string line = format_rfc3339_micros(time);
+  if (format == LogFormat::json) {
+    JsonWriter out;
+    out.begin_object().field("time", line).field("level", name_of(level));
+    return out.field("message", mend_text(message)).end_object().take();
+  }
+  const std::string_view name = name_of(level);
+  constexpr std::size_t kNameColumns = 7;
+  line.append(" ").append(name).append(kNameColumns - std::min(kNameColumns, name.size()) + 1, ' ');
+  return line.append(message);
+}
 
 // One OS timer serves a queue ordered by (time, id): cheaper than one asio timer per wait.
 struct RealEnv::Impl {
@@ -153,9 +169,8 @@ void RealEnv::log(LogLevel level, std::string_view message) {
     options_.log_sink(level, message);
     return;
   }
-  const std::string time = format_rfc3339_micros(wall_now());
-  std::fprintf(stderr, "%s %-7s %.*s\n", time.c_str(), name_of(level), static_cast<int>(message.size()),
-               message.data());
+  const std::string line = log_line(options_.log_format, wall_now(), level, message) + "\n";
+  std::fwrite(line.data(), 1, line.size(), stderr);  // At once: lines of threads do not mix.
 }
 
 void RealEnv::trace(std::string_view /*what*/) {}

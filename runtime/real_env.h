@@ -11,10 +11,17 @@
 
 namespace varve {
 
+enum class LogFormat : unsigned char { text, json };
+
+// One line of the log without its end. json: an object with "time", "level" and "message", for programs that
+// collect logs; ill-formed bytes of the message are mended. Pure.
+std::string log_line(LogFormat format, WallTime time, LogLevel level, std::string_view message);
+
 class RealEnv final : public Env {
  public:
   struct Options {
     LogLevel log_level = LogLevel::info;
+    LogFormat log_format = LogFormat::text;  // On standard error.
     std::size_t read_threads = 1;
     // Called with every log line of at least log_level; null = standard error.
     std::function<void(LogLevel, std::string_view)> log_sink;

@@ -1,6 +1,7 @@
 // What counts as text, and how times are printed.
 #include <gtest/gtest.h>
 
+#include "runtime/real_env.h"
 #include "runtime/time.h"
 #include "runtime/utf8.h"
 
@@ -40,6 +41,17 @@ TEST(Time, IsPrintedAsClientsKnowIt) {
 TEST(Time, ALongWaitEndsAtNever) {
   EXPECT_EQ(kNever, MonoTime{kNever.value() - 5} + Duration{10});
   EXPECT_EQ(MonoTime{15}, MonoTime{5} + Duration{10});
+}
+
+TEST(LogLine, IsTextForPeopleOrOneJsonObject) {
+  EXPECT_EQ("1970-01-01T00:00:00.000001Z info    hi",
+            log_line(LogFormat::text, WallTime{1}, LogLevel::info, "hi"));
+  EXPECT_EQ("1970-01-01T00:00:00.000001Z warning hi",
+            log_line(LogFormat::text, WallTime{1}, LogLevel::warning, "hi"));
+  EXPECT_EQ(R"({"time":"1970-01-01T00:00:00.000001Z","level":"error","message":"a \"b\"\nc"})",
+            log_line(LogFormat::json, WallTime{1}, LogLevel::error, "a \"b\"\nc"));
+  EXPECT_EQ("{\"time\":\"1970-01-01T00:00:00.000001Z\",\"level\":\"debug\",\"message\":\"x\ufffd\"}",
+            log_line(LogFormat::json, WallTime{1}, LogLevel::debug, "x\xff"));
 }
 
 }  // namespace
