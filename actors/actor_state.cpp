@@ -55,6 +55,14 @@ struct Applier {
     std::erase_if(agent().blocks, [&](const BlockRef& ref) { return ref.block == event.block; });
   }
   void operator()(const ContextTrimmed& event) const { forget(event.message_ids); }
+  void operator()(const ContextSummarized& event) const {
+    forget(event.message_ids);
+    std::vector<ContextMessage>& context = agent().context;
+    const std::int64_t tokens = tokens_of(event.summary);
+    const auto place = context.empty() ? context.begin() : std::next(context.begin());
+    context.insert(place, {std::make_shared<const Message>(event.summary), "", tokens});
+    agent().context_tokens += tokens;
+  }
 
   void operator()(const UserMessageReceived& event) const {
     OpenTurn turn;
@@ -95,6 +103,24 @@ struct Applier {
   void operator()(const TurnCancelled& /*event*/) const { agent().turn.reset(); }
   void operator()(const ImportBegun& /*event*/) const { agent().importing = true; }
   void operator()(const ImportSealed& /*event*/) const { agent().importing = false; }
+  void operator()(const MessagesImported& event) const {
+    const std::set<std::string_view> outside(event.out_of_context.begin(), event.out_of_context.end());
+    for (const Message& message : event.messages) {
+      if (!outside.contains(message.id)) remember(message, "");
+    }
+  }
+
+  CatalogueState& catalogue() const {
+    if (auto* catalogue = std::get_if<CatalogueState>(&state.body)) return *catalogue;
+    return state.body.emplace<CatalogueState>();
+  }
+  void operator()(const ToolCreated& event) const {
+    catalogue().tools[event.tool.id] = {event.tool, commit.at};
+  }
+  void operator()(const ToolUpdated& event) const {
+    catalogue().tools[event.tool.id] = {event.tool, event.created_at};
+  }
+  void operator()(const ToolDeleted& event) const { catalogue().tools.erase(event.id); }
 
   void operator()(const BlockCreated& event) const { block().value = event.block; }
   void operator()(const BlockUpdated& event) const { block().value = event.block; }

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -82,6 +83,17 @@ struct BlockState {
   friend bool operator==(const BlockState&, const BlockState&) = default;
 };
 
+// Custom tools. Bounded: kToolsMax, kCatalogueBytesMax together.
+struct CatalogueTool {
+  ToolValue value;
+  WallTime created_at;
+  friend bool operator==(const CatalogueTool&, const CatalogueTool&) = default;
+};
+struct CatalogueState {
+  std::map<std::string, CatalogueTool> tools;  // By id.
+  friend bool operator==(const CatalogueState&, const CatalogueState&) = default;
+};
+
 struct ActorState {
   StreamId stream;
   Sequence sequence;
@@ -93,11 +105,12 @@ struct ActorState {
   Offset bad_offset;
   std::string why_corrupt;
   RecentCommands recent;
-  std::variant<std::monostate, AgentState, BlockState> body;
+  std::variant<std::monostate, AgentState, BlockState, CatalogueState> body;
 
   bool exists() const { return sequence > Sequence{} && !deleted; }
   const AgentState* agent() const { return std::get_if<AgentState>(&body); }
   const BlockState* block() const { return std::get_if<BlockState>(&body); }
+  const CatalogueState* catalogue() const { return std::get_if<CatalogueState>(&body); }
   friend bool operator==(const ActorState&, const ActorState&) = default;
 };
 

@@ -107,7 +107,7 @@ Result<Decision> AgentDecider::operator()(const CreateAgent& command) const {
 }
 
 Result<Decision> AgentDecider::operator()(const UpdateAgent& command) const {
-  if (!state.exists()) return no_such_agent(facts);
+  if (!available()) return no_such_agent(facts);
   const auto patch = Json::parse(command.patch);
   if (!patch) return patch.error();
   auto settings = patched(agent().settings, *patch);
@@ -166,7 +166,7 @@ Result<Decision> AgentDecider::operator()(const DeleteAgent& /*command*/) const 
 }
 
 Result<Decision> AgentDecider::operator()(const AttachBlock& command) const {
-  if (!state.exists()) return no_such_agent(facts);
+  if (!available()) return no_such_agent(facts);
   const BlockFact* wanted = fact_of(facts, command.block);
   if (wanted == nullptr || !wanted->exists) {
     return refuse(Errc::not_found, "Block with id '" + command.block.value() + "' not found");
@@ -186,7 +186,7 @@ Result<Decision> AgentDecider::operator()(const AttachBlock& command) const {
 }
 
 Result<Decision> AgentDecider::operator()(const DetachBlock& command) const {
-  if (!state.exists()) return no_such_agent(facts);
+  if (!available()) return no_such_agent(facts);
   for (const BlockRef& ref : agent().blocks) {
     if (ref.block != command.block) continue;
     Decision decision;
@@ -209,7 +209,7 @@ Result<Decision> AgentDecider::operator()(const DropDeletedBlock& command) const
 }
 
 Result<Decision> AgentDecider::operator()(const ResolveLabel& command) const {
-  if (!state.exists()) return no_such_agent(facts);
+  if (!available()) return no_such_agent(facts);
   for (const BlockRef& ref : agent().blocks) {
     const BlockFact* fact = fact_of(facts, ref.block);
     if (fact != nullptr && fact->exists && fact->value.label == command.label) return Decision{};
@@ -219,7 +219,7 @@ Result<Decision> AgentDecider::operator()(const ResolveLabel& command) const {
 }
 
 Result<Decision> AgentDecider::operator()(const SendMessages& command) const {
-  if (!state.exists()) return no_such_agent(facts);
+  if (!available()) return no_such_agent(facts);
   CHECK(!agent().turn);  // The shard lets only one turn in at a time.
   UserMessageReceived received;
   received.run_id = "run-" + derived_uuid(facts.command, "run", 0);

@@ -30,9 +30,32 @@ struct AgentDecider {
   Result<Decision> operator()(const FailTurn& command) const;
   Result<Decision> operator()(const ResumeTurn& command) const;
   Result<Decision> operator()(const HandOverTurn& command) const;
+  Result<Decision> operator()(const ChangeTools& command) const;
+  Result<Decision> operator()(const CancelTurn& command) const;
+  Result<Decision> operator()(const ResetMessages& command) const;
+  Result<Decision> operator()(const FollowTurn& command) const;
+  Result<Decision> operator()(const SummarizeContext& command) const;
+  Result<Decision> operator()(const RecordSummary& command) const;
 
+  // It exists, and its import, if it came by one, is sealed.
+  bool available() const { return state.exists() && state.agent() != nullptr && !agent().importing; }
   Status check_open(const std::string& run_id) const;
   Status replace_blocks(const Json& listed, Decision& decision) const;
+};
+
+struct CatalogueDecider {
+  const ActorState& state;
+  const Facts& facts;
+
+  const CatalogueState& catalogue() const {
+    static const CatalogueState kEmpty;
+    return state.catalogue() != nullptr ? *state.catalogue() : kEmpty;
+  }
+
+  Result<Decision> operator()(const PutTool& command) const;
+  Result<Decision> operator()(const UpdateTool& command) const;
+  Result<Decision> operator()(const DeleteTool& command) const;
+  Result<Decision> operator()(const ReadTools& command) const;
 };
 
 struct BlockDecider {

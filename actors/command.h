@@ -53,6 +53,54 @@ struct ResolveLabel {
   friend bool operator==(const ResolveLabel&, const ResolveLabel&) = default;
 };
 
+// Changes which tools the agent has; references as in AgentSettings::tools.
+struct ChangeTools {
+  std::vector<std::string> attach;
+  std::vector<std::string> detach;
+  friend bool operator==(const ChangeTools&, const ChangeTools&) = default;
+};
+// Ends the open turn; its messages stay. Errc::conflict if there is none, or none of `run_ids`.
+struct CancelTurn {
+  std::vector<std::string> run_ids;  // Empty: whatever turn is open.
+  friend bool operator==(const CancelTurn&, const CancelTurn&) = default;
+};
+// Empties the context; the history stays.
+struct ResetMessages {
+  friend bool operator==(const ResetMessages&, const ResetMessages&) = default;
+};
+// Joins the open turn without changing anything. Errc::not_found if that turn is not open.
+struct FollowTurn {
+  std::string run_id;
+  friend bool operator==(const FollowTurn&, const FollowTurn&) = default;
+};
+// Asks the agent's model for a summary of its oldest messages, which then leave the context.
+struct SummarizeContext {
+  friend bool operator==(const SummarizeContext&, const SummarizeContext&) = default;
+};
+
+// ---- commands to the catalogue ----
+
+// Makes a tool, or gives the one with this name a new value. An equal one changes nothing.
+struct PutTool {
+  ToolValue tool;  // Without id.
+  friend bool operator==(const PutTool&, const PutTool&) = default;
+};
+struct UpdateTool {
+  std::string id;
+  std::string patch = "{}";  // JSON object of members that change; null is ignored.
+  friend bool operator==(const UpdateTool&, const UpdateTool&) = default;
+};
+struct DeleteTool {
+  std::string id;
+  friend bool operator==(const DeleteTool&, const DeleteTool&) = default;
+};
+// The tools with these ids or names, as the catalogue has them now. Unknown ones are left out.
+struct ReadTools {
+  std::vector<std::string> ids;
+  std::vector<std::string> names;
+  friend bool operator==(const ReadTools&, const ReadTools&) = default;
+};
+
 struct CreateBlock {
   BlockValue block;
   friend bool operator==(const CreateBlock&, const CreateBlock&) = default;
@@ -110,6 +158,11 @@ struct HandOverTurn {
   std::string run_id;
   friend bool operator==(const HandOverTurn&, const HandOverTurn&) = default;
 };
+struct RecordSummary {
+  std::string text;
+  std::vector<std::string> message_ids;  // Those still in the context leave it.
+  friend bool operator==(const RecordSummary&, const RecordSummary&) = default;
+};
 struct DropDeletedBlock {  // An agent has learned that a block of it was deleted.
   StreamId block;
   friend bool operator==(const DropDeletedBlock&, const DropDeletedBlock&) = default;
@@ -118,7 +171,8 @@ struct DropDeletedBlock {  // An agent has learned that a block of it was delete
 using Command =
     std::variant<CreateAgent, UpdateAgent, DeleteAgent, AttachBlock, DetachBlock, SendMessages, ResolveLabel,
                  CreateBlock, UpdateBlock, DeleteBlock, ReadBlock, EditBlock, RecordReply, RecordToolReturn,
-                 FailTurn, ResumeTurn, HandOverTurn, DropDeletedBlock>;
+                 FailTurn, ResumeTurn, HandOverTurn, DropDeletedBlock, ChangeTools, CancelTurn, ResetMessages,
+                 FollowTurn, SummarizeContext, PutTool, UpdateTool, DeleteTool, ReadTools, RecordSummary>;
 
 std::string_view type_of(const Command& command);
 
@@ -157,6 +211,14 @@ struct TurnResult {
   std::string error_message;
 };
 
+struct SummaryResult {
+  std::string text;
+  std::int64_t messages_before = 0;  // In the context.
+  std::int64_t messages_after = 0;
+};
+
+class TurnChannel;
+
 struct CommandAnswer {
   StreamId stream;
   std::vector<LogPosition>
@@ -168,6 +230,11 @@ struct CommandAnswer {
   Offset offset;
   std::optional<BlockFact> block;  // ReadBlock, EditBlock, ResolveLabel
   std::optional<TurnResult> turn;  // SendMessages
+  std::vector<ToolValue> tools;    // ReadTools, PutTool, UpdateTool
+  // SendMessages and FollowTurn of a caller that does not wait for the end (CallLimits::turn): where the turn
+  // publishes what it does. Null if the turn has ended before.
+  std::shared_ptr<TurnChannel> channel;
+  std::optional<SummaryResult> summary;  // SummarizeContext
 };
 
 }  // namespace varve

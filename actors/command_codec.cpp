@@ -199,6 +199,76 @@ void read_data(JsonFields& fields, DropDeletedBlock& command) {
   command.block = StreamId{fields.text("block")};
 }
 
+void write_texts(JsonWriter& out, std::string_view key, const std::vector<std::string>& texts) {
+  out.key(key).begin_array();
+  for (const std::string& text : texts) out.string(text);
+  out.end_array();
+}
+
+void write_data(JsonWriter& out, const ChangeTools& command) {
+  write_texts(out, "attach", command.attach);
+  write_texts(out, "detach", command.detach);
+}
+void read_data(JsonFields& fields, ChangeTools& command) {
+  command.attach = fields.texts("attach");
+  command.detach = fields.texts("detach");
+}
+void write_data(JsonWriter& out, const CancelTurn& command) {
+  write_texts(out, "run_ids", command.run_ids);
+}
+void read_data(JsonFields& fields, CancelTurn& command) {
+  command.run_ids = fields.texts("run_ids");
+}
+void write_data(JsonWriter& /*out*/, const ResetMessages& /*command*/) {}
+void read_data(JsonFields& /*fields*/, ResetMessages& /*command*/) {}
+void write_data(JsonWriter& out, const FollowTurn& command) {
+  out.field("run_id", command.run_id);
+}
+void read_data(JsonFields& fields, FollowTurn& command) {
+  command.run_id = fields.text("run_id");
+}
+void write_data(JsonWriter& /*out*/, const SummarizeContext& /*command*/) {}
+void read_data(JsonFields& /*fields*/, SummarizeContext& /*command*/) {}
+
+void write_data(JsonWriter& out, const PutTool& command) {
+  out.key("tool");
+  write_tool(out, command.tool);
+}
+void read_data(JsonFields& fields, PutTool& command) {
+  auto tool = read_tool(fields.object("tool"));
+  if (!tool) return fields.set_fault(tool.error().message);
+  command.tool = std::move(*tool);
+}
+void write_data(JsonWriter& out, const UpdateTool& command) {
+  out.field("id", command.id).field_raw("patch", command.patch);
+}
+void read_data(JsonFields& fields, UpdateTool& command) {
+  command.id = fields.text("id");
+  command.patch = fields.object("patch").dump();
+}
+void write_data(JsonWriter& out, const DeleteTool& command) {
+  out.field("id", command.id);
+}
+void read_data(JsonFields& fields, DeleteTool& command) {
+  command.id = fields.text("id");
+}
+void write_data(JsonWriter& out, const ReadTools& command) {
+  write_texts(out, "ids", command.ids);
+  write_texts(out, "names", command.names);
+}
+void read_data(JsonFields& fields, ReadTools& command) {
+  command.ids = fields.texts("ids");
+  command.names = fields.texts("names");
+}
+void write_data(JsonWriter& out, const RecordSummary& command) {
+  out.field("text", command.text);
+  write_texts(out, "message_ids", command.message_ids);
+}
+void read_data(JsonFields& fields, RecordSummary& command) {
+  command.text = fields.text("text");
+  command.message_ids = fields.texts("message_ids");
+}
+
 template <class C>
 Result<Command> read_as(const Json& data) {
   JsonFields fields(data, "command data", Errc::invalid_argument);
@@ -233,6 +303,16 @@ constexpr std::array<Entry, std::variant_size_v<Command>> kEntries{{
     {"ResumeTurn", read_as<ResumeTurn>},
     {"HandOverTurn", read_as<HandOverTurn>},
     {"DropDeletedBlock", read_as<DropDeletedBlock>},
+    {"ChangeTools", read_as<ChangeTools>},
+    {"CancelTurn", read_as<CancelTurn>},
+    {"ResetMessages", read_as<ResetMessages>},
+    {"FollowTurn", read_as<FollowTurn>},
+    {"SummarizeContext", read_as<SummarizeContext>},
+    {"PutTool", read_as<PutTool>},
+    {"UpdateTool", read_as<UpdateTool>},
+    {"DeleteTool", read_as<DeleteTool>},
+    {"ReadTools", read_as<ReadTools>},
+    {"RecordSummary", read_as<RecordSummary>},
 }};
 
 }  // namespace

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "actors/agent_block.h"
+#include "actors/catalogue.h"
 #include "actors/memory_tools.h"
 
 namespace varve {
@@ -27,6 +28,11 @@ struct Router {
         return Error{Errc::invalid_argument, "'" + facts.self.value() + "' is not an agent"};
       }
       return AgentDecider{state, facts}(command);
+    } else if constexpr (std::is_invocable_v<CatalogueDecider, const C&>) {
+      if (facts.self.value() != kCatalogueStream) {
+        return Error{Errc::invalid_argument, "'" + facts.self.value() + "' is not the catalogue"};
+      }
+      return CatalogueDecider{state, facts}(command);
     } else {
       if (!is_stream_of(facts.self, "block-")) {
         return Error{Errc::invalid_argument, "'" + facts.self.value() + "' is not a block"};

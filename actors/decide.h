@@ -58,6 +58,11 @@ NextAction next_action(const AgentState& agent, const std::string& also_returned
 std::vector<std::string> messages_to_trim(const AgentState& agent, std::int64_t added_tokens,
                                           const std::string& run_id);
 
+// The reply whose tool calls wait for the client's decision or return; null if none waits.
+const Message* pending_approval(const AgentState& agent);
+
+inline constexpr std::size_t kAgentToolsMax = 256;
+
 // The system message of a prompt: the agent's instructions and the present values of its blocks.
 std::string compile_prompt(const AgentSettings& settings, const std::vector<BlockValue>& blocks);
 

@@ -69,7 +69,7 @@ std::string insert_line(const std::string& value, const EditBlock& edit) {
 
 }  // namespace
 
-const std::vector<ToolSchema>& memory_tool_schemas() {
+const std::vector<ToolSchema>& builtin_tools() {
   static const std::vector<ToolSchema> kSchemas{
       {"memory_insert",
        "Insert text into a block of your memory, after a line (0 = at the beginning) or at the end.",
@@ -86,19 +86,31 @@ const std::vector<ToolSchema>& memory_tool_schemas() {
        "Replace a text in a block of your memory by another. The text must occur exactly once.",
        R"({"type":"object","properties":{"label":{"type":"string","description":"Which block of memory to edit, by its label."},"old_content":{"type":"string","description":"The text to replace; it must match exactly."},"new_content":{"type":"string","description":"The new text; empty deletes the old one."}},"required":["label","old_content","new_content"]})",
        "letta_memory_core"},
+      {"conversation_search",
+       "Search the messages of this conversation, also those that you no longer see. A message is found if it holds all the words of the query.",
+       R"({"type":"object","properties":{"query":{"type":"string","description":"The words to look for; a phrase in double quotes is looked for as it is."},"roles":{"type":"array","items":{"type":"string","enum":["assistant","user","tool"]},"description":"Only messages of these roles."},"limit":{"type":"integer","description":"At most so many messages, 10 if it is left out."},"start_date":{"type":"string","description":"Only messages from this day or time on, as 2026-01-31 or 2026-01-31T12:00."},"end_date":{"type":"string","description":"Only messages up to this day or time."}},"required":["query"]})",
+       "letta_core"},
   };
   return kSchemas;
 }
 
-const ToolSchema* find_memory_tool(std::string_view name) {
-  const auto& schemas = memory_tool_schemas();
+bool is_memory_tool(std::string_view name) {
+  return name != kConversationSearch && find_builtin_tool(name) != nullptr;
+}
+
+std::string builtin_tool_id(std::string_view name) {
+  return "tool-" + derived_uuid(command_id_from_text("built-in tool"), name, 0);
+}
+
+const ToolSchema* find_builtin_tool(std::string_view name) {
+  const auto& schemas = builtin_tools();
   const auto found =
       std::find_if(schemas.begin(), schemas.end(), [name](const auto& tool) { return tool.name == name; });
   return found == schemas.end() ? nullptr : &*found;
 }
 
 std::vector<std::string> base_tools() {
-  return {"memory_insert", "memory_replace"};
+  return {std::string(kConversationSearch), "memory_insert", "memory_replace"};
 }
 
 Result<MemoryToolCall> parse_memory_tool_call(const ToolCall& call) {

@@ -19,9 +19,15 @@ struct ToolSchema {
   std::string_view tool_type;   // As the API names it.
 };
 
-// memory_insert, memory_replace, core_memory_append, core_memory_replace.
-const std::vector<ToolSchema>& memory_tool_schemas();
-const ToolSchema* find_memory_tool(std::string_view name);
+// Every tool that is code of this program: the memory tools (memory_insert, memory_replace,
+// core_memory_append, core_memory_replace) and conversation_search.
+const std::vector<ToolSchema>& builtin_tools();
+const ToolSchema* find_builtin_tool(std::string_view name);
+// Edits a block of memory.
+bool is_memory_tool(std::string_view name);
+inline constexpr std::string_view kConversationSearch = "conversation_search";
+// "tool-<uuid4>" of a built-in tool, the same on every server.
+std::string builtin_tool_id(std::string_view name);
 // What an agent gets with include_base_tools.
 std::vector<std::string> base_tools();
 

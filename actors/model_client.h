@@ -1,10 +1,12 @@
 // ModelClient: the port to a language model. One call is one step's thinking: context in, reply out.
 //
-// Implementations: EchoModel (deterministic, the default), ScriptedModel (tests), later an OpenAI-compatible
-// one. Thread: the one of the Env it was made with.
+// Implementations: EchoModel (deterministic, the default), ScriptedModel (tests), OpenAiModel (any
+// OpenAI-compatible provider), ModelRouter (several behind one port). Thread: the one of the Env it was made
+// with.
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -24,11 +26,26 @@ struct ModelTool {
   std::string parameters;  // JSON schema.
 };
 
+// A piece of a reply while it is being made. Pieces of one kind are to be joined in the order of their coming.
+struct ModelDelta {
+  enum class Kind : unsigned char { text, reasoning, tool_call };
+  Kind kind = Kind::text;
+  std::string text;  // Of the text, of the reasoning, or of the call's arguments.
+  // Of a tool call: its place in the reply; id and name come with its first piece.
+  std::size_t call = 0;
+  std::string call_id;
+  std::string call_name;
+};
+
 struct ModelRequest {
   std::string model;  // Handle: provider/name.
   std::string system;
   std::vector<std::shared_ptr<const Message>> messages;  // The context window without its system message.
   std::vector<ModelTool> tools;
+  std::string tool_choice;      // "auto", "required", "none", or the name of the one tool to call.
+  std::string settings = "{}";  // JSON object: the agent's model_settings (temperature, max_output_tokens ..).
+  // Called for every piece of the reply, if it is set: ask the provider to stream then. It must not block.
+  std::function<void(const ModelDelta&)> on_delta;
 };
 
 struct ModelReply {
@@ -47,6 +64,16 @@ struct ModelFailure {
   std::string message;
 };
 
+// A model that agents may name, as GET /v1/models/ lists it.
+struct ModelInfo {
+  std::string handle;         // provider/name
+  std::string provider_type;  // "openai", "ollama", ...
+  std::string endpoint;       // Base URL; empty for what runs in this process.
+  std::int64_t context_window = 128'000;
+  bool embedding = false;
+  std::int64_t embedding_dim = 0;
+};
+
 using ModelOutcome = std::variant<ModelReply, ModelFailure>;
 
 class ModelClient {
@@ -60,6 +87,17 @@ class ModelClient {
   virtual bool serves(std::string_view handle) const = 0;
   // Every handle that it serves, for messages.
   virtual std::vector<std::string> handles() const = 0;
+  // The same with what is known of each, embedding models too.
+  virtual std::vector<ModelInfo> models() const {
+    std::vector<ModelInfo> known;
+    for (std::string& handle : handles()) {
+      ModelInfo info;
+      info.provider_type = handle.substr(0, handle.find('/'));
+      info.handle = std::move(handle);
+      known.push_back(std::move(info));
+    }
+    return known;
+  }
   // An Error only when this process cannot even ask (shutting down).
   virtual Task<ModelOutcome> complete(ModelRequest request, MonoTime deadline) = 0;
 };

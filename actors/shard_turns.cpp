@@ -237,7 +237,7 @@ Task<> Shard::call_model(Actor* actor) {
   for (std::size_t i = 1; i < agent->context.size(); ++i)
     request.messages.push_back(agent->context[i].message);
   for (const std::string& name : agent->settings.tools) {
-    if (const ToolSchema* tool = find_memory_tool(name)) {
+    if (const ToolSchema* tool = find_builtin_tool(name)) {
       request.tools.push_back({name, std::string(tool->description), std::string(tool->parameters)});
     }
   }
@@ -273,7 +273,7 @@ Task<> Shard::run_tool(Actor* actor, RunTool action) {
   const bool attached = std::find(tools.begin(), tools.end(), action.call.name) != tools.end();
   RecordToolReturn record;
   record.run_id = run_id;
-  if (!attached || find_memory_tool(action.call.name) == nullptr) {
+  if (!attached || find_builtin_tool(action.call.name) == nullptr) {
     record.message = tool_message(action.call,
                                   "[ToolConstraintError] Cannot call " + action.call.name +
                                       ", valid tools include: " + quoted_list(tools) + ".",

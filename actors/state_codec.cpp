@@ -47,12 +47,39 @@ struct BodyWriter {
   JsonWriter& out;
   void operator()(const std::monostate& /*none*/) const { out.null(); }
   void operator()(const AgentState& agent) const { write_agent(out, agent); }
+  void operator()(const CatalogueState& catalogue) const {
+    out.begin_object().key("tools").begin_array();
+    for (const auto& [id, tool] : catalogue.tools) {
+      out.begin_object().key("tool");
+      write_tool(out, tool.value);
+      out.field_integer("created_at", tool.created_at.value()).end_object();
+    }
+    out.end_array().end_object();
+  }
   void operator()(const BlockState& block) const {
     out.begin_object().key("block");
     write_block_value(out, block.value);
     out.end_object();
   }
 };
+
+CatalogueState read_catalogue(const Json& json, JsonFields& state) {
+  JsonFields fields(json, "catalogue");
+  CatalogueState catalogue;
+  for (const Json& item : fields.list("tools")) {
+    JsonFields entry(item, "catalogue");
+    auto tool = read_tool(entry.object("tool"));
+    const WallTime created_at{entry.integer("created_at")};
+    if (!tool || entry.fault()) {
+      fields.set_fault("a tool does not fit");
+      break;
+    }
+    std::string id = tool->id;
+    catalogue.tools.emplace(std::move(id), CatalogueTool{std::move(*tool), created_at});
+  }
+  if (fields.fault()) state.set_fault(fields.fault()->message);
+  return catalogue;
+}
 
 OpenTurn read_turn(const Json& json, JsonFields& state) {
   JsonFields fields(json, "turn");
@@ -114,7 +141,9 @@ AgentState read_agent(const Json& json, JsonFields& state) {
 }
 
 void read_body(const std::string& kind, JsonFields& fields, ActorState& state) {
-  if (kind == "agent") {
+  if (kind == "catalogue") {
+    state.body = read_catalogue(fields.object("body"), fields);
+  } else if (kind == "agent") {
     state.body = read_agent(fields.object("body"), fields);
   } else if (kind == "block") {
     auto block =
@@ -128,7 +157,7 @@ void read_body(const std::string& kind, JsonFields& fields, ActorState& state) {
   }
 }
 
-constexpr const char* kKinds[] = {"none", "agent", "block"};
+constexpr const char* kKinds[] = {"none", "agent", "block", "catalogue"};
 
 }  // namespace
 

@@ -75,7 +75,7 @@ std::string made_up_name(std::string_view seed) {
 }
 
 std::string tool_name_of(std::string_view id) {
-  for (const ToolSchema& tool : memory_tool_schemas()) {
+  for (const ToolSchema& tool : builtin_tools()) {
     if (tool_id(tool.name) == id) return std::string(tool.name);
   }
   return {};
@@ -88,7 +88,7 @@ std::optional<std::vector<std::string>> read_tools(BodyReader& reader) {
   if (!names && !ids) return std::nullopt;
   std::vector<std::string> tools;
   for (const std::string& name : names.value_or(std::vector<std::string>{})) {
-    if (find_memory_tool(name) == nullptr) reader.fail({400, "body.tools: there is no tool '" + name + "'"});
+    if (find_builtin_tool(name) == nullptr) reader.fail({400, "body.tools: there is no tool '" + name + "'"});
     tools.push_back(name);
   }
   for (const std::string& id : ids.value_or(std::vector<std::string>{})) {

@@ -122,7 +122,7 @@ void render_tools(JsonWriter& out, const std::string& names_json) {
   const Json names = parsed_or_empty(names_json);
   out.key("tools").begin_array();
   for (const Json& name : names.items()) {
-    const ToolSchema* tool = find_memory_tool(name.as_string());
+    const ToolSchema* tool = find_builtin_tool(name.as_string());
     if (tool == nullptr) continue;
     out.begin_object().field("id", tool_id(tool->name)).field("tool_type", tool->tool_type);
     out.field("description", tool->description).field("source_type", "python").field("name", tool->name);

@@ -268,6 +268,61 @@ void read_data(JsonFields& fields, BlockUpdated& event) {
 void write_data(JsonWriter& /*out*/, const BlockDeleted& /*event*/) {}
 void read_data(JsonFields& /*fields*/, BlockDeleted& /*event*/) {}
 
+void write_data(JsonWriter& out, const ContextSummarized& event) {
+  out.key("summary");
+  write_message(out, event.summary);
+  write_texts(out, "message_ids", event.message_ids);
+}
+void read_data(JsonFields& fields, ContextSummarized& event) {
+  auto summary = read_message(fields.object("summary"));
+  if (!summary) return fields.set_fault(summary.error().message);
+  event.summary = std::move(*summary);
+  event.message_ids = fields.texts("message_ids");
+}
+
+void write_data(JsonWriter& out, const MessagesImported& event) {
+  write_messages(out, event.messages);
+  write_texts(out, "out_of_context", event.out_of_context);
+}
+void read_data(JsonFields& fields, MessagesImported& event) {
+  event.messages = read_messages(fields);
+  event.out_of_context = fields.texts("out_of_context");
+}
+
+ToolValue tool_in(JsonFields& fields) {
+  auto tool = read_tool(fields.object("tool"));
+  if (!tool) {
+    fields.set_fault(tool.error().message);
+    return {};
+  }
+  return std::move(*tool);
+}
+
+void write_data(JsonWriter& out, const ToolCreated& event) {
+  out.key("tool");
+  write_tool(out, event.tool);
+}
+void read_data(JsonFields& fields, ToolCreated& event) {
+  event.tool = tool_in(fields);
+}
+
+void write_data(JsonWriter& out, const ToolUpdated& event) {
+  out.key("tool");
+  write_tool(out, event.tool);
+  out.field_integer("created_at", event.created_at.value());
+}
+void read_data(JsonFields& fields, ToolUpdated& event) {
+  event.tool = tool_in(fields);
+  event.created_at = time_in(fields, "created_at");
+}
+
+void write_data(JsonWriter& out, const ToolDeleted& event) {
+  out.field("id", event.id);
+}
+void read_data(JsonFields& fields, ToolDeleted& event) {
+  event.id = fields.text("id");
+}
+
 // ---- the catalogue ----
 
 // BlockCreated v1 had the value's members beside each other and called the limit "char_limit"; v2 holds the
@@ -321,6 +376,11 @@ const std::array<CatalogueEntry, std::variant_size_v<Event>>& catalogue() {
       {"BlockCreated", 2, read_as<BlockCreated>, {block_created_v1_to_v2}},
       {"BlockUpdated", 1, read_as<BlockUpdated>, {}},
       {"BlockDeleted", 1, read_as<BlockDeleted>, {}},
+      {"ContextSummarized", 1, read_as<ContextSummarized>, {}},
+      {"MessagesImported", 1, read_as<MessagesImported>, {}},
+      {"ToolCreated", 1, read_as<ToolCreated>, {}},
+      {"ToolUpdated", 1, read_as<ToolUpdated>, {}},
+      {"ToolDeleted", 1, read_as<ToolDeleted>, {}},
   }};
   return kEntries;
 }
@@ -337,12 +397,17 @@ const char* to_string(Role role) {
       return "assistant";
     case Role::tool:
       return "tool";
+    case Role::approval:
+      return "approval";
+    case Role::summary:
+      return "summary";
   }
   return "?";
 }
 
 std::optional<Role> parse_role(std::string_view text) {
-  for (const Role role : {Role::system, Role::user, Role::assistant, Role::tool}) {
+  for (const Role role :
+       {Role::system, Role::user, Role::assistant, Role::tool, Role::approval, Role::summary}) {
     if (text == to_string(role)) return role;
   }
   return std::nullopt;
@@ -449,6 +514,31 @@ Result<BlockValue> read_block_value(const Json& json) {
   return block;
 }
 
+void write_tool(JsonWriter& out, const ToolValue& tool) {
+  out.begin_object().field("id", tool.id).field("name", tool.name);
+  write_if(out, "description", tool.description);
+  out.field("source_type", tool.source_type).field("source_code", tool.source_code);
+  out.field_raw("json_schema", tool.json_schema);
+  write_texts(out, "tags", tool.tags);
+  out.field_integer("return_char_limit", tool.return_char_limit).field_raw("extra", tool.extra).end_object();
+}
+
+Result<ToolValue> read_tool(const Json& json) {
+  JsonFields fields(json, "tool");
+  ToolValue tool;
+  tool.id = fields.text("id");
+  tool.name = fields.text("name");
+  tool.description = fields.optional_text("description");
+  tool.source_type = fields.text("source_type");
+  tool.source_code = fields.text("source_code");
+  tool.json_schema = fields.json_or("json_schema", "{}");
+  tool.tags = fields.texts("tags");
+  tool.return_char_limit = fields.integer("return_char_limit");
+  tool.extra = fields.json_or("extra", "{}");
+  if (fields.fault()) return *fields.fault();
+  return tool;
+}
+
 void write_message(JsonWriter& out, const Message& message) {
   out.begin_object().field("id", message.id).field("role", to_string(message.role));
   out.field_raw("content", message.content);
@@ -471,6 +561,10 @@ void write_message(JsonWriter& out, const Message& message) {
   write_if(out, "reasoning", message.reasoning);
   write_if(out, "tool_call_id", message.tool_call_id);
   if (message.is_error) out.field_boolean("is_error", true);
+  if (!message.stdout_lines.empty()) out.field_raw("stdout", message.stdout_lines);
+  if (!message.stderr_lines.empty()) out.field_raw("stderr", message.stderr_lines);
+  if (message.is_approval_request) out.field_boolean("is_approval_request", true);
+  if (message.sent_at != WallTime{}) out.field_integer("sent_at", message.sent_at.value());
   out.end_object();
 }
 
@@ -479,7 +573,7 @@ Result<Message> read_message(const Json& json) {
   Message message;
   message.id = fields.text("id");
   const auto role = parse_role(fields.text("role"));
-  if (!role) fields.set_fault("\"role\" must be system, user, assistant or tool");
+  if (!role) fields.set_fault("\"role\" must be system, user, assistant, tool, approval or summary");
   message.role = role.value_or(Role::user);
   message.content = fields.json_or("content", "\"\"");
   message.name = fields.optional_text("name");
@@ -497,6 +591,10 @@ Result<Message> read_message(const Json& json) {
   message.reasoning = fields.optional_text("reasoning").value_or("");
   message.tool_call_id = fields.optional_text("tool_call_id").value_or("");
   message.is_error = fields.boolean_or("is_error", false);
+  message.stdout_lines = fields.json_or("stdout", "");
+  message.stderr_lines = fields.json_or("stderr", "");
+  message.is_approval_request = fields.boolean_or("is_approval_request", false);
+  message.sent_at = WallTime{fields.integer_or("sent_at", 0)};
   if (fields.fault()) return *fields.fault();
   return message;
 }

@@ -1,4 +1,4 @@
-// The event catalogue: everything that can happen to an agent or a block. Past tense, versioned; the version
+// The event catalogue: everything that can happen to an agent, a block or the tools. Past tense, versioned; the version
 // in the table of event.cpp is the newest, older ones are lifted by upcasters. An event that changes an
 // entity carries its whole new value and the ids or labels of what it ends, so that a fold never has to read.
 //
@@ -17,7 +17,9 @@
 
 namespace varve {
 
-enum class Role : unsigned char { system, user, assistant, tool };
+// `approval`: a client's decision about tool calls that wait for it. `summary`: what stands for messages that
+// have left the context.
+enum class Role : unsigned char { system, user, assistant, tool, approval, summary };
 const char* to_string(Role role);
 std::optional<Role> parse_role(std::string_view text);
 
@@ -42,6 +44,10 @@ struct Message {
   std::string reasoning;             // Assistant only.
   std::string tool_call_id;          // Tool only.
   bool is_error = false;             // Tool only: the call failed.
+  std::string stdout_lines;          // Tool only: JSON list of texts, or empty.
+  std::string stderr_lines;          // Tool only: the same.
+  bool is_approval_request = false;  // Assistant only: its calls wait for the client.
+  WallTime sent_at;                  // Of an imported message; 0 = the time of its record.
   friend bool operator==(const Message&, const Message&) = default;
 };
 
@@ -57,7 +63,7 @@ struct AgentSettings {
   std::optional<std::string> embedding;
   std::int64_t context_window = 0;  // Tokens.
   std::string timezone;
-  std::vector<std::string> tools;  // Names.
+  std::vector<std::string> tools;  // References: the name of a built-in tool, or tool-<uuid4> of a custom one.
   std::vector<std::string> tags;   // Each once.
   std::string metadata = "null";   // JSON.
   std::string extra = "{}";        // JSON object: fields of features that come later, kept and returned.
@@ -80,6 +86,20 @@ struct BlockValue {
   std::string metadata = "{}";  // JSON.
   std::string extra = "{}";     // JSON object.
   friend bool operator==(const BlockValue&, const BlockValue&) = default;
+};
+
+// A custom tool, as the catalogue keeps it.
+struct ToolValue {
+  std::string id;    // tool-<uuid4>
+  std::string name;  // Unique.
+  std::optional<std::string> description;
+  std::string source_type = "python";
+  std::string source_code;         // Kept and offered to the model; not run.
+  std::string json_schema = "{}";  // JSON object: name, description, parameters.
+  std::vector<std::string> tags;
+  std::int64_t return_char_limit = 50000;
+  std::string extra = "{}";  // JSON object: requirements, approval, what clients keep with it.
+  friend bool operator==(const ToolValue&, const ToolValue&) = default;
 };
 
 struct Usage {
@@ -124,6 +144,12 @@ struct BlockDetached {
 struct ContextTrimmed {
   std::vector<std::string> message_ids;  // Every message that leaves the context.
   friend bool operator==(const ContextTrimmed&, const ContextTrimmed&) = default;
+};
+
+struct ContextSummarized {
+  Message summary;                       // Takes the place of what leaves, behind the system message.
+  std::vector<std::string> message_ids;  // Every message that leaves the context.
+  friend bool operator==(const ContextSummarized&, const ContextSummarized&) = default;
 };
 
 // ---- turns; run_id is run-<uuid4> ----
@@ -196,6 +222,29 @@ struct ImportSealed {
   friend bool operator==(const ImportSealed&, const ImportSealed&) = default;
 };
 
+// Some of an imported agent's history. Only between ImportBegun and ImportSealed.
+struct MessagesImported {
+  std::vector<Message> messages;
+  std::vector<std::string> out_of_context;  // Ids of those that are history only.
+  friend bool operator==(const MessagesImported&, const MessagesImported&) = default;
+};
+
+// ---- the catalogue ----
+
+struct ToolCreated {
+  ToolValue tool;
+  friend bool operator==(const ToolCreated&, const ToolCreated&) = default;
+};
+struct ToolUpdated {
+  ToolValue tool;
+  WallTime created_at;
+  friend bool operator==(const ToolUpdated&, const ToolUpdated&) = default;
+};
+struct ToolDeleted {
+  std::string id;
+  friend bool operator==(const ToolDeleted&, const ToolDeleted&) = default;
+};
+
 // ---- blocks ----
 
 struct BlockCreated {
@@ -214,7 +263,8 @@ struct BlockDeleted {
 using Event = std::variant<AgentCreated, AgentUpdated, AgentDeleted, BlockAttached, BlockDetached,
                            ContextTrimmed, UserMessageReceived, AssistantReplied, ToolReturned, TurnResumed,
                            TurnHandedOver, TurnFinished, TurnFailed, TurnCancelled, ImportBegun, ImportSealed,
-                           BlockCreated, BlockUpdated, BlockDeleted>;
+                           BlockCreated, BlockUpdated, BlockDeleted, ContextSummarized, MessagesImported,
+                           ToolCreated, ToolUpdated, ToolDeleted>;
 
 // "AgentCreated"
 std::string_view type_of(const Event& event);
@@ -232,6 +282,8 @@ void write_settings(JsonWriter& out, const AgentSettings& settings);
 Result<AgentSettings> read_settings(const Json& json);
 void write_block_value(JsonWriter& out, const BlockValue& block);
 Result<BlockValue> read_block_value(const Json& json);
+void write_tool(JsonWriter& out, const ToolValue& tool);
+Result<ToolValue> read_tool(const Json& json);
 void write_message(JsonWriter& out, const Message& message);
 Result<Message> read_message(const Json& json);
 void write_usage(JsonWriter& out, const Usage& usage);

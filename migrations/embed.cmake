@@ -1,12 +1,12 @@
-# Writes OUTPUT, a C++ file that holds the SQL files of FILES (named <number>_<database>.sql) as string
+# Writes OUTPUT, a C++ file that holds the SQL files of FILES (named <number>_<database>[_what].sql) as string
 # literals, grouped by database and ordered by number. Run by the build whenever one of them changes.
 
 string(REPLACE "," ";" FILES "${FILES}")
 set(databases "")
 foreach(file IN LISTS FILES)
   get_filename_component(name "${file}" NAME_WE)
-  if(NOT name MATCHES "^([0-9][0-9][0-9][0-9])_([a-z]+)$")
-    message(FATAL_ERROR "${file}: a migration is named <four digits>_<database>.sql")
+  if(NOT name MATCHES "^([0-9][0-9][0-9][0-9])_([a-z]+)(_[a-z0-9_]+)?$")
+    message(FATAL_ERROR "${file}: a migration is named <four digits>_<database>[_what].sql")
   endif()
   list(APPEND databases "${CMAKE_MATCH_2}")
 endforeach()
@@ -21,7 +21,7 @@ foreach(database IN LISTS databases)
   string(APPEND tables "constexpr Migration k_${database}[] = {\n")
   foreach(file IN LISTS FILES)
     get_filename_component(name "${file}" NAME_WE)
-    string(REGEX MATCH "^([0-9]+)_([a-z]+)$" matched "${name}")
+    string(REGEX MATCH "^([0-9]+)_([a-z]+)" matched "${name}")
     if(NOT CMAKE_MATCH_2 STREQUAL database)
       continue()
     endif()

@@ -46,6 +46,14 @@ struct Folder {
   void close(View view, std::vector<Value> key) {
     out.emplace_back(RowClose{view, std::move(key), RowTo{position.offset, commit.at}});
   }
+  bool begins_import() const {
+    const auto is_begin = [](const StoredEvent& stored) {
+      const auto* event = std::get_if<Event>(&stored);
+      return event != nullptr && std::holds_alternative<ImportBegun>(*event);
+    };
+    const auto& events = commit.parts.front().events;
+    return std::any_of(events.begin(), events.end(), is_begin);
+  }
   Value id() const { return Value{stream.value()}; }
   Value now() const { return integer(commit.at.value()); }
 
@@ -75,7 +83,16 @@ struct Folder {
                             text_or_null(message.name), text_or_null(message.sender_id),
                             text_or_null(message.group_id), text_or_null(message.otid), text_or_null(run_id),
                             text_or_null(message.step_id), std::move(calls), text_or_null(message.reasoning),
-                            text_or_null(message.tool_call_id), integer(message.is_error ? 1 : 0), now()});
+                            text_or_null(message.tool_call_id), integer(message.is_error ? 1 : 0),
+                            message.sent_at == WallTime{} ? now() : integer(message.sent_at.value()),
+                            text_or_null(message.stdout_lines), text_or_null(message.stderr_lines),
+                            integer(message.is_approval_request ? 1 : 0)});
+  }
+  void tool_row(const ToolValue& tool, WallTime created_at) {
+    insert(View::tools, {text(tool.id), text(tool.name), text_or_null(tool.description),
+                         text(tool.source_type), text(tool.source_code), text(tool.json_schema),
+                         text(json_texts(tool.tags)), integer(tool.return_char_limit), text(tool.extra),
+                         integer(created_at.value()), now()});
   }
   void block_row(const BlockValue& block, WallTime created_at) {
     insert(View::blocks,
@@ -105,7 +122,7 @@ struct Folder {
   // ---- events ----
 
   void operator()(const AgentCreated& event) {
-    agent_row(event.settings, commit.at, false);
+    agent_row(event.settings, commit.at, begins_import());
     insert(View::agent_activity, {id(), Value{}, Value{}, Value{}, Value{}});
     for (const std::string& tag : event.settings.tags) insert(View::tags, {id(), text(tag)});
     for (const BlockRef& ref : event.blocks) {
@@ -131,7 +148,14 @@ struct Folder {
     run_row(event.run_id, "running", "", "", "", event.request, {}, commit.at, false);
     for (const Message& message : event.messages) message_row(message, event.run_id);
   }
-  void operator()(const AssistantReplied& event) { message_row(event.message, event.run_id); }
+  void operator()(const AssistantReplied& event) {
+    message_row(event.message, event.run_id);
+    const bool last = event.message.tool_calls.empty();
+    insert(View::steps,
+           {text(event.message.step_id), text(event.run_id), id(), text(event.model),
+            integer(event.usage.prompt_tokens), integer(event.usage.completion_tokens),
+            last ? text("end_turn") : Value{}, now()});
+  }
   void operator()(const ToolReturned& event) { message_row(event.message, event.run_id); }
   void operator()(const TurnResumed& /*event*/) {}
   void operator()(const TurnHandedOver& /*event*/) {}
@@ -146,8 +170,22 @@ struct Folder {
   void operator()(const TurnCancelled& event) {
     end_run(event.run_id, "cancelled", "cancelled", "", "", event.usage, event.started_at, event.request);
   }
-  void operator()(const ImportBegun& /*event*/) {}
-  void operator()(const ImportSealed& /*event*/) {}
+  void operator()(const ImportBegun& /*event*/) {}   // Its commit holds AgentCreated,
+  void operator()(const ImportSealed& /*event*/) {}  // and this one's AgentUpdated.
+  void operator()(const MessagesImported& event) {
+    for (const Message& message : event.messages) message_row(message, "");
+    for (const std::string& outside : event.out_of_context) close(View::messages, {text(outside)});
+  }
+  void operator()(const ContextSummarized& event) {
+    for (const std::string& message : event.message_ids) close(View::messages, {text(message)});
+    message_row(event.summary, "");
+  }
+  void operator()(const ToolCreated& event) { tool_row(event.tool, commit.at); }
+  void operator()(const ToolUpdated& event) {
+    close(View::tools, {text(event.tool.id)});
+    tool_row(event.tool, event.created_at);
+  }
+  void operator()(const ToolDeleted& event) { close(View::tools, {text(event.id)}); }
   void operator()(const BlockCreated& event) { block_row(event.block, commit.at); }
   void operator()(const BlockUpdated& event) {
     close(View::blocks, {id()});

@@ -4,6 +4,7 @@
 #include <compare>
 #include <tuple>
 
+#include "projections/memory_search.h"
 #include "projections/store_rules.h"
 #include "runtime/check.h"
 #include "runtime/suspend.h"
@@ -27,6 +28,10 @@ std::vector<std::size_t> indexed_columns(View view) {
       return {attachments::agent_id, attachments::block_id};
     case View::tags:
       return {tags::agent_id, tags::tag};
+    case View::tools:
+      return {tools::id, tools::name};
+    case View::steps:
+      return {steps::id, steps::run_id};
     case View::agent_activity:
     case View::shard_owners:
       return {0};
@@ -302,6 +307,11 @@ Result<std::int64_t> MemoryViewReader::count(const Query& query) {
   for (const std::size_t number : table.candidates(query))
     counted += passes(table.rows()[number], query) ? 1 : 0;
   return counted;
+}
+
+Result<std::vector<SearchHit>> MemoryViewReader::search_messages(const MessageSearch& search) {
+  if (const auto checked = check_search(search); !checked) return checked.error();
+  return search_storage(storage_, search);
 }
 
 Result<Checkpoint> MemoryViewReader::checkpoint(Partition partition) {

@@ -32,6 +32,9 @@ constexpr std::array kMessages{
     Column{"tool_call_id", kText, true},
     Column{"is_error", kInteger},
     Column{"created_at", kInteger},
+    Column{"stdout_lines", kText, true},
+    Column{"stderr_lines", kText, true},
+    Column{"is_approval_request", kInteger},
 };
 
 constexpr std::array kBlocks{
@@ -110,8 +113,35 @@ constexpr std::array kShardOwners{
     Column{"claimed_at", kInteger},
 };
 
+constexpr std::array kTools{
+    Column{"id"},
+    Column{"name"},
+    Column{"description", kText, true},
+    Column{"source_type"},
+    Column{"source_code"},
+    Column{"json_schema"},
+    Column{"tags"},
+    Column{"return_char_limit", kInteger},
+    Column{"extra"},
+    Column{"created_at", kInteger},
+    Column{"updated_at", kInteger},
+};
+
+constexpr std::array kSteps{
+    Column{"id"},
+    Column{"run_id"},
+    Column{"agent_id"},
+    Column{"model"},
+    Column{"prompt_tokens", kInteger},
+    Column{"completion_tokens", kInteger},
+    Column{"stop_reason", kText, true},
+    Column{"created_at", kInteger},
+};
+
 // The enums of schema.h number exactly these columns.
-static_assert(kMessages.size() == messages::created_at + 1 &&
+static_assert(kTools.size() == tools::updated_at + 1 && kTools[tools::extra].name == "extra");
+static_assert(kSteps.size() == steps::created_at + 1 && kSteps[steps::model].name == "model");
+static_assert(kMessages.size() == messages::is_approval_request + 1 &&
               kMessages[messages::is_error].name == "is_error");
 static_assert(kBlocks.size() == blocks::updated_at + 1 && kBlocks[blocks::extra].name == "extra");
 static_assert(kAgents.size() == agents::updated_at + 1 && kAgents[agents::importing].name == "importing");
@@ -130,11 +160,14 @@ constexpr std::array<ViewSchema, kViews> kSchemas{{
     {View::attachments, "attachments", 2, kAttachments},
     {View::tags, "tags", 2, kTags},
     {View::shard_owners, "shard_owners", 1, kShardOwners},
+    {View::tools, "tools", 1, kTools},
+    {View::steps, "steps", 1, kSteps},
 }};
 
 constexpr std::array<View, kViews> kAllViews{View::messages,       View::blocks,      View::agents,
                                              View::agent_activity, View::runs,        View::attachments,
-                                             View::tags,           View::shard_owners};
+                                             View::tags,           View::shard_owners, View::tools,
+                                             View::steps};
 
 // Eight bytes, lowest first, whatever the machine.
 void put_u64(std::string& out, std::uint64_t number) {

@@ -28,8 +28,10 @@ enum class View : std::uint8_t {
   attachments,
   tags,
   shard_owners,
+  tools,
+  steps,
 };
-inline constexpr std::size_t kViews = 8;
+inline constexpr std::size_t kViews = 10;
 
 enum class ColumnType : std::uint8_t { integer, text };
 
@@ -101,7 +103,10 @@ enum : std::size_t {
   reasoning,
   tool_call_id,
   is_error,
-  created_at
+  created_at,
+  stdout_lines,
+  stderr_lines,
+  is_approval_request
 };
 }
 namespace blocks {
@@ -166,6 +171,33 @@ enum : std::size_t { agent_id, tag };
 }
 namespace shard_owners {
 enum : std::size_t { partition, epoch, claim_id, node, url, claimed_at };
+}
+namespace tools {
+enum : std::size_t {
+  id,
+  name,
+  description,
+  source_type,
+  source_code,
+  json_schema,
+  tags,
+  return_char_limit,
+  extra,
+  created_at,
+  updated_at
+};
+}
+namespace steps {
+enum : std::size_t {
+  id,
+  run_id,
+  agent_id,
+  model,
+  prompt_tokens,
+  completion_tokens,
+  stop_reason,
+  created_at
+};
 }
 
 // The bytes of a row for its digest: everything but its closing.

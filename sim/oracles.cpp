@@ -27,6 +27,10 @@ StreamId stream_of(View view, const Row& row) {
       return StreamId{row.text(attachments::agent_id)};
     case View::tags:
       return StreamId{row.text(tags::agent_id)};
+    case View::tools:
+      return StreamId{"catalogue"};
+    case View::steps:
+      return StreamId{row.text(steps::agent_id)};
     case View::shard_owners:
       break;
   }

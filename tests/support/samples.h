@@ -47,6 +47,19 @@ inline BlockValue sample_block() {
   return block;
 }
 
+inline ToolValue sample_tool() {
+  ToolValue tool;
+  tool.id = "tool-1";
+  tool.name = "add";
+  tool.description = "Adds.";
+  tool.source_code = "def add(a: int): ...";
+  tool.json_schema = R"({"name":"add","parameters":{"type":"object","properties":{}}})";
+  tool.tags = {"t"};
+  tool.return_char_limit = 1000;
+  tool.extra = R"({"pip_requirements":null})";
+  return tool;
+}
+
 // One of each type, with every field set.
 inline std::vector<Event> sample_events() {
   Message reply = sample_message("message-2", Role::assistant, "Hm.");
@@ -63,6 +76,11 @@ inline std::vector<Event> sample_events() {
   user.group_id = "group-1";
   user.otid = "11111111-1111-4111-8111-111111111111";
   user.content = R"([{"type":"text","text":"hi"}])";
+  Message imported = sample_message("message-5", Role::assistant, "old");
+  imported.sent_at = WallTime{1'700'000'000'000'000};
+  imported.is_approval_request = true;
+  returned.stdout_lines = R"(["out"])";
+  returned.stderr_lines = R"(["err"])";
   const Usage usage{100, 3, 1};
   return {
       AgentCreated{sample_settings(),
@@ -87,6 +105,11 @@ inline std::vector<Event> sample_events() {
       BlockCreated{sample_block()},
       BlockUpdated{sample_block(), WallTime{9}},
       BlockDeleted{},
+      ContextSummarized{sample_message("message-4", Role::summary, "So far: tea."), {"message-1", "message-2"}},
+      MessagesImported{{imported}, {"message-5"}},
+      ToolCreated{sample_tool()},
+      ToolUpdated{sample_tool(), WallTime{9}},
+      ToolDeleted{"tool-1"},
   };
 }
 
