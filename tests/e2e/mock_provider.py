@@ -8,6 +8,7 @@ token leaves in a write of its own, so that a reader sees a stream that trickles
 last user message:
 
     [[reply:TEXT]]        answers TEXT
+    [[words:N]]           answers N words of 99 letters
     [[tool:NAME JSON]]    calls a tool; several are called one step after the other, then comes the reply
     [[delay:MS]]          waits before the answer (once a step)
     [[token_delay:MS]]    waits before every token but the first
@@ -27,7 +28,7 @@ import time
 
 REPLY = "Mock reply."
 MODELS = ("gpt-4o-mini", "gpt-4o", "text-embedding-3-small")
-PLAIN = re.compile(r"\[\[(reply|delay|token_delay|status|retry_after|cut)(?::(.*?))?\]\]", re.S)
+PLAIN = re.compile(r"\[\[(reply|words|delay|token_delay|status|retry_after|cut)(?::(.*?))?\]\]", re.S)
 TOOL = re.compile(r"\[\[tool:(\w+) ")
 CLOSED_BY_READER = (BrokenPipeError, ConnectionResetError)
 
@@ -36,6 +37,10 @@ def text_of(content):
     if isinstance(content, str):
         return content
     return " ".join(part.get("text", "") for part in content or [])
+
+
+def long_reply(words):
+    return " ".join(("%d-" % number).ljust(99, "x") for number in range(words))
 
 
 def tools_asked(text):
@@ -59,7 +64,7 @@ class Plan:
         plain = {match[1]: match[2] or "" for match in PLAIN.finditer(self.text)}
         times_asked[self.text] = times_asked.get(self.text, 0) + 1
         nth = times_asked[self.text]
-        self.reply = plain.get("reply", REPLY)
+        self.reply = plain.get("reply", REPLY) if "words" not in plain else long_reply(int(plain["words"]))
         self.delay = int(plain.get("delay", 0)) / 1000
         self.token_delay = int(plain.get("token_delay", 0)) / 1000
         self.retry_after = plain.get("retry_after")

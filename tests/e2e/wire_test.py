@@ -23,6 +23,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 WIRE = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(HERE))), "shared", "wire")
 LISTED = os.path.join(HERE, "wire_differences.json")
 GROUPS = ("health", "unknown", "agents", "blocks", "core", "messages", "tags", "tools", "models", "runs", "auth")
+EMBEDDING = "openai/text-embedding-3-small"  # That of the recording; without it no agent could be equal.
 COMPARE_SECONDS_MAX = 300
 DIFFERENCES_SHOWN = 6
 
@@ -56,7 +57,7 @@ def compare(workshop, server):
     """Runs wire.py; gives back its summary line and its rows."""
     out = os.path.join(workshop.directory, "verdicts.json")
     command = [sys.executable, "-B", os.path.join(WIRE, "wire.py"), "compare", "--quiet", "--base", server.base,
-               "--model", support.PROVIDER_MODEL, "--embedding", "", "--against",
+               "--model", support.PROVIDER_MODEL, "--embedding", EMBEDDING, "--against",
                os.path.join(WIRE, "letta-0.16.8.jsonl"), "--json", out]
     done = subprocess.run(command, capture_output=True, text=True, timeout=COMPARE_SECONDS_MAX, check=False)
     server.check_alive()
