@@ -309,7 +309,7 @@ Result<std::int64_t> MemoryViewReader::count(const Query& query) {
   return counted;
 }
 
-Result<std::vector<SearchHit>> MemoryViewReader::search_messages(const MessageSearch& search) {
+Result<std::vector<SearchHit>> MemoryViewReader::search_messages(const SearchQuery& search) {
   if (const auto checked = check_search(search); !checked) return checked.error();
   return search_storage(storage_, search);
 }

@@ -69,6 +69,7 @@ class MemoryViewReader final : public ViewReader {
 
   Result<std::vector<Row>> select(const Query& query) override;
   Result<std::int64_t> count(const Query& query) override;
+  Result<std::vector<SearchHit>> search_messages(const SearchQuery& search) override;
   Result<Checkpoint> checkpoint(Partition partition) override;
   Result<std::vector<QuarantineRow>> quarantine() override;
 

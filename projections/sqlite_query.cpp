@@ -25,20 +25,6 @@ std::string name_of(View view, int column) {
   return quoted(column_of(view, column).name);
 }
 
-// Every select begins with these: made once.
-const std::string& all_columns(View view) {
-  static const std::array<std::string, kViews> kTexts = [] {
-    std::array<std::string, kViews> texts;
-    for (const View each : all_views()) {
-      std::string& out = texts[static_cast<std::size_t>(each)];
-      for (const Column& column : schema_of(each).columns) out.append(quoted(column.name)).append(", ");
-      out.append(kVersionColumns);
-    }
-    return texts;
-  }();
-  return kTexts[static_cast<std::size_t>(view)];
-}
-
 std::string marks(std::size_t count) {
   std::string out;
   for (std::size_t i = 0; i < count; ++i) out.append(i == 0 ? "?" : ", ?");
@@ -140,9 +126,23 @@ void add_bound(SqlQuery& sql, const Query& query, const std::vector<Value>& boun
 
 }  // namespace
 
+// Every select begins with these: made once.
+const std::string& select_columns(View view) {
+  static const std::array<std::string, kViews> kTexts = [] {
+    std::array<std::string, kViews> texts;
+    for (const View each : all_views()) {
+      std::string& out = texts[static_cast<std::size_t>(each)];
+      for (const Column& column : schema_of(each).columns) out.append(quoted(column.name)).append(", ");
+      out.append(kVersionColumns);
+    }
+    return texts;
+  }();
+  return kTexts[static_cast<std::size_t>(view)];
+}
+
 SqlQuery select_sql(const Query& query) {
   SqlQuery sql;
-  sql.text = "SELECT " + all_columns(query.view) + " FROM " + quoted(schema_of(query.view).name);
+  sql.text = "SELECT " + select_columns(query.view) + " FROM " + quoted(schema_of(query.view).name);
   add_where(sql, query);
   if (query.above) add_bound(sql, query, *query.above, true);
   if (query.below) add_bound(sql, query, *query.below, false);
@@ -167,7 +167,7 @@ SqlQuery count_sql(const Query& query) {
 
 std::string insert_sql(View view) {
   const std::size_t count = schema_of(view).columns.size() + kVersionColumnCount;
-  return "INSERT INTO " + quoted(schema_of(view).name) + " (" + all_columns(view) + ") VALUES (" +
+  return "INSERT INTO " + quoted(schema_of(view).name) + " (" + select_columns(view) + ") VALUES (" +
          marks(count) + ")";
 }
 

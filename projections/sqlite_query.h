@@ -19,6 +19,9 @@ struct SqlQuery {
 SqlQuery select_sql(const Query& query);
 SqlQuery count_sql(const Query& query);
 
+// Those columns, with commas between them.
+const std::string& select_columns(View view);
+
 // Parameters: the columns that a select gives back, in that order.
 std::string insert_sql(View view);
 // Parameters: to_offset, to_at, from_partition, the entity's key.

@@ -1,7 +1,9 @@
 #include "projections/sqlite_view_reader.h"
 
 #include "projections/digest.h"
+#include "projections/search_terms.h"
 #include "projections/sqlite_query.h"
+#include "projections/sqlite_search.h"
 #include "projections/store_rules.h"
 
 namespace varve {
@@ -116,6 +118,25 @@ Result<std::int64_t> SqliteViewReader::count(const Query& query) {
   const auto row = (*statement)->step();
   if (!row) return row.error();
   return (*statement)->integer(0);
+}
+
+Result<std::vector<SearchHit>> SqliteViewReader::search_messages(const SearchQuery& search) {
+  if (const auto checked = check_search(search); !checked) return checked.error();
+  const std::vector<std::string> phrases = search_phrases(search.query);
+  if (phrases.empty()) return std::vector<SearchHit>{};
+  const SqlQuery sql = search_sql(search, phrases);
+  const auto statement = connection_.statement(sql.text);
+  if (!statement) return statement.error();
+  const Running running{**statement};
+  bind_all(**statement, sql.parameters);
+  std::vector<SearchHit> hits;
+  for (;;) {
+    const auto row = (*statement)->step();
+    if (!row) return row.error();
+    if (!*row) return hits;
+    const auto rank = static_cast<std::int64_t>(hits.size()) + 1;
+    hits.push_back({row_at(**statement, schema_of(View::messages)), rank});
+  }
 }
 
 Result<Checkpoint> SqliteViewReader::checkpoint(Partition partition) {

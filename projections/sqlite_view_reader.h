@@ -37,6 +37,7 @@ class SqliteViewReader final : public ViewReader {
 
   Result<std::vector<Row>> select(const Query& query) override;
   Result<std::int64_t> count(const Query& query) override;
+  Result<std::vector<SearchHit>> search_messages(const SearchQuery& search) override;
   Result<Checkpoint> checkpoint(Partition partition) override;
   Result<std::vector<QuarantineRow>> quarantine() override;
   // Streams of the partition with quarantine rows, in order.

@@ -10,6 +10,7 @@
 #include "projections/digest.h"
 #include "projections/sqlite_migrate.h"
 #include "projections/sqlite_query.h"
+#include "projections/sqlite_search.h"
 #include "projections/sqlite_view_reader.h"
 #include "projections/store_rules.h"
 #include "runtime/suspend.h"
@@ -65,7 +66,8 @@ class Writer {
     for (const char* pragma : kWriterPragmas) {
       if (const auto set = connection_.db().exec(pragma); !set) return set;
     }
-    return migrate(connection_.db(), "views", path);
+    if (const auto migrated = migrate(connection_.db(), "views", path); !migrated) return migrated;
+    return bring_search_index_up_to_date(connection_);
   }
 
   Outcomes write(const Group& group) {
@@ -193,7 +195,8 @@ class Writer {
       statement.bind_null(number).bind_null(number + 1);
     }
     const auto done = statement.run();
-    if (done || !violates_a_constraint()) return done;
+    if (done) return insert.view == View::messages ? index_message(connection_, row) : done;
+    if (!violates_a_constraint()) return done;
     return Error{Errc::corrupt,
                  "insert of " + describe(insert.view, row) + ": the entity has an open version already"};
   }

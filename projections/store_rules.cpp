@@ -79,6 +79,18 @@ Status check_query(const Query& query) {
   return ok();
 }
 
+Status check_search(const SearchQuery& search) {
+  if (search.limit > kSearchHitsMax) {
+    return Error{Errc::invalid_argument,
+                 "a search finds at most " + std::to_string(kSearchHitsMax) + " messages at once"};
+  }
+  if (search.roles.size() > kSearchRolesMax) {
+    return Error{Errc::invalid_argument,
+                 "a search names at most " + std::to_string(kSearchRolesMax) + " roles"};
+  }
+  return ok();
+}
+
 void check_batch(const Batch& batch) {
   CHECK(batch.checkpoint.version == batch.expected_version + 1);
   for (const RowChange& change : batch.changes) {

@@ -12,6 +12,9 @@ namespace varve {
 // too high.
 Status check_query(const Query& query);
 
+// Likewise for a search: a limit that is too high, too many roles.
+Status check_search(const SearchQuery& search);
+
 // CHECKs what only a bug of the fold can get wrong: versions that follow each other, rows of the batch's own
 // partition, values that fit the schema.
 void check_batch(const Batch& batch);

@@ -125,12 +125,34 @@ struct Query {
 };
 inline constexpr std::size_t kRowsPerQueryMax = 10'000;
 
+// Messages of users, assistants and tools that hold all words of a text (projections/search_terms.h). Found
+// are messages of agents that are there and whole: neither deleted nor being imported. Of the versions of a
+// message only the newest is searched, whether it is in the context or not.
+struct SearchQuery {
+  std::string query;                    // Without a word nothing is found.
+  std::optional<std::string> agent_id;  // Absent: all agents.
+  std::vector<std::string> roles;       // Empty: every role that is searched.
+  // Bounds on created_at in microseconds, both inclusive.
+  std::optional<std::int64_t> start_at;
+  std::optional<std::int64_t> end_at;
+  std::size_t limit = 50;
+};
+inline constexpr std::size_t kSearchHitsMax = 100;
+inline constexpr std::size_t kSearchRolesMax = 8;
+
+struct SearchHit {
+  Row row;                // Of View::messages.
+  std::int64_t rank = 0;  // 1, 2, 3 .. in the order of the hits.
+};
+
 // One consistent read: checkpoints and rows of the same moment.
 class ViewReader {
  public:
   virtual ~ViewReader() = default;
   virtual Result<std::vector<Row>> select(const Query& query) = 0;
   virtual Result<std::int64_t> count(const Query& query) = 0;  // Ignores order, bounds and limit.
+  // Newest first: by the time of the event, then offset, ordinal and partition.
+  virtual Result<std::vector<SearchHit>> search_messages(const SearchQuery& search) = 0;
   virtual Result<Checkpoint> checkpoint(Partition partition) = 0;
   virtual Result<std::vector<QuarantineRow>> quarantine() = 0;
 };

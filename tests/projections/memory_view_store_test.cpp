@@ -4,7 +4,7 @@
 
 #include "projections/memory_snapshot_store.h"
 #include "tests/projections/snapshot_store_contract.h"
-#include "tests/projections/view_store_contract.h"
+#include "tests/projections/view_store_search_contract.h"
 
 namespace varve::test {
 namespace {
@@ -37,6 +37,10 @@ class MemorySnapshotWorld final : public SnapshotStoreWorld {
 };
 
 INSTANTIATE_TEST_SUITE_P(Memory, ViewStoreContract,
+                         ::testing::Values(ViewStoreCase{"memory",
+                                                         [] { return std::make_unique<MemoryViewWorld>(); }}),
+                         name_of_case);
+INSTANTIATE_TEST_SUITE_P(Memory, MessageSearchContract,
                          ::testing::Values(ViewStoreCase{"memory",
                                                          [] { return std::make_unique<MemoryViewWorld>(); }}),
                          name_of_case);

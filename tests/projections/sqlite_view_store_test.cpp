@@ -9,10 +9,11 @@
 #include <future>
 
 #include "eventlog/sqlite_support.h"
+#include "projections/search_terms.h"
 #include "projections/sqlite_snapshot_store.h"
 #include "tests/projections/snapshot_store_contract.h"
 #include "tests/projections/temp_directory.h"
-#include "tests/projections/view_store_contract.h"
+#include "tests/projections/view_store_search_contract.h"
 
 namespace varve::test {
 namespace {
@@ -81,6 +82,10 @@ INSTANTIATE_TEST_SUITE_P(Sqlite, ViewStoreContract,
                          ::testing::Values(ViewStoreCase{"sqlite",
                                                          [] { return std::make_unique<SqliteViewWorld>(); }}),
                          name_of_case);
+INSTANTIATE_TEST_SUITE_P(Sqlite, MessageSearchContract,
+                         ::testing::Values(ViewStoreCase{"sqlite",
+                                                         [] { return std::make_unique<SqliteViewWorld>(); }}),
+                         name_of_case);
 INSTANTIATE_TEST_SUITE_P(Sqlite, SnapshotStoreContract,
                          ::testing::Values(SnapshotStoreCase{
                              "sqlite", [] { return std::make_unique<SqliteSnapshotWorld>(); }}),
@@ -137,12 +142,15 @@ TEST_F(SqliteViewStoreTest, EveryGenerationHasItsFile) {
 }
 
 TEST_F(SqliteViewStoreTest, RefusesAFileOfANewerSchemaAndLeavesItAlone) {
-  execute(path(), "INSERT INTO schema_migrations VALUES (2, '0002_views', 5)");
+  const auto known = query(path(), "SELECT name FROM schema_migrations ORDER BY number");
+  const std::string next = std::to_string(known.size() + 1);
+  execute(path(), "INSERT INTO schema_migrations VALUES (" + next + ", 'newer_views', 5)");
   const std::string sentence = refusal();
   EXPECT_NE(sentence.find("was written by a newer version of Varve"), std::string::npos) << sentence;
   EXPECT_NE(sentence.find("views-1.db"), std::string::npos) << sentence;
-  EXPECT_EQ(query(path(), "SELECT name FROM schema_migrations ORDER BY number"),
-            (std::vector<std::string>{"0001_views", "0002_views"}));
+  auto expected = known;
+  expected.emplace_back("newer_views");
+  EXPECT_EQ(query(path(), "SELECT name FROM schema_migrations ORDER BY number"), expected);
 }
 
 TEST_F(SqliteViewStoreTest, RefusesAFileMadeByOtherTexts) {
@@ -313,6 +321,60 @@ TEST_F(SqliteViewStoreTest, TheMainQueriesWalkAnIndex) {
       plan("UPDATE messages SET to_offset = ?, to_at = ? WHERE to_offset IS NULL AND from_partition = ? "
            "AND id = ?"),
       "SEARCH messages USING INDEX messages_open (id=?)");
+}
+
+// ---- the search index ----
+
+std::vector<std::string> indexed(const std::string& path, const std::string& match) {
+  return query(path,
+               "SELECT messages.id FROM message_words JOIN messages ON messages.rowid = message_words.rowid "
+               "WHERE message_words MATCH '" +
+                   match + "' ORDER BY messages.id");
+}
+
+// As after the migration of a file that had messages before there was an index.
+TEST_F(SqliteViewStoreTest, MessagesThatHaveNoWordsYetGetThemWhenTheFileIsOpened) {
+  ASSERT_EQ(commit(batch_of(0, 0,
+                            {said({"m1", "green tea"}, at(1)), said({"m2", "tea", "system"}, at(2)),
+                             said({"m3", "Black Tea"}, at(3)), close(View::messages, {text("m1")}, 4)})),
+            "committed");
+  store_.reset();
+  execute(path(), "INSERT INTO message_words (message_words) VALUES ('delete-all')");
+  execute(path(), "UPDATE search_index SET version = 0");
+  EXPECT_TRUE(indexed(path(), "tea").empty());
+  reopen();
+  EXPECT_EQ(indexed(path(), "agent : a1 AND words : tea"), (std::vector<std::string>{"m1", "m3"}));
+  EXPECT_EQ(indexed(path(), "black"), std::vector<std::string>{"m3"});
+  ASSERT_EQ(commit(batch_of(0, 1, {said({"m4", "tea"}, at(5))})), "committed");
+  EXPECT_EQ(indexed(path(), "tea"), (std::vector<std::string>{"m1", "m3", "m4"}));
+}
+
+TEST_F(SqliteViewStoreTest, WordsOfAnotherVersionAreMadeAnewAndOfThisOneAreKept) {
+  ASSERT_EQ(commit(batch_of(0, 0, {said({"m1", "tea"}, at(1))})), "committed");
+  store_.reset();
+  execute(path(), "INSERT INTO message_words (rowid, words) VALUES (77, 'stale')");
+  reopen();
+  EXPECT_EQ(query(path(), "SELECT rowid FROM message_words WHERE message_words MATCH 'stale'").size(), 1U);
+  EXPECT_EQ(indexed(path(), "tea"), std::vector<std::string>{"m1"});
+  store_.reset();
+  execute(path(), "UPDATE search_index SET version = version + 1");
+  reopen();
+  EXPECT_TRUE(query(path(), "SELECT rowid FROM message_words WHERE message_words MATCH 'stale'").empty());
+  EXPECT_EQ(indexed(path(), "tea"), std::vector<std::string>{"m1"});
+}
+
+TEST_F(SqliteViewStoreTest, TheIndexSplitsWordsAsSearchTermsDoes) {
+  // Every character of ASCII between two words, and some beyond it.
+  std::string all;
+  for (int c = 1; c < 128; ++c) all += std::string{"A"} + static_cast<char>(c) + "z ";
+  all += "Ä\u0301 \u00a0 x\u2014y \u3000 \u00df 日本 😀 \ufb01";
+  ASSERT_EQ(commit(batch_of(0, 0, {said({"m1", all}, at(1))})), "committed");
+  execute(path(), "CREATE VIRTUAL TABLE temp_words USING fts5vocab(message_words, 'instance')");
+  std::string words;
+  for (const std::string& word :
+       query(path(), "SELECT term FROM temp_words WHERE col = 'words' ORDER BY offset"))
+    words += (words.empty() ? "" : " ") + word;
+  EXPECT_EQ(words, search_words(all));
 }
 
 // ---- the control file ----
