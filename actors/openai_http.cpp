@@ -28,11 +28,13 @@ long in_ms(Duration duration) {
 
 // One call under way. curl holds pointers into it, so it does not move.
 struct Transfer {
-  explicit Transfer(HttpCall asked) : call(std::move(asked)) {}
+  Transfer(RealEnv& environment, HttpCall asked)
+      : env(environment), call(std::move(asked)), last_byte(env.now()) {}
   Transfer(const Transfer&) = delete;
   Transfer& operator=(const Transfer&) = delete;
   ~Transfer() { curl_slist_free_all(headers); }
 
+  RealEnv& env;
   HttpCall call;
   CURL* easy = nullptr;
   curl_slist* headers = nullptr;
@@ -198,7 +200,8 @@ std::size_t OpenAiHttp::Impl::on_bytes(char* bytes, std::size_t one, std::size_t
   const std::string_view piece{bytes, one * count};
   long status = 0;
   curl_easy_getinfo(transfer.easy, CURLINFO_RESPONSE_CODE, &status);
-  transfer.last_byte = MonoTime{0};  // Taken from the clock by whoever waits.
+  transfer.last_byte = transfer.env.now();
+  transfer.reply.status = static_cast<int>(status);
   if (status < 200 || status >= 300) {
     const std::size_t room = kErrorBodyMax - transfer.reply.error_body.size();
     transfer.reply.error_body.append(piece.substr(0, room));
@@ -288,7 +291,7 @@ void OpenAiHttp::Impl::settle(Transfer& transfer, CURLcode code) {
       code == CURLE_SSL_ISSUER_ERROR) {
     reply.fault = Fault::untrusted;
   } else if (code == CURLE_OPERATION_TIMEDOUT) {
-    reply.fault = Fault::timeout;
+    reply.fault = Fault::slow;
   } else {
     reply.fault = connected == 0 ? Fault::connect : Fault::broken;
   }
@@ -320,13 +323,11 @@ asio::awaitable<HttpReply> perform(std::shared_ptr<OpenAiHttp::Impl> impl, HttpC
     co_return reply;
   }
   RealEnv& env = impl->env;
-  const auto transfer = std::make_shared<Transfer>(std::move(call));
+  const auto transfer = std::make_shared<Transfer>(env, std::move(call));
   const Enrolment enrolment(impl, transfer);
-  transfer->last_byte = env.now();
   MonoTime enough_at = kNever;
   while (!transfer->done) {
     const MonoTime now = env.now();
-    if (transfer->last_byte == MonoTime{0}) transfer->last_byte = now;
     if (transfer->enough && enough_at == kNever) enough_at = now + kEndOfAnswer;
     const MonoTime idle_at = transfer->last_byte + transfer->call.idle_time;
     if (now >= enough_at || now >= std::min(deadline, idle_at)) break;

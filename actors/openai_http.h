@@ -41,7 +41,8 @@ struct HttpReply {
     untrusted,  // The certificate does not fit; asking again will not help.
     broken,     // The connection ended before the answer did.
     stopped,    // on_body wanted no more.
-    timeout,    // The deadline, the idle time or the time to connect has passed.
+    slow,       // Nobody took the connection in time: nothing was asked.
+    timeout,    // The deadline or the idle time has passed.
     closed,     // This process is shutting down.
   };
   Fault fault = Fault::none;
