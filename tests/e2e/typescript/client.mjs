@@ -6,6 +6,8 @@
 // at the first thing that is not as a client may expect it, with exit code 1. It removes what it has made.
 import Letta, { ConflictError, NotFoundError, UnprocessableEntityError } from '@letta-ai/letta-client';
 
+import { all, expect, expectEqual, expectRefused, textOf } from './expect.mjs';
+
 const baseURL = process.argv[2];
 if (!baseURL) {
   console.error('usage: node client.mjs BASE_URL');
@@ -16,43 +18,6 @@ if (!baseURL) {
 const client = new Letta({ baseURL, apiKey: process.env.LETTA_API_KEY ?? 'unused', maxRetries: 0, timeout: 30_000 });
 const unique = `${process.pid}-${Date.now()}`;
 let chapter = 'start';
-
-function expect(condition, what, seen) {
-  if (condition) return;
-  const detail = seen === undefined ? '' : `\n  seen: ${JSON.stringify(seen)?.slice(0, 2000)}`;
-  throw new Error(`${what}${detail}`);
-}
-
-function expectEqual(seen, wanted, what) {
-  expect(JSON.stringify(seen) === JSON.stringify(wanted), `${what}: wanted ${JSON.stringify(wanted)}`, seen);
-}
-
-async function expectRefused(type, status, work, what) {
-  try {
-    await work();
-  } catch (error) {
-    expect(error instanceof type, `${what}: wanted ${type.name}`, { name: error.constructor.name, text: `${error}` });
-    expectEqual(error.status, status, `${what}: status`);
-    const detail = error.error?.detail;
-    expect(typeof detail === 'string' && detail.length > 0, `${what}: "detail" says why`, error.error);
-    return;
-  }
-  throw new Error(`${what}: it was not refused`);
-}
-
-async function all(pages) {
-  const items = [];
-  for await (const item of pages) {
-    items.push(item);
-    expect(items.length <= 10_000, 'a paged list comes to an end');
-  }
-  return items;
-}
-
-function textOf(message) {
-  if (typeof message.content === 'string') return message.content;
-  return (message.content ?? []).map((part) => part.text ?? '').join('');
-}
 
 function labels(blocks) {
   return blocks.map((block) => block.label).sort();
