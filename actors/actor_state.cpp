@@ -73,6 +73,9 @@ struct Applier {
     turn.deadline = event.deadline;
     turn.max_steps = event.max_steps;
     turn.request = event.request;
+    for (const Message& message : event.messages) {
+      if (message.role == Role::tool) turn.message_times.push_back(commit.at);
+    }
     agent().turn = std::move(turn);
     for (const Message& message : event.messages) remember(message, event.run_id);
   }
@@ -101,13 +104,18 @@ struct Applier {
   void operator()(const TurnFinished& /*event*/) const { agent().turn.reset(); }
   void operator()(const TurnFailed& /*event*/) const { agent().turn.reset(); }
   void operator()(const TurnCancelled& /*event*/) const { agent().turn.reset(); }
-  void operator()(const ImportBegun& /*event*/) const { agent().importing = true; }
+  void operator()(const ImportBegun& event) const {
+    agent().importing = true;
+    agent().import_hash = event.hash;
+    agent().import_records = event.records;
+  }
   void operator()(const ImportSealed& /*event*/) const { agent().importing = false; }
   void operator()(const MessagesImported& event) const {
     const std::set<std::string_view> outside(event.out_of_context.begin(), event.out_of_context.end());
     for (const Message& message : event.messages) {
       if (!outside.contains(message.id)) remember(message, "");
     }
+    ++agent().records_imported;
   }
 
   CatalogueState& catalogue() const {

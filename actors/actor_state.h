@@ -75,6 +75,10 @@ struct AgentState {
   std::int64_t context_tokens = 0;  // Sum over the context.
   std::optional<OpenTurn> turn;
   bool importing = false;
+  // Of the import that it came by; kept when that is sealed, so that a retry finds it.
+  std::string import_hash;
+  std::int64_t import_records = 0;
+  std::int64_t records_imported = 0;
   friend bool operator==(const AgentState&, const AgentState&) = default;
 };
 

@@ -28,6 +28,10 @@ void write_agent(JsonWriter& out, const AgentState& agent) {
     out.end_object();
   }
   out.end_array().field_boolean("importing", agent.importing);
+  if (!agent.import_hash.empty()) {
+    out.field("import_hash", agent.import_hash).field_integer("import_records", agent.import_records);
+    out.field_integer("records_imported", agent.records_imported);
+  }
   if (agent.turn) {
     const OpenTurn& turn = *agent.turn;
     out.key("turn").begin_object().field("run_id", turn.run_id).field("command", to_hex(turn.command));
@@ -135,6 +139,9 @@ AgentState read_agent(const Json& json, JsonFields& state) {
     agent.context_tokens += tokens;
   }
   agent.importing = fields.boolean_or("importing", false);
+  agent.import_hash = fields.optional_text("import_hash").value_or("");
+  agent.import_records = fields.integer_or("import_records", 0);
+  agent.records_imported = fields.integer_or("records_imported", 0);
   if (const Json* turn = json.find("turn")) agent.turn = read_turn(*turn, fields);
   if (fields.fault()) state.set_fault(fields.fault()->message);
   return agent;

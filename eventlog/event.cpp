@@ -565,6 +565,7 @@ void write_message(JsonWriter& out, const Message& message) {
   if (!message.stderr_lines.empty()) out.field_raw("stderr", message.stderr_lines);
   if (message.is_approval_request) out.field_boolean("is_approval_request", true);
   if (message.sent_at != WallTime{}) out.field_integer("sent_at", message.sent_at.value());
+  if (!message.extra.empty()) out.field_raw("extra", message.extra);
   out.end_object();
 }
 
@@ -595,6 +596,7 @@ Result<Message> read_message(const Json& json) {
   message.stderr_lines = fields.json_or("stderr", "");
   message.is_approval_request = fields.boolean_or("is_approval_request", false);
   message.sent_at = WallTime{fields.integer_or("sent_at", 0)};
+  message.extra = fields.json_or("extra", "");
   if (fields.fault()) return *fields.fault();
   return message;
 }

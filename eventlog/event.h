@@ -48,6 +48,7 @@ struct Message {
   std::string stderr_lines;          // Tool only: the same.
   bool is_approval_request = false;  // Assistant only: its calls wait for the client.
   WallTime sent_at;                  // Of an imported message; 0 = the time of its record.
+  std::string extra;  // Imported only: JSON object of what its agent file had besides, or empty.
   friend bool operator==(const Message&, const Message&) = default;
 };
 

@@ -86,7 +86,7 @@ struct Folder {
                             text_or_null(message.tool_call_id), integer(message.is_error ? 1 : 0),
                             message.sent_at == WallTime{} ? now() : integer(message.sent_at.value()),
                             text_or_null(message.stdout_lines), text_or_null(message.stderr_lines),
-                            integer(message.is_approval_request ? 1 : 0)});
+                            integer(message.is_approval_request ? 1 : 0), text_or_null(message.extra)});
   }
   void tool_row(const ToolValue& tool, WallTime created_at) {
     insert(View::tools, {text(tool.id), text(tool.name), text_or_null(tool.description),

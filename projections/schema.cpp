@@ -35,6 +35,7 @@ constexpr std::array kMessages{
     Column{"stdout_lines", kText, true},
     Column{"stderr_lines", kText, true},
     Column{"is_approval_request", kInteger},
+    Column{"extra", kText, true},
 };
 
 constexpr std::array kBlocks{
@@ -141,7 +142,7 @@ constexpr std::array kSteps{
 // The enums of schema.h number exactly these columns.
 static_assert(kTools.size() == tools::updated_at + 1 && kTools[tools::extra].name == "extra");
 static_assert(kSteps.size() == steps::created_at + 1 && kSteps[steps::model].name == "model");
-static_assert(kMessages.size() == messages::is_approval_request + 1 &&
+static_assert(kMessages.size() == messages::extra + 1 &&
               kMessages[messages::is_error].name == "is_error");
 static_assert(kBlocks.size() == blocks::updated_at + 1 && kBlocks[blocks::extra].name == "extra");
 static_assert(kAgents.size() == agents::updated_at + 1 && kAgents[agents::importing].name == "importing");

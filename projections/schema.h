@@ -106,7 +106,8 @@ enum : std::size_t {
   created_at,
   stdout_lines,
   stderr_lines,
-  is_approval_request
+  is_approval_request,
+  extra
 };
 }
 namespace blocks {
