@@ -276,6 +276,8 @@ ModelOutcome ChatStream::finish() {
   } else if (form_ == Form::events && !done_) {
     const std::string line = std::exchange(pending_, {});
     if (!line.empty()) take_line(line);
+    // An event that is torn says nothing; if it was only the usage, it is no loss.
+    if (!parse_mended_json(data_)) data_.clear();
     end_event();
     if (!builder_.finished() && !done_) builder_.fail("the stream ended before the reply was whole");
   }

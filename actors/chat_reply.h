@@ -85,8 +85,10 @@ class ChatStream {
 
   // False if the rest need not be read: it is broken, or too much.
   bool feed(std::string_view bytes);
-  // The reply is whole, whatever else may come.
+  // The provider has said that this was all.
   bool done() const { return done_; }
+  // The reply is there; at most its usage is missing.
+  bool whole() const { return done_ || builder_.finished(); }
   bool handed_out() const { return builder_.handed_out(); }
   // Call it once, after the last feed().
   ModelOutcome finish();

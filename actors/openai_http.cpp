@@ -331,7 +331,8 @@ asio::awaitable<HttpReply> perform(std::shared_ptr<OpenAiHttp::Impl> impl, HttpC
     if (transfer->enough && enough_at == kNever) enough_at = now + kEndOfAnswer;
     const MonoTime idle_at = transfer->last_byte + transfer->call.idle_time;
     if (now >= enough_at || now >= std::min(deadline, idle_at)) break;
-    co_await transfer->changed.wait(env, std::min({deadline, idle_at, enough_at}));
+    const MonoTime until = std::min(std::min(deadline, idle_at), enough_at);
+    co_await transfer->changed.wait(env, until);
   }
   reply = std::move(transfer->reply);
   if (!transfer->done && !transfer->enough) {

@@ -74,7 +74,8 @@ struct OpenAiModel::Impl {
   Impl(RealEnv& environment, Options chosen)
       : env(environment),
         options(std::move(chosen)),
-        http(std::make_unique<OpenAiHttp>(env, OpenAiHttp::Options{options.ca_file, options.proxy, 256})) {
+        http(std::make_unique<OpenAiHttp>(
+            env, OpenAiHttp::Options{.ca_file = options.ca_file, .proxy = options.proxy})) {
     for (OpenAiProvider& provider : options.providers) {
       while (provider.base_url.ends_with('/')) provider.base_url.pop_back();
       Provider known{provider, {}, !provider.models.empty(), false};
@@ -153,8 +154,7 @@ Attempt judge(const Question& question, const HttpReply& reply, ChatStream& stre
     case Fault::timeout:
       return fail(llm_timeout(name, reply.detail), false);
     case Fault::broken:
-      // What has come may be all there is; if not, the stream says so.
-      if (!stream.done()) return fail(llm_error(name, "the connection broke: " + reply.detail), true);
+      if (!stream.whole()) return fail(llm_error(name, "the connection broke: " + reply.detail), true);
       break;
     case Fault::stopped:
     case Fault::none:
@@ -250,11 +250,12 @@ Task<> refresh_one(ImplPtr impl, std::size_t place) {
   } else {
     why = listed.error().message;
   }
-  if (!why.empty() && !provider.warned) {
+  const bool down = !why.empty();
+  if (down && !provider.warned) {
     env.log(LogLevel::warning, "the models of provider " + name + " cannot be listed: " +
                                    without_key(std::move(why), provider.options.api_key));
   }
-  provider.warned = !why.empty();
+  provider.warned = down;
   co_return ok();
 }
 
