@@ -84,7 +84,7 @@ void check_model(BodyReader& reader, std::string_view field, const std::string& 
     return reader.fail({400, "body." + std::string(field) +
                                  ": a model handle is written provider/name, got '" + handle + "'"});
   }
-  if (contains(models.handles, handle)) return;
+  if (models.serves ? models.serves(handle) : contains(models.handles, handle)) return;
   std::string known;
   for (const std::string& one : models.handles) known += (known.empty() ? "" : ", ") + one;
   reader.fail(

@@ -2,6 +2,7 @@
 // Errc::invalid_argument that names the field and what was expected. Pure.
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -16,6 +17,8 @@ namespace varve {
 struct KnownModels {
   std::vector<std::string> handles;
   std::string default_handle;
+  // Says more than `handles`, if it is set: a provider that was never reached may have any model.
+  std::function<bool(std::string_view)> serves;
 };
 
 // A refusal with a status of its own where clients expect another than 422.

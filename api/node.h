@@ -37,6 +37,8 @@ class Node {
   // partition or a projection has failed for good.
   Task<> wait_ready(MonoTime deadline);
   boost::asio::awaitable<Response> handle(Request request) { return api_.handle(std::move(request)); }
+  // What providers have may change while the server runs.
+  void set_models(KnownModels models) { api_.set_models(std::move(models)); }
   // Takes no new commands, hands over open turns, takes snapshots, stops the workers.
   Task<> drain(MonoTime deadline);
 

@@ -6,7 +6,7 @@
 #include <optional>
 #include <string>
 
-#include "eventlog/ids.h"
+#include "cli/config.h"
 
 namespace varve {
 
@@ -15,14 +15,7 @@ inline constexpr int kExitFailed = 1;
 inline constexpr int kExitUsage = 2;
 inline constexpr int kExitInUse = 3;
 
-struct ServeOptions {
-  std::string data_dir;
-  std::string host = "127.0.0.1";
-  std::uint16_t port = 8283;
-  std::uint32_t partitions = kPartitionsDefault;
-  std::string model_script;
-};
-int run_serve(const ServeOptions& options);
+int run_serve(const Config& config);
 
 struct DumpOptions {
   std::string data_dir;
@@ -31,6 +24,16 @@ struct DumpOptions {
   bool json = false;
 };
 int run_dump(const DumpOptions& options);
+
+inline constexpr std::size_t kTailRecordsMax = 100'000;
+struct TailOptions {
+  std::string data_dir;
+  std::optional<std::uint32_t> partition;
+  std::size_t records = 20;  // kTailRecordsMax at most.
+  bool follow = false;
+  bool json = false;
+};
+int run_tail(const TailOptions& options);
 
 struct VerifyOptions {
   std::string data_dir;

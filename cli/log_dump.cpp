@@ -1,65 +1,14 @@
 // varve log dump: every record with its place, its verdict and what it says. Reads in short transactions, so
 // a running server's WAL can be checkpointed meanwhile.
-#include <cstdio>
 #include <iostream>
 
 #include "cli/commands.h"
-#include "eventlog/admission.h"
+#include "cli/log_lines.h"
 #include "eventlog/sqlite_event_log.h"
 #include "runtime/real_env.h"
 
 namespace varve {
 namespace {
-
-std::string summary_of(const Record& record) {
-  if (const auto* claim = std::get_if<Claim>(&record)) {
-    return "claim   epoch " + std::to_string(claim->epoch.value()) + " by node " + claim->node + " (" +
-           claim->cluster + ")";
-  }
-  if (const auto* ruling = std::get_if<Ruling>(&record)) {
-    return "ruling  epoch " + std::to_string(ruling->epoch.value()) + " n " +
-           std::to_string(ruling->n.value()) + " on " + ruling->stream.value() + " at offset " +
-           std::to_string(ruling->offset.value());
-  }
-  if (std::holds_alternative<ForeignRecord>(record)) return "foreign (not a record of ours)";
-  const auto& commit = std::get<Commit>(record);
-  std::string text = "commit  epoch " + std::to_string(commit.epoch.value()) + " n " +
-                     std::to_string(commit.n.value()) + " cmd " + to_hex(commit.command.id).substr(0, 8);
-  for (const Part& part : commit.parts) {
-    text += "\n          " + part.stream.value();
-    std::uint64_t sequence = part.first.value();
-    for (const StoredEvent& stored : part.events) {
-      const auto* event = std::get_if<Event>(&stored);
-      const std::string type = event != nullptr ? std::string(type_of(*event))
-                                                : std::get<UnreadableEvent>(stored).type + " (unreadable)";
-      text += " #" + std::to_string(sequence++) + " " + type;
-    }
-  }
-  return text;
-}
-
-void print(const LogPosition& position, const std::string& bytes, Verdict verdict, const Record& record,
-           bool json) {
-  std::string line;
-  if (json) {
-    JsonWriter out;
-    out.begin_object().field("position", to_string(position));
-    out.field_integer("partition", position.partition.value());
-    out.field_integer("offset", static_cast<std::int64_t>(position.offset.value()));
-    out.field("verdict", to_string(verdict));
-    if (std::holds_alternative<ForeignRecord>(record)) {
-      out.field_null("record");
-    } else {
-      out.field_raw("record", bytes);
-    }
-    out.end_object();
-    line = out.take();
-  } else {
-    line = to_string(position) + "  " + format_rfc3339_micros(time_of(record)) + "  " + to_string(verdict) +
-           "  " + summary_of(record);
-  }
-  std::cout << line << "\n";
-}
 
 Task<> dump_partition(EventLog& log, Partition partition, DumpOptions options) {
   AdmissionState admission;
@@ -78,7 +27,7 @@ Task<> dump_partition(EventLog& log, Partition partition, DumpOptions options) {
       // Verdicts depend on what came before: the state is carried also through what is not printed.
       const Verdict verdict = admit(admission, *decoded);
       if (record.offset.value() >= options.from)
-        print(position, *record.bytes, verdict, *decoded, options.json);
+        std::cout << line_of_record(partition, record, verdict, *decoded, options.json) << "\n";
     }
     from = batch->next;
   }

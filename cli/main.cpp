@@ -1,9 +1,15 @@
 // varve: the command line. It takes the words apart; serve.cpp and the others do the work.
+#include <unistd.h>
+
 #include <CLI/CLI.hpp>
+#include <cerrno>
 #include <csignal>
+#include <cstring>
+#include <fstream>
 #include <iostream>
 
 #include "cli/commands.h"
+#include "cli/suggest.h"
 
 namespace {
 
@@ -12,25 +18,166 @@ constexpr const char* kVersion = "varve 0.1.0";
 constexpr const char* kAbout =
     "Varve, an event-sourced server for stateful AI agents.\n\n"
     "  varve serve --data-dir ./varve-data       start a server on http://127.0.0.1:8283\n"
-    "  varve log dump --data-dir ./varve-data    read its log, also while it runs\n"
+    "  varve config show                         what it would be told, and by whom\n"
+    "  varve log tail -f --data-dir ./varve-data read its log as it grows\n"
     "  varve verify --data-dir ./varve-data      prove that its views equal its log\n";
 
-// --listen HOST:PORT
-bool split_listen(const std::string& listen, varve::ServeOptions& options) {
-  const std::size_t colon = listen.rfind(':');
-  if (colon == std::string::npos || colon == 0) return false;
-  int port = 0;
-  try {
-    std::size_t used = 0;
-    port = std::stoi(listen.substr(colon + 1), &used);
-    if (used != listen.size() - colon - 1) return false;
-  } catch (const std::exception&) {
-    return false;
+using Flags = std::map<std::string, std::vector<std::string>>;
+
+// A flag --some-key for the key some_key of the configuration.
+CLI::Option* add_value(CLI::App& command, Flags& flags, const std::string& key, const std::string& about) {
+  std::string name = "--" + key;
+  std::replace(name.begin(), name.end(), '_', '-');
+  const std::function<void(const std::string&)> keep = [&flags, key](const std::string& value) {
+    flags[key] = {value};
+  };
+  return command.add_option_function<std::string>(name, keep, about);
+}
+
+void add_place_options(CLI::App& command, Flags& flags) {
+  add_value(command, flags, "data_dir", "Where log and views live; the server makes it if it is missing");
+  add_value(command, flags, "config", "A TOML file with any of the keys of `varve config show`");
+}
+
+void add_server_options(CLI::App& command, Flags& flags) {
+  add_place_options(command, flags);
+  add_value(command, flags, "listen",
+            "HOST:PORT to listen on (port 0 = any free one; default 127.0.0.1:8283)");
+  add_value(command, flags, "partitions", "Partitions of a new log, 1 to 1024; fixed once it is made");
+  add_value(command, flags, "model_script", "Answer from a script instead of a model (tests)")
+      ->check(CLI::ExistingFile);
+  add_value(command, flags, "password_file", "Ask clients for the password in this file's first line");
+  command.add_flag_callback(
+      "--insecure", [&flags] { flags["insecure"] = {"true"}; },
+      "Listen for other machines although there is no password");
+  const std::function<void(const std::vector<std::string>&)> keep =
+      [&flags](const std::vector<std::string>& values) { flags["cors_origins"] = values; };
+  command
+      .add_option_function("--cors-origins", keep, "Web pages that may ask, as https://chat.example, or *")
+      ->allow_extra_args(false);
+  add_value(command, flags, "log_format", "text or json (one object a line)");
+  add_value(command, flags, "log_level", "debug, info, warning or error");
+  add_value(command, flags, "default_model", "PROVIDER/MODEL of agents that name none");
+}
+
+varve::Result<std::string> read_file(const std::string& path) {
+  using varve::kConfigFileBytesMax;
+  std::ifstream file(path, std::ios::binary);
+  std::string text(kConfigFileBytesMax + 1, '\0');
+  errno = 0;
+  if (!file || (!file.read(text.data(), static_cast<std::streamsize>(text.size())) && !file.eof())) {
+    const std::string reason = errno == 0 ? "it is no file" : std::strerror(errno);
+    return varve::Error{varve::Errc::not_found, "cannot read '" + path + "': " + reason};
   }
-  if (port < 0 || port > 65535) return false;
-  options.host = listen.substr(0, colon);
-  options.port = static_cast<std::uint16_t>(port);
-  return true;
+  text.resize(static_cast<std::size_t>(file.gcount()));
+  if (text.size() <= kConfigFileBytesMax) return text;
+  return varve::Error{varve::Errc::resource_exhausted,
+                      "'" + path + "' has more than " + std::to_string(kConfigFileBytesMax) + " bytes"};
+}
+
+varve::Result<varve::Config> load(const Flags& flags) {
+  varve::ConfigInput input{flags, {}, read_file};
+  for (char** variable = environ; variable != nullptr && *variable != nullptr; ++variable) {
+    const std::string text = *variable;
+    const std::size_t equals = text.find('=');
+    if (equals != std::string::npos)
+      input.environment.emplace(text.substr(0, equals), text.substr(equals + 1));
+  }
+  return varve::load_config(input);
+}
+
+// A word that no command knows may be one that it does, mistyped.
+void suggest_flag(const CLI::App& app) {
+  const CLI::App* command = &app;
+  while (!command->get_subcommands().empty()) command = command->get_subcommands().front();
+  std::vector<std::string> known;
+  for (const CLI::Option* option : command->get_options()) known.push_back(option->get_name());
+  for (const std::string& word : app.remaining(true)) {
+    if (!word.starts_with("--")) continue;
+    const std::string name = word.substr(0, word.find('='));
+    if (const std::string near = varve::suggestion(name, known); !near.empty()) {
+      std::cerr << "unknown option '" << name << "'" << near << "\n";
+      return;
+    }
+  }
+}
+
+struct Commands {
+  Flags flags;
+  CLI::App* serve = nullptr;
+  CLI::App* show = nullptr;
+  CLI::App* dump = nullptr;
+  CLI::App* tail = nullptr;
+  CLI::App* verify = nullptr;
+  varve::DumpOptions dump_options;
+  varve::TailOptions tail_options;
+  bool show_json = false;
+};
+
+void add_log_commands(CLI::App& app, Commands& commands) {
+  auto* log = app.add_subcommand("log", "Look at the log");
+  log->require_subcommand(1);
+  auto* dump = log->add_subcommand(
+      "dump", "Print every record with its admission verdict; works while the server runs");
+  add_place_options(*dump, commands.flags);
+  dump->add_option("--partition", commands.dump_options.partition, "Only this partition");
+  dump->add_option("--from", commands.dump_options.from, "Only records at this offset or behind it");
+  dump->add_flag("--json", commands.dump_options.json, "One JSON object a line instead of text");
+
+  auto* tail = log->add_subcommand("tail", "Print the newest records; works while the server runs");
+  add_place_options(*tail, commands.flags);
+  tail->add_flag("-f,--follow", commands.tail_options.follow, "Go on with new ones as they come");
+  tail->add_option("--partition", commands.tail_options.partition, "Only this partition");
+  tail->add_option("-n,--records", commands.tail_options.records, "How many of the newest")
+      ->check(CLI::Range(std::size_t{0}, varve::kTailRecordsMax))
+      ->capture_default_str();
+  tail->add_flag("--json", commands.tail_options.json, "One JSON object a line instead of text");
+  commands.dump = dump;
+  commands.tail = tail;
+}
+
+void add_commands(CLI::App& app, Commands& commands) {
+  commands.serve = app.add_subcommand("serve", "Serve the Letta V1 API from a data directory");
+  add_server_options(*commands.serve, commands.flags);
+  auto* config = app.add_subcommand("config", "Look at the configuration");
+  config->require_subcommand(1);
+  commands.show = config->add_subcommand("show", "Print every value and where it came from");
+  add_server_options(*commands.show, commands.flags);
+  commands.show->add_flag("--json", commands.show_json, "JSON instead of a table");
+  add_log_commands(app, commands);
+  commands.verify =
+      app.add_subcommand("verify", "Fold the log anew and compare: digests, rows and log must agree");
+  add_place_options(*commands.verify, commands.flags);
+}
+
+int refuse(const std::string& what) {
+  std::cerr << "varve: " << what << "\n";
+  return varve::kExitUsage;
+}
+
+int run(const Commands& commands) {
+  const auto config = load(commands.flags);
+  if (!config) return refuse(config.error().message);
+  if (*commands.show) {
+    std::cout << varve::show_config(*config, commands.show_json);
+    return varve::kExitDone;
+  }
+  if (config->data_dir.empty()) {
+    return refuse(
+        "which data directory? Give --data-dir DIR, VARVE_DATA_DIR, or data_dir in the file of --config");
+  }
+  if (*commands.serve) return varve::run_serve(*config);
+  if (*commands.dump) {
+    varve::DumpOptions options = commands.dump_options;
+    options.data_dir = config->data_dir;
+    return varve::run_dump(options);
+  }
+  if (*commands.tail) {
+    varve::TailOptions options = commands.tail_options;
+    options.data_dir = config->data_dir;
+    return varve::run_tail(options);
+  }
+  return varve::run_verify({config->data_dir});
 }
 
 }  // namespace
@@ -45,51 +192,14 @@ int main(int argc, char** argv) {
   app.set_version_flag("--version", kVersion);
   app.require_subcommand(1);
   app.footer("Exit codes: 0 done, 1 it failed or differs, 2 wrong usage, 3 the data directory is in use.");
-
-  varve::ServeOptions serve;
-  std::string listen = "127.0.0.1:8283";
-  auto* serve_command = app.add_subcommand("serve", "Serve the Letta V1 API from a data directory");
-  serve_command->add_option("--data-dir", serve.data_dir, "Where log and views live; made if it is missing")
-      ->required();
-  serve_command->add_option("--listen", listen, "HOST:PORT to listen on (port 0 = any free one)")
-      ->capture_default_str();
-  serve_command
-      ->add_option("--partitions", serve.partitions, "Partitions of a new log; fixed once it is made")
-      ->capture_default_str()
-      ->check(CLI::Range(1, 1024));
-  serve_command
-      ->add_option("--model-script", serve.model_script, "Answer from a script instead of echoing (tests)")
-      ->check(CLI::ExistingFile);
-
-  varve::DumpOptions dump;
-  auto* log_command = app.add_subcommand("log", "Look at the log");
-  log_command->require_subcommand(1);
-  auto* dump_command = log_command->add_subcommand(
-      "dump", "Print every record with its admission verdict; works while the server runs");
-  dump_command->add_option("--data-dir", dump.data_dir, "The server's data directory")->required();
-  dump_command->add_option("--partition", dump.partition, "Only this partition");
-  dump_command->add_option("--from", dump.from, "Only records at this offset or behind it");
-  dump_command->add_flag("--json", dump.json, "One JSON object a line instead of text");
-
-  varve::VerifyOptions verify;
-  auto* verify_command =
-      app.add_subcommand("verify", "Fold the log anew and compare: digests, rows and log must agree");
-  verify_command->add_option("--data-dir", verify.data_dir, "The server's data directory")->required();
-
+  Commands commands;
+  add_commands(app, commands);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     const int code = app.exit(error);
+    if (dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr) suggest_flag(app);
     return code == 0 ? 0 : varve::kExitUsage;
   }
-  if (*serve_command) {
-    if (!split_listen(listen, serve)) {
-      std::cerr << "varve serve: --listen is written HOST:PORT, as in 127.0.0.1:8283; got '" << listen
-                << "'\n";
-      return varve::kExitUsage;
-    }
-    return varve::run_serve(serve);
-  }
-  if (*dump_command) return varve::run_dump(dump);
-  return varve::run_verify(verify);
+  return run(commands);
 }

@@ -2,16 +2,13 @@
 #include <signal.h>
 
 #include <boost/asio/signal_set.hpp>
-#include <cstdio>
-#include <fstream>
 #include <iostream>
-#include <sstream>
 
-#include "actors/echo_model.h"
-#include "actors/scripted_model.h"
+#include "api/access.h"
 #include "api/http_server.h"
 #include "api/node.h"
 #include "cli/commands.h"
+#include "cli/models.h"
 #include "eventlog/sqlite_event_log.h"
 #include "projections/sqlite_snapshot_store.h"
 #include "projections/sqlite_view_store.h"
@@ -22,29 +19,29 @@ namespace {
 constexpr std::chrono::minutes kReadyTime{30};
 constexpr std::chrono::seconds kDrainTime{10};
 
-int complain(const Error& error) {
-  std::cerr << "varve serve: " << error.message << "\n";
-  return kExitFailed;
+LogLevel level_of(const std::string& name) {
+  if (name == "debug") return LogLevel::debug;
+  if (name == "warning") return LogLevel::warning;
+  return name == "error" ? LogLevel::error : LogLevel::info;
 }
 
-Result<std::unique_ptr<ModelClient>> make_model(Env& env, const std::string& script_path) {
-  if (script_path.empty()) return std::unique_ptr<ModelClient>(std::make_unique<EchoModel>());
-  std::ifstream file(script_path, std::ios::binary);
-  std::ostringstream script;
-  script << file.rdbuf();
-  if (!file) return Error{Errc::not_found, "cannot read the model script " + script_path};
-  auto model = ScriptedModel::parse(env, script.str());
-  if (!model) return model.error();
-  return std::unique_ptr<ModelClient>(std::move(*model));
+RealEnv::Options env_options(const Config& config) {
+  RealEnv::Options options;
+  options.log_level = level_of(config.log_level);
+  options.log_format = config.log_format == "json" ? LogFormat::json : LogFormat::text;
+  return options;
 }
 
 // Everything that runs, in the order in which it may be destroyed backwards.
 struct Server {
+  explicit Server(const Config& chosen) : config(chosen), env(env_options(chosen)) {}
+
+  const Config& config;
   RealEnv env;
   std::unique_ptr<SqliteEventLog> log;
   std::unique_ptr<SqliteSnapshotStore> snapshots;
   std::unique_ptr<SqliteViewStore> views;
-  std::unique_ptr<ModelClient> model;
+  std::unique_ptr<ServerModels> models;
   std::unique_ptr<Node> node;
   std::unique_ptr<HttpServer> http;
   int exit_code = kExitDone;
@@ -53,9 +50,22 @@ struct Server {
     http.reset();
     env.shut_down();  // Ends every task while what the tasks refer to is alive.
   }
+  Server(const Server&) = delete;
+  Server& operator=(const Server&) = delete;
+
+  // In the form of the log where programs read it, else for people.
+  int complain(const Error& error) {
+    if (config.log_format == "json") {
+      env.log(LogLevel::error, error.message);
+    } else {
+      std::cerr << "varve serve: " << error.message << "\n";
+    }
+    return kExitFailed;
+  }
 };
 
-Status open(Server& server, const ServeOptions& options) {
+Status open(Server& server) {
+  const Config& options = server.config;
   auto log = SqliteEventLog::open(server.env, {options.data_dir, options.partitions});
   if (!log) return log.error();
   server.log = std::move(*log);
@@ -65,17 +75,10 @@ Status open(Server& server, const ServeOptions& options) {
   auto views = SqliteViewStore::open(server.env, {options.data_dir, 1});
   if (!views) return views.error();
   server.views = std::move(*views);
-  auto model = make_model(server.env, options.model_script);
-  if (!model) return model.error();
-  server.model = std::move(*model);
+  auto models = ServerModels::make(server.env, options);
+  if (!models) return models.error();
+  server.models = std::move(*models);
   return ok();
-}
-
-NodeOptions node_options(const ModelClient& model) {
-  NodeOptions options;
-  options.models.handles = model.handles();
-  options.models.default_handle = options.models.handles.front();
-  return options;
 }
 
 Task<> drain(Server& server) {
@@ -90,11 +93,14 @@ Task<> drain(Server& server) {
   co_return ok();
 }
 
-Task<> start(Server& server, ServeOptions options) {
+Task<> start(Server& server) {
+  const Config& options = server.config;
+  if (Status listed = co_await server.models->refresh(); !listed) co_return listed.error();
+  server.node->set_models(server.models->known());
   server.node->start();
   Status ready = co_await server.node->wait_ready(server.env.now() + kReadyTime);
   if (!ready) {
-    server.exit_code = complain(ready.error());
+    server.exit_code = server.complain(ready.error());
     server.env.stop();
     co_return ok();
   }
@@ -102,32 +108,46 @@ Task<> start(Server& server, ServeOptions options) {
   listen.host = options.host;
   listen.port = options.port;
   Handler handler = [&server](Request request) { return server.node->handle(std::move(request)); };
-  auto http = HttpServer::listen(server.env, listen, std::move(handler));
+  const AccessPolicy policy{options.password, options.cors_origins};
+  auto http = HttpServer::listen(server.env, listen, with_access(server.env, policy, std::move(handler)));
   if (!http) {
-    server.exit_code = complain(http.error());
+    server.exit_code = server.complain(http.error());
     server.env.stop();
     co_return ok();
   }
   server.http = std::move(*http);
-  server.env.log(LogLevel::info, "serving http://" + options.host + ":" +
-                                     std::to_string(server.http->port()) + " from " + options.data_dir);
+  server.env.log(LogLevel::info,
+                 "serving " + url_of(options.host, server.http->port()) + " from " + options.data_dir);
+  server.env.log(LogLevel::info, "agents that name no model get " + server.models->known().default_handle);
+  server.env.spawn("refresh models",
+                   server.models->keep_fresh([&server] { server.node->set_models(server.models->known()); }));
   co_return ok();
 }
 
 }  // namespace
 
-int run_serve(const ServeOptions& options) {
-  Server server;
-  if (Status opened = open(server, options); !opened) {
-    const int failed = complain(opened.error());
+int run_serve(const Config& config) {
+  Server server(config);
+  if (config.password.empty() && !config.insecure && !is_loopback(config.host)) {
+    server.complain(
+        {Errc::invalid_argument,
+         "other machines can reach " + config.host +
+             ", and there is no password: give --password-file FILE (or VARVE_PASSWORD), listen on "
+             "127.0.0.1, or say --insecure if everybody may do everything"});
+    return kExitUsage;
+  }
+  if (Status opened = open(server); !opened) {
+    const int failed = server.complain(opened.error());
     return opened.error().code == Errc::conflict ? kExitInUse : failed;
   }
   NodeIdentity identity;
   identity.node = uuid4(server.env.rng());
-  identity.url = "http://" + options.host + ":" + std::to_string(options.port);
+  identity.url = url_of(config.host, config.port);
+  NodeOptions options;
+  options.models = server.models->known();
   server.node = std::make_unique<Node>(
       server.env, std::move(identity),
-      Node::Ports{*server.log, *server.snapshots, *server.views, *server.model}, node_options(*server.model));
+      Node::Ports{*server.log, *server.snapshots, *server.views, server.models->client()}, options);
   boost::asio::signal_set signals(server.env.io_context(), SIGINT, SIGTERM);
   signals.async_wait([&server, &signals](const boost::system::error_code& error, int /*signal*/) {
     if (error) return;
@@ -138,7 +158,7 @@ int run_serve(const ServeOptions& options) {
       if (!again) server.env.stop();
     });
   });
-  server.env.spawn("start", start(server, options));
+  server.env.spawn("start", start(server));
   server.env.run();
   return server.exit_code;
 }

@@ -10,6 +10,7 @@ find_package(PkgConfig REQUIRED)
 pkg_check_modules(SODIUM REQUIRED IMPORTED_TARGET libsodium)
 pkg_check_modules(XXHASH REQUIRED IMPORTED_TARGET libxxhash)
 pkg_check_modules(CURL REQUIRED IMPORTED_TARGET libcurl)
+pkg_check_modules(TOMLPLUSPLUS REQUIRED tomlplusplus>=3.3)  # Headers alone; nothing to link.
 
 add_library(varve_options INTERFACE)
 target_include_directories(varve_options INTERFACE ${PROJECT_SOURCE_DIR})

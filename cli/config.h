@@ -1,0 +1,79 @@
+// Config: what `varve` was told, by a TOML file, the environment and flags; flags win over the environment,
+// the environment over the file, the file over the defaults. Every value knows where it came from.
+//
+// Promises: a key that does not exist, a value of another type and one out of range are errors that name the
+// key, what was expected, what was found and where. Pure: files are read by the function that it is given.
+// Never: a secret in a message or in show_config().
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "eventlog/ids.h"
+#include "runtime/json.h"
+
+namespace varve {
+
+inline constexpr std::size_t kConfigFileBytesMax = std::size_t{1} << 20U;
+inline constexpr std::size_t kProvidersMax = 64;
+
+// An OpenAI-compatible provider of models. Its models are named NAME/model.
+struct ProviderConfig {
+  std::string name;
+  std::string type = "openai";  // openai, vllm, ollama, lmstudio, llamacpp, openrouter
+  std::string base_url;         // Without a slash at its end.
+  std::string api_key;
+  std::vector<std::string> models;  // Empty = all that the provider lists.
+  std::string max_tokens_field;     // Empty = what suits the type; "none" = no limit is sent.
+  std::string ca_file;              // Empty = the system's certificates.
+  std::int64_t context_window = 0;  // 0 = what the provider says.
+
+  friend bool operator==(const ProviderConfig&, const ProviderConfig&) = default;
+};
+
+// An effective value, for people.
+struct Setting {
+  std::string key;     // "listen", "providers.ollama.base_url"
+  Json value;          // null = not set; a secret is "(set)".
+  std::string source;  // "default", "file varve.toml:3", "environment VARVE_LISTEN", "flag --listen"
+};
+
+struct Config {
+  std::string data_dir;  // Empty = not set.
+  std::string host = "127.0.0.1";
+  std::uint16_t port = 8283;
+  std::uint32_t partitions = kPartitionsDefault;
+  std::string model_script;
+  std::string password;
+  bool insecure = false;
+  std::vector<std::string> cors_origins;
+  std::string log_format = "text";
+  std::string log_level = "info";
+  std::string default_model;              // Empty = the server chooses.
+  std::vector<ProviderConfig> providers;  // In the order of the file, then of the environment.
+  std::vector<Setting> settings;
+};
+
+struct ConfigInput {
+  std::map<std::string, std::vector<std::string>> flags;  // By key ("listen", "config"): what was given.
+  std::map<std::string, std::string> environment;
+  std::function<Result<std::string>(const std::string& path)> read_file;
+};
+
+// Errc::invalid_argument says what is wrong with which value.
+Result<Config> load_config(const ConfigInput& input);
+
+// A table for people, or {"settings":[{"key","value","source"} ..]}.
+std::string show_config(const Config& config, bool json);
+
+// True for addresses that only this machine can reach: localhost, 127.0.0.0/8, ::1.
+bool is_loopback(std::string_view host);
+
+// "http://HOST:PORT", with brackets around an IPv6 address.
+std::string url_of(const std::string& host, std::uint16_t port);
+
+}  // namespace varve
