@@ -98,6 +98,8 @@ class ModelClient {
     }
     return known;
   }
+  // False for a model that cannot sum up a conversation; its agents' contexts are trimmed instead.
+  virtual bool summarizes(std::string_view /*handle*/) const { return true; }
   // An Error only when this process cannot even ask (shutting down).
   virtual Task<ModelOutcome> complete(ModelRequest request, MonoTime deadline) = 0;
 };
