@@ -46,6 +46,11 @@ std::vector<ModelInfo> ModelRouter::models() const {
   return all;
 }
 
+bool ModelRouter::summarizes(std::string_view handle) const {
+  const ModelClient* client = client_for(handle);
+  return client != nullptr && client->summarizes(handle);
+}
+
 Task<ModelOutcome> ModelRouter::complete(ModelRequest request, MonoTime deadline) {
   if (ModelClient* client = client_for(request.model)) return client->complete(std::move(request), deadline);
   return fail({400, "llm_bad_request", "no provider serves the model '" + request.model + "'"});

@@ -14,6 +14,7 @@ class ModelRouter final : public ModelClient {
   // Each handle once, in the order of the clients.
   std::vector<std::string> handles() const override;
   std::vector<ModelInfo> models() const override;
+  bool summarizes(std::string_view handle) const override;
   Task<ModelOutcome> complete(ModelRequest request, MonoTime deadline) override;
 
  private:

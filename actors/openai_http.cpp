@@ -251,6 +251,7 @@ void OpenAiHttp::Impl::set_options(Transfer& transfer) {
   // Set even if empty: the environment is not asked.
   curl_easy_setopt(easy, CURLOPT_PROXY, options.proxy.c_str());
   curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+  curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);  // A provider that has died in silence is noticed.
   // A look-up that hangs is left alone, or giving up a call would wait for it.
   curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);
 }

@@ -1,6 +1,6 @@
 // OpenAiHttp: HTTP requests to model providers, many at a time, on the Env's thread and never blocking it.
 // libcurl does the work, certificates included; the Env's loop tells it when sockets are ready and time has
-// passed. It knows nothing of models.
+// passed; only names are looked up on a thread that libcurl starts and ends. It knows nothing of models.
 #pragma once
 
 #include <cstdint>

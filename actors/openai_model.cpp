@@ -185,6 +185,7 @@ boost::asio::awaitable<Attempt> ask_once(ImplPtr impl, QuestionPtr question, Mon
   call.headers.emplace_back("Content-Type: application/json");
   call.headers.emplace_back(question->streams ? "Accept: text/event-stream" : "Accept: application/json");
   call.body = question->body;
+  if (!question->streams) call.idle_time = Duration::max();
   call.on_body = [stream](std::string_view bytes) {
     if (!stream->feed(bytes)) return HttpCall::Appetite::stop;
     return stream->done() ? HttpCall::Appetite::enough : HttpCall::Appetite::more;

@@ -24,7 +24,8 @@ struct OpenAiProvider {
   std::string max_tokens_field = "max_completion_tokens";
   std::int64_t context_window = 128'000;  // Of models for which the provider does not say it.
   Duration connect_time = std::chrono::seconds{10};
-  Duration idle_time = std::chrono::seconds{120};  // Without a byte; a slow model thinks before its first.
+  // Of a stream without a byte: a slow model thinks before its first. Answers in one piece have the deadline.
+  Duration idle_time = std::chrono::seconds{300};
   int retries_max = 2;
 };
 

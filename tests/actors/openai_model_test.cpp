@@ -423,6 +423,9 @@ TEST_F(OpenAiModelTest, StandsBehindARouterWithOthers) {
   EXPECT_EQ(3u, router.models().size());
   EXPECT_TRUE(router.serves("varve/echo"));
   EXPECT_FALSE(router.serves("nobody/m"));
+  EXPECT_TRUE(router.summarizes("ok/m"));
+  EXPECT_FALSE(router.summarizes("varve/echo"));
+  EXPECT_FALSE(router.summarizes("nobody/m"));
   EXPECT_EQ("ok 1|0|5+1|end_turn", ask(router, "ok"));
   ModelRequest request = request_for("varve");
   request.model = "varve/echo";
