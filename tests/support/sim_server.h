@@ -65,8 +65,10 @@ class SimServer : public testing::Test {
     request.method = std::move(method);
     request.target = std::move(target);
     request.body = std::move(body);
-    if (!request.body.empty()) request.headers.emplace("content-type", "application/json");
     for (const auto& [name, value] : headers) request.headers.emplace(name, value);
+    if (!request.body.empty() && !request.header("content-type")) {
+      request.headers.emplace("content-type", "application/json");
+    }
     return request;
   }
   // Sends a request and goes on.
