@@ -32,9 +32,30 @@ std::string match_of(const SearchQuery& search, const std::vector<std::string>& 
   return match + ")";
 }
 
-Status add_words(sqlite::Statement& statement, const std::string& agent_id, const std::string& words) {
-  statement.bind_text(1, agent_token(agent_id)).bind_text(2, words);
+constexpr const char* kInsert = "INSERT INTO message_words (rowid, agent, words) VALUES (?, ?, ?)";
+
+Status add_words(sqlite::Statement& statement, std::int64_t rowid, std::string_view agent_id,
+                 const std::string& words) {
+  statement.bind(1, rowid).bind_text(2, agent_token(agent_id)).bind_text(3, words);
   return statement.run();
+}
+
+Result<std::int64_t> rowid_of(SqliteConnection& connection, const Row& message) {
+  const auto prepared = connection.statement(
+      "SELECT rowid FROM messages WHERE id = ? AND from_offset = ? AND from_ordinal = ? AND from_partition = "
+      "?");
+  if (!prepared) return prepared.error();
+  sqlite::Statement& statement = **prepared;
+  statement.bind_text(1, message.text(messages::id))
+      .bind(2, static_cast<std::int64_t>(message.from.offset.value()))
+      .bind(3, message.from.ordinal)
+      .bind(4, message.from.partition.value());
+  const auto found = statement.step();
+  const std::int64_t rowid = found && *found ? statement.integer(0) : 0;
+  statement.reset();
+  if (!found) return found.error();
+  CHECK(*found);  // It was inserted in this transaction.
+  return rowid;
 }
 
 Result<bool> is_up_to_date(SqliteConnection& connection) {
@@ -55,7 +76,7 @@ Status fill(SqliteConnection& connection) {
   auto messages =
       connection.db().prepare("SELECT rowid, agent_id, role, content FROM messages ORDER BY rowid");
   if (!messages) return messages.error();
-  auto insert = connection.db().prepare("INSERT INTO message_words (agent, words, rowid) VALUES (?, ?, ?)");
+  auto insert = connection.db().prepare(kInsert);
   if (!insert) return insert.error();
   for (;;) {
     const auto row = messages->step();
@@ -63,8 +84,8 @@ Status fill(SqliteConnection& connection) {
     if (!*row) break;
     const std::string words = message_words(messages->text(2), std::string{messages->text(3)});
     if (words.empty()) continue;
-    insert->bind(3, messages->integer(0));
-    if (const auto done = add_words(*insert, std::string{messages->text(1)}, words); !done) return done;
+    if (const auto done = add_words(*insert, messages->integer(0), messages->text(1), words); !done)
+      return done;
   }
   const auto remember = connection.statement("UPDATE search_index SET version = ?");
   if (!remember) return remember.error();
@@ -74,13 +95,23 @@ Status fill(SqliteConnection& connection) {
 
 }  // namespace
 
-Status index_message(SqliteConnection& connection, const Row& message) {
-  const std::string words = message_words(message.text(messages::role), message.text(messages::content));
-  if (words.empty()) return ok();
-  const auto insert = connection.statement(
-      "INSERT INTO message_words (agent, words, rowid) VALUES (?, ?, last_insert_rowid())");
-  if (!insert) return insert.error();
-  return add_words(**insert, message.text(messages::agent_id), words);
+Status index_messages(SqliteConnection& connection, const Batch& batch) {
+  for (const RowChange& change : batch.changes) {
+    const auto* inserted = std::get_if<RowInsert>(&change);
+    if (inserted == nullptr || inserted->view != View::messages) continue;
+    const Row& message = inserted->row;
+    const std::string words = message_words(message.text(messages::role), message.text(messages::content));
+    if (words.empty()) continue;
+    const auto rowid = rowid_of(connection, message);
+    if (!rowid) return rowid.error();
+    // Not INSERT .. SELECT: that begins a savepoint of its own.
+    const auto insert = connection.statement(kInsert);
+    if (!insert) return insert.error();
+    if (const auto done = add_words(**insert, *rowid, message.text(messages::agent_id), words); !done) {
+      return done;
+    }
+  }
+  return ok();
 }
 
 Status bring_search_index_up_to_date(SqliteConnection& connection) {

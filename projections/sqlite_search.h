@@ -12,8 +12,9 @@
 
 namespace varve {
 
-// Indexes the message that this connection inserted last. Nothing else may be inserted in between.
-Status index_message(SqliteConnection& connection, const Row& message);
+// Indexes the messages that the batch inserted. Belongs behind the last savepoint of a transaction: FTS5
+// writes what it has gathered whenever one begins.
+Status index_messages(SqliteConnection& connection, const Batch& batch);
 
 // Indexes all messages of the file anew, in one transaction, unless they are indexed by kSearchVersion.
 Status bring_search_index_up_to_date(SqliteConnection& connection);

@@ -80,9 +80,13 @@ class Writer {
       // A full disk may make SQLite roll back the whole transaction: then nothing of the group was written.
       if (!connection_.db().in_transaction()) return all(group, nothing_written(outcomes.back()));
     }
-    const bool any = std::any_of(outcomes.begin(), outcomes.end(), [](const Result<CommitOutcome>& one) {
-      return one && *one == CommitOutcome::committed;
-    });
+    bool any = false;
+    for (std::size_t i = 0; i < group.size(); ++i) {
+      if (!outcomes[i] || *outcomes[i] != CommitOutcome::committed) continue;
+      any = true;
+      if (const auto done = index_messages(connection_, group[i]->batch); !done)
+        return all(group, give_up(done.error()));
+    }
     if (!any) {
       roll_back();
       return outcomes;
@@ -195,8 +199,7 @@ class Writer {
       statement.bind_null(number).bind_null(number + 1);
     }
     const auto done = statement.run();
-    if (done) return insert.view == View::messages ? index_message(connection_, row) : done;
-    if (!violates_a_constraint()) return done;
+    if (done || !violates_a_constraint()) return done;
     return Error{Errc::corrupt,
                  "insert of " + describe(insert.view, row) + ": the entity has an open version already"};
   }
