@@ -12,6 +12,7 @@ bool EchoModel::serves(std::string_view handle) const {
 }
 
 std::vector<std::string> EchoModel::handles() const {
+  if (!with_openai_name_) return {"varve/echo"};
   return {"varve/echo", "openai/gpt-4o-mini"};
 }
 

@@ -8,9 +8,16 @@ namespace varve {
 
 class EchoModel final : public ModelClient {
  public:
+  // Not with the name of OpenAI where OpenAI, or another provider, is configured.
+  explicit EchoModel(bool with_openai_name = true) : with_openai_name_(with_openai_name) {}
+
   bool serves(std::string_view handle) const override;
   std::vector<std::string> handles() const override;
+  bool summarizes(std::string_view /*handle*/) const override { return false; }
   Task<ModelOutcome> complete(ModelRequest request, MonoTime deadline) override;
+
+ private:
+  bool with_openai_name_;
 };
 
 // The text of the newest user message, empty if there is none.

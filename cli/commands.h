@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "cli/config.h"
 
@@ -34,6 +35,17 @@ struct TailOptions {
   bool json = false;
 };
 int run_tail(const TailOptions& options);
+
+struct ImportCommand {
+  std::vector<std::string> files;
+  std::string server = "http://127.0.0.1:8283";
+  std::string key;    // Empty: one is drawn.
+  std::string model;  // Empty: the files'.
+  std::string password;
+  bool append_copy_suffix = false;
+  std::int64_t retry_seconds = 60;  // How long to try again what may pass.
+};
+int run_import(const ImportCommand& options);
 
 struct VerifyOptions {
   std::string data_dir;

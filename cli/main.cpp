@@ -62,9 +62,9 @@ void add_server_options(CLI::App& command, Flags& flags) {
 
 varve::Result<std::string> read_file(const std::string& path) {
   using varve::kConfigFileBytesMax;
+  errno = 0;  // For the reason below: streams keep none.
   std::ifstream file(path, std::ios::binary);
   std::string text(kConfigFileBytesMax + 1, '\0');
-  errno = 0;
   if (!file || (!file.read(text.data(), static_cast<std::streamsize>(text.size())) && !file.eof())) {
     const std::string reason = errno == 0 ? "it is no file" : std::strerror(errno);
     return varve::Error{varve::Errc::not_found, "cannot read '" + path + "': " + reason};
@@ -109,6 +109,9 @@ struct Commands {
   CLI::App* dump = nullptr;
   CLI::App* tail = nullptr;
   CLI::App* verify = nullptr;
+  CLI::App* import_files = nullptr;
+  varve::ImportCommand import_options;
+  std::string password_file;
   varve::DumpOptions dump_options;
   varve::TailOptions tail_options;
   bool show_json = false;
@@ -136,6 +139,23 @@ void add_log_commands(CLI::App& app, Commands& commands) {
   commands.tail = tail;
 }
 
+void add_import(CLI::App& app, Commands& commands) {
+  auto* command = app.add_subcommand("import", "Send agent files (.af) to a server that runs");
+  varve::ImportCommand& options = commands.import_options;
+  command->add_option("files", options.files, "Agent files")->required()->check(CLI::ExistingFile);
+  command->add_option("--server", options.server, "Where the server is")->capture_default_str();
+  command->add_option("--key", options.key, "Go on with the import that printed this key");
+  command->add_option("--model", options.model, "PROVIDER/MODEL instead of what the files say");
+  command->add_option(
+      "--password-file", commands.password_file,
+      "The server's password is this file's first line (else LETTA_SERVER_PASS, if it is set)");
+  command->add_flag("--copy-suffix", options.append_copy_suffix, "Append _copy to the agents' names");
+  command->add_option("--retry-seconds", options.retry_seconds, "How long to try again what may pass")
+      ->check(CLI::Range(0, 3600))
+      ->capture_default_str();
+  commands.import_files = command;
+}
+
 void add_commands(CLI::App& app, Commands& commands) {
   commands.serve = app.add_subcommand("serve", "Serve the Letta V1 API from a data directory");
   add_server_options(*commands.serve, commands.flags);
@@ -145,6 +165,7 @@ void add_commands(CLI::App& app, Commands& commands) {
   add_server_options(*commands.show, commands.flags);
   commands.show->add_flag("--json", commands.show_json, "JSON instead of a table");
   add_log_commands(app, commands);
+  add_import(app, commands);
   commands.verify =
       app.add_subcommand("verify", "Fold the log anew and compare: digests, rows and log must agree");
   add_place_options(*commands.verify, commands.flags);
@@ -155,7 +176,19 @@ int refuse(const std::string& what) {
   return varve::kExitUsage;
 }
 
+int run_import(const Commands& commands) {
+  varve::ImportCommand options = commands.import_options;
+  if (const char* set = std::getenv("LETTA_SERVER_PASS"); set != nullptr) options.password = set;
+  if (!commands.password_file.empty()) {
+    const auto text = read_file(commands.password_file);
+    if (!text) return refuse(text.error().message);
+    options.password = text->substr(0, text->find_first_of("\r\n"));
+  }
+  return varve::run_import(options);
+}
+
 int run(const Commands& commands) {
+  if (*commands.import_files) return run_import(commands);
   const auto config = load(commands.flags);
   if (!config) return refuse(config.error().message);
   if (*commands.show) {

@@ -81,7 +81,9 @@ Result<std::unique_ptr<ServerModels>> ServerModels::make(RealEnv& env, const Con
 KnownModels ServerModels::known() const {
   KnownModels known;
   known.handles = client_->handles();
+  known.models = client_->models();
   known.serves = [client = client_.get()](std::string_view handle) { return client->serves(handle); };
+  known.models = client_->models();
   known.default_handle = default_handle_;
   if (!known.default_handle.empty()) return known;
   known.default_handle = client_->serves(kEcho) || known.handles.empty() ? kEcho : known.handles.front();
