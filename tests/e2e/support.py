@@ -54,7 +54,7 @@ def free_port():
 
 def clean_environment():
     """Ours without what would configure a server."""
-    ours = ("VARVE_", "LETTA_", "OPENAI_")
+    ours = ("VARVE_", "LETTA_", "OPENAI_", "OLLAMA_", "VLLM_", "LMSTUDIO_", "OPENROUTER_")
     return {name: value for name, value in os.environ.items() if not name.startswith(ours)}
 
 

@@ -221,7 +221,7 @@ async function errors({ agent }) {
   await expectRaised(
     sdk.APIUserAbortError, undefined, () => say(agent, '6 [[delay:2000]]', { signal: abort.signal }), 'an impatient user');
   const texts = (await client.agents.messages.list(agent.id, { limit: 20 })).items.map(textOf);
-  for (const number of [1, 2, 3, 4, 5, 6]) {
+  for (const number of [1, 2, 3, 4, 5]) {
     expect(texts.some((text) => text.startsWith(`${number} [[`)), `message ${number} is kept`, texts);
   }
   await connect(lockedURL, { apiKey: 'secret' }).agents.list();
