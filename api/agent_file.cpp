@@ -116,7 +116,8 @@ class FileReader {
     auto extra = Json::parse(block->extra);
     Json kept = extra ? std::move(*extra) : Json::object();
     for (const auto& [key, value] : json.members()) {
-      if (!is_live_block_member(key)) kept.set(key, value);
+      const bool nothing = value.is_null() && (key == "tags" || key == "metadata");
+      if (!is_live_block_member(key) || nothing) kept.set(key, value);
     }
     block->extra = kept.dump();
     return block;

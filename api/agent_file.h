@@ -96,6 +96,7 @@ class AgentFileWriter {
 Json file_message(const Message& message, const std::string& id, const std::string& agent_id);
 // Nothing if it does not fit; the reader has then the error. More than one for a message with many returns.
 std::vector<Message> read_file_message(const Json& json, const std::string& path, BodyReader& outer);
+Message message_of_row(const Row& row);
 // In Message::extra of a message that a file has as a part of the one before.
 inline constexpr std::string_view kContinues = "continues_previous";
 // In AgentSettings::extra: what the file had.

@@ -176,7 +176,13 @@ Json file_block(const Row& row, const std::string& id) {
   live.set("metadata", json_of(row.text(blocks::metadata)));
   live.set("tags", json_of(row.text(blocks::tags)));
   live.set("id", Json::string(id));
-  return in_order(kBlockMembers, live, json_of(row.text(blocks::extra)));
+  const Json kept = json_of(row.text(blocks::extra));
+  for (const char* key : {"tags", "metadata"}) {
+    // The file had null for nothing.
+    const Json& now = *live.find(key);
+    if (now.items().empty() && now.members().empty() && kept.find(key) != nullptr) live.remove(key);
+  }
+  return in_order(kBlockMembers, live, kept);
 }
 
 Json file_tool(const Row& row, const std::string& id) {
@@ -271,37 +277,6 @@ void write_models(const Row& row, const Json& extra, const Json& kept, Json& liv
   live.set("embedding_config", config.members().empty() ? Json::null() : std::move(config));
 }
 
-Message message_of(const Row& row) {
-  const auto text = [&row](std::size_t column) { return row.is_null(column) ? "" : row.text(column); };
-  const auto optional = [&row](std::size_t column) {
-    return row.is_null(column) ? std::optional<std::string>{} : std::optional<std::string>{row.text(column)};
-  };
-  Message message;
-  message.role = parse_role(row.text(messages::role)).value_or(Role::user);
-  message.content = row.text(messages::content);
-  message.name = optional(messages::name);
-  message.sender_id = optional(messages::sender_id);
-  message.group_id = optional(messages::group_id);
-  message.otid = optional(messages::otid);
-  message.reasoning = text(messages::reasoning);
-  message.tool_call_id = text(messages::tool_call_id);
-  message.is_error = row.integer(messages::is_error) != 0;
-  message.stdout_lines = text(messages::stdout_lines);
-  message.stderr_lines = text(messages::stderr_lines);
-  message.is_approval_request = row.integer(messages::is_approval_request) != 0;
-  message.sent_at = WallTime{row.integer(messages::created_at)};
-  message.extra = text(messages::extra);
-  const Json calls = json_of(row.is_null(messages::tool_calls) ? "[]" : row.text(messages::tool_calls));
-  for (const Json& call : calls.items()) {
-    const auto member = [&call](std::string_view key) {
-      const Json* found = call.find(key);
-      return found != nullptr && found->is_string() ? found->as_string() : std::string();
-    };
-    message.tool_calls.push_back({member("id"), member("name"), member("arguments")});
-  }
-  return message;
-}
-
 std::string numbered(std::string_view kind, std::size_t number) {
   return std::string(kind) + "-" + std::to_string(number);
 }
@@ -323,7 +298,7 @@ AgentFileWriter::AgentFileWriter(ExportedAgent agent) : agent_(std::move(agent))
 }
 
 void AgentFileWriter::add_message(const Row& row) {
-  const Message message = message_of(row);
+  const Message message = message_of_row(row);
   if (!message.extra.empty() && json_of(message.extra).find(kContinues) != nullptr) return;
   const std::string id = numbered("message", count_++);
   messages_.raw(file_message(message, id, "agent-0").dump());
@@ -352,7 +327,8 @@ std::string AgentFileWriter::finish(WallTime now) {
   Json listed_tools = Json::array();
   Json tool_ids = Json::array();
   const Json kept_tools = object_in(kept, "tools");
-  for (const Json& reference : json_of(row.text(agents::tools)).items()) {
+  const Json references = json_of(row.text(agents::tools));
+  for (const Json& reference : references.items()) {
     const std::string id = numbered("tool", tool_ids.items().size());
     const ToolSchema* builtin = find_builtin_tool(reference.as_string());
     const auto custom = std::find_if(agent_.tools.begin(), agent_.tools.end(), [&](const Row& tool) {
@@ -381,6 +357,7 @@ std::string AgentFileWriter::finish(WallTime now) {
     if (key != kAgentFileField) besides.set(key, value);
   }
   const Json agent = in_order(kAgentMembers, live, besides);
+  const Json around = in_order(kFileMembers, Json::object(), object_in(kept, "file"));
   JsonWriter out;
   out.begin_object().key("agents").begin_array().begin_object();
   for (const auto& [key, value] : agent.members()) {
@@ -389,7 +366,7 @@ std::string AgentFileWriter::finish(WallTime now) {
   }
   out.end_object().end_array();
   out.field_raw("blocks", listed_blocks.dump()).field_raw("tools", listed_tools.dump());
-  for (const auto& [key, value] : in_order(kFileMembers, Json::object(), object_in(kept, "file")).members()) {
+  for (const auto& [key, value] : around.members()) {
     out.field_raw(key, value.dump());
   }
   out.field("created_at", format_file_time(now)).end_object();

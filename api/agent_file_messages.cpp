@@ -283,4 +283,35 @@ std::vector<Message> read_file_message(const Json& json, const std::string& path
   return messages;
 }
 
+Message message_of_row(const Row& row) {
+  const auto text = [&row](std::size_t column) { return row.is_null(column) ? "" : row.text(column); };
+  const auto optional = [&row](std::size_t column) {
+    return row.is_null(column) ? std::optional<std::string>{} : std::optional<std::string>{row.text(column)};
+  };
+  Message message;
+  message.role = parse_role(row.text(messages::role)).value_or(Role::user);
+  message.content = row.text(messages::content);
+  message.name = optional(messages::name);
+  message.sender_id = optional(messages::sender_id);
+  message.group_id = optional(messages::group_id);
+  message.otid = optional(messages::otid);
+  message.reasoning = text(messages::reasoning);
+  message.tool_call_id = text(messages::tool_call_id);
+  message.is_error = row.integer(messages::is_error) != 0;
+  message.stdout_lines = text(messages::stdout_lines);
+  message.stderr_lines = text(messages::stderr_lines);
+  message.is_approval_request = row.integer(messages::is_approval_request) != 0;
+  message.sent_at = WallTime{row.integer(messages::created_at)};
+  message.extra = text(messages::extra);
+  const Json calls = json_or_null(text(messages::tool_calls));
+  for (const Json& call : calls.items()) {
+    const auto member = [&call](std::string_view key) {
+      const Json* found = call.find(key);
+      return found != nullptr && found->is_string() ? found->as_string() : std::string();
+    };
+    message.tool_calls.push_back({member("id"), member("name"), member("arguments")});
+  }
+  return message;
+}
+
 }  // namespace varve

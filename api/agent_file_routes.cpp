@@ -3,6 +3,7 @@
 // An import is a series of commands with ids that derive from the request's: first the tools, to the
 // catalogue, then one import per agent, which nobody sees before it is sealed. The same request with the same
 // key sends them all again, and those that took effect change nothing: so it goes on where it stopped.
+#include <algorithm>
 #include <map>
 #include <set>
 
@@ -19,6 +20,7 @@ namespace varve {
 namespace {
 
 constexpr Duration kImportTime{std::chrono::minutes{10}};
+constexpr Duration kImportViewWait{std::chrono::minutes{2}};
 constexpr std::size_t kExportPage = 1'000;
 
 // An upload taken apart.
@@ -288,6 +290,9 @@ Api::Answer Api::import_agents(Call call) {
   Response response = import_answer(whole, *replaced);
   const bool ack_log = query_value(call.target, "ack") == "log";
   const StreamId first{whole.front()};
+  // Much was written at once: the views may need longer than after one command. settle_at() says the outcome.
+  const MonoTime patience = std::min(call.deadline, env_.now() + kImportViewWait);
+  if (!ack_log) co_await ports_.progress.wait_for(positions, patience);
   Headers headers = co_await settle_at(first, std::move(positions), ack_log, call.deadline);
   response.headers.merge(headers);
   co_return response;
