@@ -84,6 +84,7 @@ struct Applier {
       open->usage.prompt_tokens += event.usage.prompt_tokens;
       open->usage.completion_tokens += event.usage.completion_tokens;
       ++open->usage.steps;
+      open->usage.context_tokens = event.usage.prompt_tokens + event.usage.completion_tokens;
       open->message_times.push_back(commit.at);
     }
     remember(event.message, event.run_id);

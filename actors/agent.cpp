@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <set>
 
+#include "actors/agent_approvals.h"
 #include "actors/agent_block.h"
 #include "actors/memory_tools.h"
 #include "runtime/json_fields.h"
@@ -224,12 +225,16 @@ Result<Decision> AgentDecider::operator()(const SendMessages& command) const {
   UserMessageReceived received;
   received.run_id = "run-" + derived_uuid(facts.command, "run", 0);
   received.messages = command.messages;
+  if (const Status taken = check_approvals(received.messages); !taken) return taken.error();
   std::int64_t added = 0;
   for (std::size_t i = 0; i < received.messages.size(); ++i) {
-    received.messages[i].id = "message-" + derived_uuid(facts.command, "message", i);
-    received.messages[i].step_id = step_id(facts.command, 0);
-    // What a client sends always has an otid: it tells the client's messages from the turn's own.
-    if (!received.messages[i].otid) received.messages[i].otid = derived_uuid(facts.command, "otid", i);
+    Message& message = received.messages[i];
+    message.id = "message-" + derived_uuid(facts.command, "message", i);
+    if (message.step_id.empty()) message.step_id = step_id(facts.command, 0);
+    // What a client sends has an otid: it tells the client's messages from the turn's own, among which are
+    // the returns of tools.
+    if (message.role != Role::tool && !received.messages[i].otid)
+      received.messages[i].otid = derived_uuid(facts.command, "otid", i);
     added += tokens_of(received.messages[i]);
   }
   received.max_steps = command.max_steps;
@@ -247,6 +252,20 @@ Result<Decision> AgentDecider::operator()(const SendMessages& command) const {
   return decision;
 }
 
+// A reply whose calls wait for the client is answered first, and only it can be answered.
+Status AgentDecider::check_approvals(std::vector<Message>& messages) const {
+  const auto is_approval = [](const Message& message) { return message.role == Role::approval; };
+  const bool approves = std::any_of(messages.begin(), messages.end(), is_approval);
+  const Message* waiting = pending_approval(agent());
+  if (waiting != nullptr && !approves) {
+    return refuse(Errc::conflict, std::string(kPendingApproval) + waiting->id);
+  }
+  if (waiting == nullptr && approves) {
+    return refuse(Errc::invalid_argument, "no tool call of this agent waits for approval");
+  }
+  return waiting != nullptr ? take_approvals(*waiting, messages) : ok();
+}
+
 Status AgentDecider::check_open(const std::string& run_id) const {
   if (state.exists() && agent().turn && agent().turn->run_id == run_id) return ok();
   return refuse(Errc::conflict, "the turn " + run_id + " is not open any more");
@@ -258,7 +277,7 @@ Result<Decision> AgentDecider::operator()(const RecordReply& command) const {
   const std::int64_t step = turn.usage.steps;
   AssistantReplied replied{command.run_id, command.message,     command.usage,
                            command.model,  command.prompt_hash, command.blocks};
-  replied.message.id = turn_message_id(turn, step, 0);
+  replied.message.id = reply_id(facts.command);
   replied.message.step_id = step_id(turn.command, step);
 
   Decision decision;
@@ -271,6 +290,7 @@ Result<Decision> AgentDecider::operator()(const RecordReply& command) const {
     usage.prompt_tokens += command.usage.prompt_tokens;
     usage.completion_tokens += command.usage.completion_tokens;
     ++usage.steps;
+    usage.context_tokens = command.usage.prompt_tokens + command.usage.completion_tokens;
     decision.events.emplace_back(
         TurnFinished{command.run_id, command.stop_reason, usage, turn.started_at, turn.request});
   }
@@ -294,12 +314,16 @@ Result<Decision> AgentDecider::operator()(const RecordToolReturn& command) const
   std::vector<Event> trimmed;
   trim_context(agent(), command.run_id, tokens_of(returned.message), trimmed);
   // The last result of the last step ends the turn in the same commit.
-  const bool over = std::holds_alternative<TurnOver>(next_action(agent(), returned.message.tool_call_id));
+  const NextAction after = next_action(agent(), returned.message.tool_call_id);
+  std::string stop_reason;
+  if (std::holds_alternative<TurnOver>(after)) stop_reason = "max_steps";
+  if (!std::holds_alternative<RunTool>(after) && !command.stop_reason.empty())
+    stop_reason = command.stop_reason;
   decision.events.emplace_back(std::move(returned));
   std::move(trimmed.begin(), trimmed.end(), std::back_inserter(decision.events));
-  if (over) {
+  if (!stop_reason.empty()) {
     decision.events.emplace_back(
-        TurnFinished{command.run_id, "max_steps", turn.usage, turn.started_at, turn.request});
+        TurnFinished{command.run_id, stop_reason, turn.usage, turn.started_at, turn.request});
   }
   return decision;
 }
@@ -341,14 +365,22 @@ NextAction next_action(const AgentState& agent, const std::string& also_returned
   const OpenTurn& turn = *agent.turn;
   // The newest reply of the turn, and which of its calls have a result. A turn's messages end the context.
   std::set<std::string> returned{also_returned};
-  for (auto entry = agent.context.rbegin(); entry != agent.context.rend() && turn.usage.steps > 0; ++entry) {
-    if (entry->run_id != turn.run_id) break;
-    if (entry->message->role == Role::tool) returned.insert(entry->message->tool_call_id);
-    if (entry->message->role != Role::assistant) continue;
-    const Message& reply = *entry->message;
-    for (std::size_t i = 0; i < reply.tool_calls.size(); ++i) {
-      const ToolCall& call = reply.tool_calls[i];
-      if (!returned.contains(call.id)) return RunTool{call, reply.step_id, static_cast<std::int64_t>(i)};
+  const Message* approval = nullptr;  // The client's, if the turn began with one.
+  for (auto entry = agent.context.rbegin(); entry != agent.context.rend(); ++entry) {
+    const Message& message = *entry->message;
+    const bool ours = entry->run_id == turn.run_id;
+    if (ours && message.role == Role::tool) returned.insert(message.tool_call_id);
+    if (ours && message.role == Role::approval) approval = &message;
+    const bool reply = ours && message.role == Role::assistant && !message.otid;
+    const bool waited = !ours && approval != nullptr && message.is_approval_request;
+    if (ours && !reply) continue;
+    if (!reply && !waited) break;
+    const std::set<std::string> approved =
+        waited ? approved_calls(message, *approval) : std::set<std::string>{};
+    for (std::size_t i = 0; i < message.tool_calls.size(); ++i) {
+      const ToolCall& call = message.tool_calls[i];
+      if (returned.contains(call.id) || (waited && !approved.contains(call.id))) continue;
+      return RunTool{call, message.step_id, static_cast<std::int64_t>(i)};
     }
     break;
   }

@@ -6,7 +6,6 @@
 namespace varve {
 
 // Ids of what a turn makes: the same on every attempt, because a step that was not committed is done again.
-std::string step_id(const CommandId& turn_command, std::int64_t step);
 std::string turn_message_id(const OpenTurn& turn, std::int64_t step, std::int64_t ordinal);
 
 Error block_too_large(const std::string& label, std::size_t bytes);
@@ -36,9 +35,13 @@ struct AgentDecider {
   Result<Decision> operator()(const FollowTurn& command) const;
   Result<Decision> operator()(const SummarizeContext& command) const;
   Result<Decision> operator()(const RecordSummary& command) const;
+  Result<Decision> operator()(const BeginImport& command) const;
+  Result<Decision> operator()(const AppendImport& command) const;
+  Result<Decision> operator()(const SealImport& command) const;
 
   // It exists, and its import, if it came by one, is sealed.
   bool available() const { return state.exists() && state.agent() != nullptr && !agent().importing; }
+  Status check_approvals(std::vector<Message>& messages) const;
   Status check_open(const std::string& run_id) const;
   Status replace_blocks(const Json& listed, Decision& decision) const;
 };

@@ -89,6 +89,45 @@ Result<Decision> AgentDecider::operator()(const RecordSummary& command) const {
   return decision;
 }
 
+bool context_is_nearly_full(const AgentState& agent) {
+  return agent.context_tokens * 10 > agent.settings.context_window * 9;
+}
+
+std::vector<std::string> messages_to_summarize(const AgentState& agent, const std::string& run_id) {
+  const std::vector<ContextMessage>& context = agent.context;
+  const std::int64_t wanted = agent.context_tokens * 3 / 10;
+  std::int64_t tokens = 0;
+  std::vector<std::string> leaving;
+  std::size_t i = context.empty() ? 0 : 1;  // The compiled system message stays.
+  while (i < context.size() && (leaving.empty() || tokens < wanted)) {
+    const std::string& run = context[i].run_id;
+    if (!run.empty() && run == run_id) break;
+    do {
+      tokens += context[i].tokens;
+      leaving.push_back(context[i].message->id);
+      ++i;
+    } while (!run.empty() && i < context.size() && context[i].run_id == run);
+  }
+  return leaving;
+}
+
+Message transcript_of(const AgentState& agent, const std::vector<std::string>& message_ids) {
+  const std::set<std::string_view> wanted(message_ids.begin(), message_ids.end());
+  std::string text;
+  for (const ContextMessage& entry : agent.context) {
+    const Message& said = *entry.message;
+    if (!wanted.contains(said.id)) continue;
+    text += std::string(to_string(said.role)) + ": " + text_of(said);
+    for (const ToolCall& call : said.tool_calls) text += "\n[calls " + call.name + " " + call.arguments + "]";
+    text += "\n\n";
+  }
+  Message transcript;
+  transcript.role = Role::user;
+  transcript.content.clear();
+  append_json_string(transcript.content, text);
+  return transcript;
+}
+
 const Message* pending_approval(const AgentState& agent) {
   if (agent.turn || agent.context.empty()) return nullptr;
   const Message& last = *agent.context.back().message;

@@ -23,7 +23,8 @@ Status check_fits(const CatalogueState& catalogue, const ToolValue& tool) {
   const std::size_t bytes = bytes_of(tool);
   if (bytes > kToolBytesMax) {
     return Error{Errc::invalid_argument, "the tool '" + tool.name + "' has " + std::to_string(bytes) +
-                                             " bytes together; the limit is " + std::to_string(kToolBytesMax)};
+                                             " bytes together; the limit is " +
+                                             std::to_string(kToolBytesMax)};
   }
   std::size_t all = bytes;
   std::size_t count = 1;
@@ -33,9 +34,10 @@ Status check_fits(const CatalogueState& catalogue, const ToolValue& tool) {
     ++count;
   }
   if (count > kToolsMax || all > kCatalogueBytesMax) {
-    return Error{Errc::invalid_argument,
-                 "the catalogue is full: it holds at most " + std::to_string(kToolsMax) + " custom tools and " +
-                     std::to_string(kCatalogueBytesMax) + " bytes together; delete some"};
+    return Error{Errc::invalid_argument, "the catalogue is full: it holds at most " +
+                                             std::to_string(kToolsMax) + " custom tools and " +
+                                             std::to_string(kCatalogueBytesMax) +
+                                             " bytes together; delete some"};
   }
   return ok();
 }

@@ -1,5 +1,6 @@
 // The catalogue: the one stream that holds every custom tool, because their names are unique. Tools are kept
-// and offered to models; nothing here runs them. Built-in tools are code (memory_tools.h) and not in it. Pure.
+// and offered to models; nothing here runs them. Built-in tools are code (memory_tools.h) and not in it.
+// Pure.
 #pragma once
 
 #include <cstddef>

@@ -78,6 +78,29 @@ struct SummarizeContext {
   friend bool operator==(const SummarizeContext&, const SummarizeContext&) = default;
 };
 
+// ---- an import: one BeginImport, an AppendImport for each record, a SealImport ----
+// Each is a success without an event if it has taken effect before.
+
+// Makes an agent that nobody sees until it is sealed.
+struct BeginImport {
+  AgentSettings settings;
+  std::vector<BlockValue> new_blocks;  // Born with the agent.
+  bool system_message = false;         // Compile one, because what follows does not begin with one.
+  std::int64_t records = 0;            // How many AppendImport follow.
+  std::string hash;                    // Of the file and what was asked for: the same import has the same.
+  friend bool operator==(const BeginImport&, const BeginImport&) = default;
+};
+struct AppendImport {
+  std::int64_t ordinal = 0;                  // 0, 1, 2 ..; a gap is a conflict.
+  std::vector<Message> messages;             // Their ids are made here.
+  std::vector<std::int64_t> out_of_context;  // Places in `messages`.
+  friend bool operator==(const AppendImport&, const AppendImport&) = default;
+};
+// Errc::conflict while a record is missing.
+struct SealImport {
+  friend bool operator==(const SealImport&, const SealImport&) = default;
+};
+
 // ---- commands to the catalogue ----
 
 // Makes a tool, or gives the one with this name a new value. An equal one changes nothing.
@@ -140,7 +163,8 @@ struct RecordReply {
 };
 struct RecordToolReturn {
   std::string run_id;
-  Message message;  // Without id.
+  Message message;          // Without id.
+  std::string stop_reason;  // If this return ends the turn when no other call is left.
   friend bool operator==(const RecordToolReturn&, const RecordToolReturn&) = default;
 };
 struct FailTurn {
@@ -172,7 +196,8 @@ using Command =
     std::variant<CreateAgent, UpdateAgent, DeleteAgent, AttachBlock, DetachBlock, SendMessages, ResolveLabel,
                  CreateBlock, UpdateBlock, DeleteBlock, ReadBlock, EditBlock, RecordReply, RecordToolReturn,
                  FailTurn, ResumeTurn, HandOverTurn, DropDeletedBlock, ChangeTools, CancelTurn, ResetMessages,
-                 FollowTurn, SummarizeContext, PutTool, UpdateTool, DeleteTool, ReadTools, RecordSummary>;
+                 FollowTurn, SummarizeContext, PutTool, UpdateTool, DeleteTool, ReadTools, RecordSummary,
+                 BeginImport, AppendImport, SealImport>;
 
 std::string_view type_of(const Command& command);
 

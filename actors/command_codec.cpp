@@ -161,11 +161,12 @@ void read_data(JsonFields& fields, RecordReply& command) {
 }
 
 void write_data(JsonWriter& out, const RecordToolReturn& command) {
-  out.field("run_id", command.run_id).key("message");
+  out.field("run_id", command.run_id).field("stop_reason", command.stop_reason).key("message");
   write_message(out, command.message);
 }
 void read_data(JsonFields& fields, RecordToolReturn& command) {
   command.run_id = fields.text("run_id");
+  command.stop_reason = fields.optional_text("stop_reason").value_or("");
   command.message = message_in(fields);
 }
 
@@ -269,6 +270,57 @@ void read_data(JsonFields& fields, RecordSummary& command) {
   command.message_ids = fields.texts("message_ids");
 }
 
+void write_blocks(JsonWriter& out, const std::vector<BlockValue>& blocks) {
+  out.key("new_blocks").begin_array();
+  for (const BlockValue& block : blocks) write_block_value(out, block);
+  out.end_array();
+}
+std::vector<BlockValue> read_blocks(JsonFields& fields) {
+  std::vector<BlockValue> blocks;
+  for (const Json& item : fields.list("new_blocks")) {
+    auto block = read_block_value(item);
+    if (!block) {
+      fields.set_fault(block.error().message);
+      return {};
+    }
+    blocks.push_back(std::move(*block));
+  }
+  return blocks;
+}
+
+void write_data(JsonWriter& out, const BeginImport& command) {
+  out.key("settings");
+  write_settings(out, command.settings);
+  write_blocks(out, command.new_blocks);
+  out.field_boolean("system_message", command.system_message).field_integer("records", command.records);
+  out.field("hash", command.hash);
+}
+void read_data(JsonFields& fields, BeginImport& command) {
+  auto settings = read_settings(fields.object("settings"));
+  if (!settings) return fields.set_fault(settings.error().message);
+  command.settings = std::move(*settings);
+  command.new_blocks = read_blocks(fields);
+  command.system_message = fields.boolean_or("system_message", false);
+  command.records = fields.integer("records");
+  command.hash = fields.text("hash");
+}
+void write_data(JsonWriter& out, const AppendImport& command) {
+  out.field_integer("ordinal", command.ordinal);
+  write_messages(out, "messages", command.messages);
+  out.key("out_of_context").begin_array();
+  for (const std::int64_t place : command.out_of_context) out.integer(place);
+  out.end_array();
+}
+void read_data(JsonFields& fields, AppendImport& command) {
+  command.ordinal = fields.integer("ordinal");
+  command.messages = read_messages(fields, "messages");
+  for (const Json& place : fields.list("out_of_context")) {
+    command.out_of_context.push_back(place.as_integer().value_or(-1));
+  }
+}
+void write_data(JsonWriter& /*out*/, const SealImport& /*command*/) {}
+void read_data(JsonFields& /*fields*/, SealImport& /*command*/) {}
+
 template <class C>
 Result<Command> read_as(const Json& data) {
   JsonFields fields(data, "command data", Errc::invalid_argument);
@@ -313,6 +365,9 @@ constexpr std::array<Entry, std::variant_size_v<Command>> kEntries{{
     {"DeleteTool", read_as<DeleteTool>},
     {"ReadTools", read_as<ReadTools>},
     {"RecordSummary", read_as<RecordSummary>},
+    {"BeginImport", read_as<BeginImport>},
+    {"AppendImport", read_as<AppendImport>},
+    {"SealImport", read_as<SealImport>},
 }};
 
 }  // namespace

@@ -12,6 +12,9 @@ namespace varve {
 // decided.
 struct CallLimits {
   MonoTime deadline = kNever;
+  // For what starts or follows a turn: answer when it ends, or as soon as it is open, with its channel.
+  enum class Turn : unsigned char { ended, opened };
+  Turn turn = Turn::ended;
 };
 
 class CommandSender {

@@ -54,6 +54,10 @@ std::string step_id(const CommandId& turn_command, std::int64_t step) {
   return "step-" + derived_uuid(turn_command, "step", static_cast<std::uint64_t>(step));
 }
 
+std::string reply_id(const CommandId& record) {
+  return "message-" + derived_uuid(record, "reply", 0);
+}
+
 std::string turn_message_id(const OpenTurn& turn, std::int64_t step, std::int64_t ordinal) {
   const auto number = static_cast<std::uint64_t>(step) * 1000 + static_cast<std::uint64_t>(ordinal);
   return "message-" + derived_uuid(turn.command, "reply", number);

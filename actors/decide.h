@@ -58,6 +58,27 @@ NextAction next_action(const AgentState& agent, const std::string& also_returned
 std::vector<std::string> messages_to_trim(const AgentState& agent, std::int64_t added_tokens,
                                           const std::string& run_id);
 
+// Of the message that a RecordReply with this command id makes.
+std::string reply_id(const CommandId& record);
+std::string step_id(const CommandId& turn_command, std::int64_t step);
+
+// True when the next turns will not fit: a summary is due.
+bool context_is_nearly_full(const AgentState& agent);
+// The oldest whole turns that a summary should stand for: about a third of the context, never the turn
+// `run_id`.
+std::vector<std::string> messages_to_summarize(const AgentState& agent, const std::string& run_id);
+// These messages as one text for the model that sums them up.
+Message transcript_of(const AgentState& agent, const std::vector<std::string>& message_ids);
+inline constexpr std::string_view kSummaryPrompt =
+    "You sum up conversations. The text that you get is the older part of a conversation between an "
+    "assistant "
+    "and its users, with the tools that were called. Write what the assistant must remember of it: facts, "
+    "names, decisions, promises and what is still open. At most 200 words, no preamble.";
+
+// Begins the message of the conflict that a message meets while a tool call waits for the client; the id of
+// the waiting reply follows.
+inline constexpr std::string_view kPendingApproval = "PENDING_APPROVAL ";
+
 // The reply whose tool calls wait for the client's decision or return; null if none waits.
 const Message* pending_approval(const AgentState& agent);
 

@@ -67,28 +67,37 @@ std::string insert_line(const std::string& value, const EditBlock& edit) {
   return edited;
 }
 
+// A day counts to its end where it ends a range.
+std::optional<WallTime> parse_search_date(const std::string& text, bool end) {
+  const auto time = parse_rfc3339(text);
+  constexpr std::int64_t kDayMicros = 86'400'000'000;
+  if (time && end && text.size() == 10) return WallTime{time->value() + kDayMicros - 1};
+  return time;
+}
+
 }  // namespace
 
 const std::vector<ToolSchema>& builtin_tools() {
   static const std::vector<ToolSchema> kSchemas{
       {"memory_insert",
        "Insert text into a block of your memory, after a line (0 = at the beginning) or at the end.",
-       R"({"type":"object","properties":{"label":{"type":"string","description":"Which block of memory to edit, by its label."},"new_string":{"type":"string","description":"The text to insert. Without line numbers."},"insert_line":{"type":"integer","description":"The line after which to insert; 0 inserts at the beginning, -1 (the default) at the end."}},"required":["label","new_string"]})",
+       R"({"type":"object","properties":{"label":{"type":"string","description":"Section of the memory to be edited, identified by its label."},"new_string":{"type":"string","description":"The text to insert. Do not include line number prefixes."},"insert_line":{"type":"integer","description":"The line after which to insert; 0 inserts at the beginning, -1 (the default) at the end."}},"required":["label","new_string"]})",
        "letta_sleeptime_core"},
       {"memory_replace",
        "Replace a text in a block of your memory by another. The text must occur exactly once.",
-       R"({"type":"object","properties":{"label":{"type":"string","description":"Which block of memory to edit, by its label."},"old_string":{"type":"string","description":"The text to replace; it must match exactly and be unique."},"new_string":{"type":"string","description":"The new text; empty deletes the old one. Without line numbers."}},"required":["label","old_string","new_string"]})",
+       R"({"type":"object","properties":{"label":{"type":"string","description":"Section of the memory to be edited, identified by its label."},"old_string":{"type":"string","description":"The text to replace; it must match exactly and be unique."},"new_string":{"type":"string","description":"The new text; empty deletes the old one. Without line numbers."}},"required":["label","old_string","new_string"]})",
        "letta_sleeptime_core"},
       {"core_memory_append", "Append a line to a block of your memory.",
-       R"({"type":"object","properties":{"label":{"type":"string","description":"Which block of memory to edit, by its label."},"content":{"type":"string","description":"The text to append."}},"required":["label","content"]})",
+       R"({"type":"object","properties":{"label":{"type":"string","description":"Section of the memory to be edited, identified by its label."},"content":{"type":"string","description":"The text to append."}},"required":["label","content"]})",
        "letta_memory_core"},
       {"core_memory_replace",
        "Replace a text in a block of your memory by another. The text must occur exactly once.",
-       R"({"type":"object","properties":{"label":{"type":"string","description":"Which block of memory to edit, by its label."},"old_content":{"type":"string","description":"The text to replace; it must match exactly."},"new_content":{"type":"string","description":"The new text; empty deletes the old one."}},"required":["label","old_content","new_content"]})",
+       R"({"type":"object","properties":{"label":{"type":"string","description":"Section of the memory to be edited, identified by its label."},"old_content":{"type":"string","description":"The text to replace; it must match exactly."},"new_content":{"type":"string","description":"The new text; empty deletes the old one."}},"required":["label","old_content","new_content"]})",
        "letta_memory_core"},
       {"conversation_search",
-       "Search the messages of this conversation, also those that you no longer see. A message is found if it holds all the words of the query.",
-       R"({"type":"object","properties":{"query":{"type":"string","description":"The words to look for; a phrase in double quotes is looked for as it is."},"roles":{"type":"array","items":{"type":"string","enum":["assistant","user","tool"]},"description":"Only messages of these roles."},"limit":{"type":"integer","description":"At most so many messages, 10 if it is left out."},"start_date":{"type":"string","description":"Only messages from this day or time on, as 2026-01-31 or 2026-01-31T12:00."},"end_date":{"type":"string","description":"Only messages up to this day or time."}},"required":["query"]})",
+       "Search the messages of this conversation, also those that you no longer see. A message is found if "
+       "it holds all the words of the query.",
+       R"({"type":"object","properties":{"query":{"type":"string","description":"The words to look for; a phrase in double quotes is looked for as it is."},"roles":{"type":"array","items":{"type":"string","enum":["assistant","user","tool"]},"description":"Optional list of message roles to filter by."},"limit":{"type":"integer","description":"At most so many messages, 10 if it is left out."},"start_date":{"type":"string","description":"Only messages from this day or time on, as 2026-01-31 or 2026-01-31T12:00."},"end_date":{"type":"string","description":"Only messages up to this day or time."}},"required":[]})",
        "letta_core"},
   };
   return kSchemas;
@@ -149,6 +158,35 @@ Result<MemoryToolCall> parse_memory_tool_call(const ToolCall& call) {
     return refuse(call.name + ": leave out the line number prefix 'Line N: ', it is not part of the text");
   }
   return tool_call;
+}
+
+Result<MessageQuestion> parse_search_call(const ToolCall& call) {
+  const auto parsed = Json::parse(call.arguments.empty() ? "{}" : call.arguments);
+  if (!parsed || !parsed->is_object()) return refuse(call.name + ": the arguments must be a JSON object");
+  MessageQuestion question;
+  auto query = argument(*parsed, call.name, "query");
+  if (!query) return query.error();
+  question.query = std::move(*query);
+  if (const Json* roles = parsed->find("roles"); roles != nullptr && !roles->is_null()) {
+    for (const Json& role : roles->items()) {
+      if (!role.is_string()) return refuse(call.name + ": argument 'roles' must be a list of strings");
+      question.roles.push_back(role.as_string());
+    }
+  }
+  if (const Json* limit = parsed->find("limit"); limit != nullptr && !limit->is_null()) {
+    const auto number = limit->as_integer();
+    if (!number || *number < 1) return refuse(call.name + ": argument 'limit' must be a positive integer");
+    question.limit = static_cast<std::size_t>(*number);
+  }
+  for (const char* name : {"start_date", "end_date"}) {
+    const Json* date = parsed->find(name);
+    if (date == nullptr || date->is_null()) continue;
+    const bool end = std::string_view(name) == "end_date";
+    const auto time = date->is_string() ? parse_search_date(date->as_string(), end) : std::nullopt;
+    if (!time) return refuse(call.name + ": argument '" + name + "' must be a date such as 2026-01-31");
+    (end ? question.until : question.from) = *time;
+  }
+  return question;
 }
 
 Result<std::string> edit_block_text(const BlockValue& block, const EditBlock& edit) {

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "actors/command.h"
+#include "actors/message_search.h"
 
 namespace varve {
 
@@ -37,6 +38,9 @@ struct MemoryToolCall {
 };
 // Errc::invalid_argument with a sentence for the model: which argument, what was expected.
 Result<MemoryToolCall> parse_memory_tool_call(const ToolCall& call);
+
+// The arguments of conversation_search. Errc::invalid_argument with a sentence for the model.
+Result<MessageQuestion> parse_search_call(const ToolCall& call);
 
 // The new value of a block. Errc::invalid_argument with a sentence for the model: read-only block, text not
 // found or found more than once, more than kBlockBytesMax.

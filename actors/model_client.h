@@ -26,7 +26,8 @@ struct ModelTool {
   std::string parameters;  // JSON schema.
 };
 
-// A piece of a reply while it is being made. Pieces of one kind are to be joined in the order of their coming.
+// A piece of a reply while it is being made. Pieces of one kind are to be joined in the order of their
+// coming.
 struct ModelDelta {
   enum class Kind : unsigned char { text, reasoning, tool_call };
   Kind kind = Kind::text;
@@ -42,8 +43,9 @@ struct ModelRequest {
   std::string system;
   std::vector<std::shared_ptr<const Message>> messages;  // The context window without its system message.
   std::vector<ModelTool> tools;
-  std::string tool_choice;      // "auto", "required", "none", or the name of the one tool to call.
-  std::string settings = "{}";  // JSON object: the agent's model_settings (temperature, max_output_tokens ..).
+  std::string tool_choice;  // "auto", "required", "none", or the name of the one tool to call.
+  std::string settings =
+      "{}";  // JSON object: the agent's model_settings (temperature, max_output_tokens ..).
   // Called for every piece of the reply, if it is set: ask the provider to stream then. It must not block.
   std::function<void(const ModelDelta&)> on_delta;
 };

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "actors/catalogue.h"
+
 namespace varve {
 namespace {
 
@@ -40,10 +42,17 @@ Task<CommandAnswer> Shard::execute(CommandEnvelope envelope, CallLimits limits) 
     if (Status owned = co_await owner_.wait_owned(patience); !owned) co_return owned.error();
   }
   if (std::holds_alternative<ReadBlock>(envelope.command)) co_return co_await read_block(envelope.stream);
-  co_return co_await enqueue(std::move(envelope), limits.deadline, true);
+  if (auto* tools = std::get_if<ReadTools>(&envelope.command)) {
+    co_return co_await read_tools(envelope.stream, std::move(*tools));
+  }
+  if (std::holds_alternative<SummarizeContext>(envelope.command)) {
+    co_return co_await summarize_on_demand(envelope.stream);
+  }
+  co_return co_await enqueue(std::move(envelope), limits, true);
 }
 
-Task<CommandAnswer> Shard::enqueue(CommandEnvelope envelope, MonoTime deadline, bool bounded) {
+Task<CommandAnswer> Shard::enqueue(CommandEnvelope envelope, CallLimits limits, bool bounded) {
+  const MonoTime deadline = limits.deadline;
   auto activated = co_await activate(envelope.stream);
   if (!activated) co_return activated.error();
   Actor& actor = **activated;
@@ -53,6 +62,7 @@ Task<CommandAnswer> Shard::enqueue(CommandEnvelope envelope, MonoTime deadline, 
   auto pending = std::make_shared<Pending>();
   pending->envelope = std::move(envelope);
   pending->deadline = deadline;
+  pending->turn = limits.turn;
   actor.mailbox.push_back(pending);
   pump_if_needed(actor);
 
@@ -81,6 +91,16 @@ Task<> Shard::pump(Actor* actor) {
   co_return ok();
 }
 
+// The answer to what has opened a turn or found it open: now, with the channel, or when the turn ends.
+void Shard::answer_turn(Actor& actor, const PendingPtr& pending, CommandAnswer answer) {
+  if (pending->turn == CallLimits::Turn::opened) {
+    answer.channel = actor.turn;
+    pending->answer.set(std::move(answer));
+    return;
+  }
+  env_.spawn("join turn", join_turn(actor.turn, pending, std::move(answer)));
+}
+
 Task<> Shard::handle(Actor* actor, PendingPtr pending) {
   if (pending->abandoned || env_.now() >= pending->deadline) {
     pending->answer.set(Error{Errc::unavailable, "the deadline came before the request was begun"});
@@ -99,7 +119,7 @@ Task<> Shard::handle(Actor* actor, PendingPtr pending) {
       pending->decided = true;
       CommandAnswer answer = answer_from(actor->state);
       answer.replayed = true;
-      env_.spawn("join turn", join_turn(actor->turn, pending, std::move(answer)));
+      answer_turn(*actor, pending, std::move(answer));
       co_return ok();
     }
     if (!replayed(actor->state, envelope)) {
@@ -116,8 +136,11 @@ Task<> Shard::handle(Actor* actor, PendingPtr pending) {
   auto answer = co_await carry_out(actor, pending);
   const bool took_effect = answer && answer->commit != nullptr;
   if (starts_turn(envelope.command) && took_effect) {
-    env_.spawn("join turn", join_turn(actor->turn, pending, std::move(*answer)));
+    answer_turn(*actor, pending, std::move(*answer));
     drive_if_open(*actor);
+  } else if (std::holds_alternative<FollowTurn>(envelope.command) && answer) {
+    open_channel(*actor);
+    answer_turn(*actor, pending, std::move(*answer));
   } else {
     pending->answer.set(std::move(answer));
   }
@@ -148,6 +171,11 @@ Task<CommandAnswer> Shard::carry_out(Actor* actor, PendingPtr pending) {
     if (Status present = co_await owner_.present(pending->deadline); !present) co_return present.error();
     if (!decision) co_return decision.error();
     CommandAnswer answer = answer_from(actor->state);
+    if (const auto* put = std::get_if<PutTool>(&envelope.command)) {
+      answer.tools = tools_asked_for(actor->state, {{}, {put->tool.name}});
+    } else if (const auto* update = std::get_if<UpdateTool>(&envelope.command)) {
+      answer.tools = tools_asked_for(actor->state, {{update->id}, {}});
+    }
     if (const auto* resolve = std::get_if<ResolveLabel>(&envelope.command)) {
       for (BlockFact& fact : facts.blocks) {
         if (fact.exists && fact.value.label == resolve->label && !answer.block)
@@ -178,6 +206,9 @@ Task<CommandAnswer> Shard::carry_out(Actor* actor, PendingPtr pending) {
   answer.first = first;
   answer.commit = admitted->commit;
   answer.offset = admitted->offset;
+  if (const auto* put = std::get_if<PutTool>(&envelope.command)) {
+    answer.tools = tools_asked_for(actor->state, {{}, {put->tool.name}});
+  }
   co_return answer;
 }
 
@@ -225,6 +256,17 @@ Task<CommandAnswer> Shard::read_block(StreamId stream) {
   co_return answer;
 }
 
+Task<CommandAnswer> Shard::read_tools(StreamId stream, ReadTools question) {
+  auto activated = co_await activate(stream);
+  if (!activated) co_return activated.error();
+  const ActorState& state = (*activated)->state;
+  (*activated)->used = env_.now();
+  if (state.corrupt) co_return Error{Errc::corrupt, "the history of '" + stream.value() + "' is damaged"};
+  CommandAnswer answer = answer_from(state);
+  answer.tools = tools_asked_for(state, question);
+  co_return answer;
+}
+
 Task<std::vector<BlockFact>> Shard::ask_blocks(StreamId asking, std::vector<StreamId> blocks) {
   std::vector<BlockFact> facts;
   for (const StreamId& block : blocks) {
@@ -253,11 +295,13 @@ Task<std::vector<BlockFact>> Shard::ask_blocks(StreamId asking, std::vector<Stre
   co_return facts;
 }
 
-Task<CommandAnswer> Shard::submit(StreamId stream, Command command, MonoTime deadline) {
+Task<CommandAnswer> Shard::submit(StreamId stream, Command command, MonoTime deadline,
+                                  std::optional<CommandId> id) {
   CommandEnvelope envelope{{}, std::move(stream), std::move(command)};
   // Unique among what is in flight; never remembered.
-  envelope.command_ref.id = command_id_from_text("internal " + uuid4(env_.rng()));
-  co_return co_await enqueue(std::move(envelope), deadline, false);
+  envelope.command_ref.id = id ? *id : command_id_from_text("internal " + uuid4(env_.rng()));
+  CallLimits limits{deadline};
+  co_return co_await enqueue(std::move(envelope), limits, false);
 }
 
 std::optional<ActorState> Shard::peek(const StreamId& stream) const {

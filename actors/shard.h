@@ -16,6 +16,7 @@
 
 #include "actors/command_sender.h"
 #include "actors/decide.h"
+#include "actors/message_search.h"
 #include "actors/model_client.h"
 #include "actors/partition_owner.h"
 #include "actors/turn_channel.h"
@@ -41,6 +42,7 @@ class Shard final : public PartitionListener {
     SnapshotStore& snapshots;
     CommandSender& sender;  // To blocks, wherever they live.
     ModelClient& model;
+    MessageSearch* search = nullptr;  // Null: conversation_search says that it cannot.
   };
 
   Shard(Env& env, Partition partition, NodeIdentity identity, Ports ports, PartitionOwner::Proof prove,
@@ -71,12 +73,19 @@ class Shard final : public PartitionListener {
  private:
   struct Pending {
     CommandEnvelope envelope;
+    CallLimits::Turn turn = CallLimits::Turn::ended;
     MonoTime deadline;
     bool abandoned = false;  // Its caller has gone.
     bool decided = false;    // An append may be on its way.
     OneShot<CommandAnswer> answer;
   };
   using PendingPtr = std::shared_ptr<Pending>;
+
+  struct ModelCall {
+    std::optional<Result<ModelOutcome>> outcome;
+    bool dropped = false;  // Nobody waits for it any more.
+    Notifier changed;
+  };
 
   struct Actor {
     ActorState state;
@@ -87,6 +96,7 @@ class Shard final : public PartitionListener {
     bool pumping = false;  // A task works on the mailbox.
     bool driving = false;  // A task drives the open turn.
     std::shared_ptr<TurnChannel> turn;
+    std::shared_ptr<ModelCall> model_call;  // The one that is waited for.
     std::vector<LogPosition> turn_positions;
 
     bool busy() const { return pumping || driving || !mailbox.empty() || !turns_waiting.empty(); }
@@ -98,8 +108,9 @@ class Shard final : public PartitionListener {
   };
 
   // ---- commands ----
-  Task<CommandAnswer> enqueue(CommandEnvelope envelope, MonoTime deadline, bool bounded);
+  Task<CommandAnswer> enqueue(CommandEnvelope envelope, CallLimits limits, bool bounded);
   void pump_if_needed(Actor& actor);
+  void answer_turn(Actor& actor, const PendingPtr& pending, CommandAnswer answer);
   Task<> pump(Actor* actor);
   Task<> handle(Actor* actor, PendingPtr pending);
   Task<CommandAnswer> carry_out(Actor* actor, PendingPtr pending);
@@ -107,10 +118,12 @@ class Shard final : public PartitionListener {
   std::optional<Result<CommandAnswer>> replayed(const ActorState& state,
                                                 const CommandEnvelope& envelope) const;
   Task<CommandAnswer> read_block(StreamId stream);
+  Task<CommandAnswer> read_tools(StreamId stream, ReadTools question);
   Task<std::vector<BlockFact>> ask_blocks(StreamId asking, std::vector<StreamId> blocks);
   CommandAnswer answer_from(const ActorState& state) const;
   // Sends a command of the shard itself to one of its actors.
-  Task<CommandAnswer> submit(StreamId stream, Command command, MonoTime deadline = kNever);
+  Task<CommandAnswer> submit(StreamId stream, Command command, MonoTime deadline = kNever,
+                             std::optional<CommandId> id = std::nullopt);
 
   // ---- recovery ----
   Task<> main();
@@ -132,9 +145,18 @@ class Shard final : public PartitionListener {
   Task<> resume_turns();
   Task<> drive(Actor* actor, bool resumed);
   Task<> drive_step(Actor* actor);
+
+  // ---- actions of a turn (shard_steps.cpp) ----
   Task<> call_model(Actor* actor);
+  Task<ModelOutcome> ask_model(Actor* actor, ModelRequest request, MonoTime deadline);
+  Task<> run_model_call(std::shared_ptr<ModelCall> call, ModelRequest request, MonoTime deadline);
+  Task<std::vector<ToolValue>> ask_tools(std::vector<std::string> ids);
   Task<> run_tool(Actor* actor, RunTool action);
   Task<Message> memory_tool(Actor* actor, RunTool action);
+  Task<Message> search_tool(Actor* actor, RunTool action);
+  Task<SummaryResult> summarize(Actor* actor);
+  Task<CommandAnswer> summarize_on_demand(StreamId stream);
+
   Task<> join_turn(std::shared_ptr<TurnChannel> channel, PendingPtr pending, CommandAnswer answer);
   void admit_waiting_turn(Actor& actor);
 

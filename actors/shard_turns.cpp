@@ -9,27 +9,6 @@
 namespace varve {
 namespace {
 
-constexpr std::string_view kCutMark = "\n[cut: longer than 1 MiB]";
-
-std::string json_string(std::string_view text) {
-  std::string out;
-  append_json_string(out, text);
-  return out;
-}
-
-// Output of models and tools becomes text that can be stored: mended, and cut with a mark.
-std::string stored_output(std::string_view output) {
-  std::string text = mend_text(output);
-  if (text.size() <= kOutputBytesMax) return text;
-  text = std::string(prefix_of_text(text, kOutputBytesMax - kCutMark.size()));
-  text += kCutMark;
-  return text;
-}
-
-std::string hex64(std::uint64_t value) {
-  return to_hex(CommandHash{value});
-}
-
 TurnResult result_of(const std::string& run_id, const std::string& stop_reason, const Usage& usage) {
   TurnResult result;
   result.run_id = run_id;
@@ -58,29 +37,6 @@ struct EndOfTurn {
   }
 };
 
-Message tool_message(const ToolCall& call, std::string_view text, bool is_error) {
-  Message message;
-  message.role = Role::tool;
-  message.name = call.name;
-  message.tool_call_id = call.id;
-  message.content = json_string(stored_output(text));
-  message.is_error = is_error;
-  return message;
-}
-
-// The model of the agent, unless the request asked for another one.
-std::string model_of(const AgentState& agent) {
-  const auto request = Json::parse(agent.turn->request);
-  const Json* model = request ? request->find("override_model") : nullptr;
-  return model != nullptr && model->is_string() ? model->as_string() : agent.settings.model;
-}
-
-std::string quoted_list(const std::vector<std::string>& names) {
-  std::string text = "[";
-  for (const std::string& name : names) text += (text.size() > 1 ? ", '" : "'") + name + "'";
-  return text + "]";
-}
-
 }  // namespace
 
 // Called for every admitted commit after it was applied.
@@ -91,8 +47,13 @@ void Shard::publish(Actor& actor, const Commit& commit, const Part& part, Offset
     const auto* event = std::get_if<Event>(&stored);
     if (event == nullptr) continue;
     if (std::holds_alternative<UserMessageReceived>(*event)) {
-      actor.turn = owner_.owned() ? std::make_shared<TurnChannel>() : nullptr;
+      const auto& received = std::get<UserMessageReceived>(*event);
+      actor.turn = owner_.owned() ? std::make_shared<TurnChannel>(received.run_id) : nullptr;
       actor.turn_positions = {{partition_, offset}};
+      // What a client's own tools returned is part of the answer.
+      for (const Message& message : received.messages) {
+        if (actor.turn && message.role == Role::tool) actor.turn->publish({message, commit.at});
+      }
     }
     if (!actor.turn) continue;
     if (const auto* replied = std::get_if<AssistantReplied>(event)) {
@@ -100,7 +61,10 @@ void Shard::publish(Actor& actor, const Commit& commit, const Part& part, Offset
     } else if (const auto* returned = std::get_if<ToolReturned>(event)) {
       actor.turn->publish({returned->message, commit.at});
     }
-    if (auto end = std::visit(EndOfTurn{}, *event)) actor.turn->finish(std::move(*end), actor.turn_positions);
+    if (auto end = std::visit(EndOfTurn{}, *event)) {
+      actor.turn->finish(std::move(*end), actor.turn_positions);
+      if (actor.model_call) actor.model_call->changed.notify_all();
+    }
   }
 }
 
@@ -108,7 +72,7 @@ void Shard::publish(Actor& actor, const Commit& commit, const Part& part, Offset
 void Shard::open_channel(Actor& actor) {
   const AgentState& agent = *actor.state.agent();
   if (!agent.turn || (actor.turn && !actor.turn->finished() && !actor.turn->abandoned())) return;
-  actor.turn = std::make_shared<TurnChannel>();
+  actor.turn = std::make_shared<TurnChannel>(agent.turn->run_id);
   // The newest ones: a client may have sent assistant messages of its own at the turn's beginning.
   std::vector<const Message*> published;
   for (const ContextMessage& entry : agent.context) {
@@ -210,124 +174,6 @@ Task<> Shard::drive_step(Actor* actor) {
   FailTurn failed{turn.run_id, "max_steps", "max_steps", "the turn has used up its steps"};
   auto answer = co_await submit(stream, std::move(failed));
   co_return answer ? ok() : Status{answer.error()};
-}
-
-Task<> Shard::call_model(Actor* actor) {
-  const StreamId stream = actor->state.stream;
-  const std::string run_id = actor->state.agent()->turn->run_id;
-  std::vector<StreamId> attached;
-  for (const BlockRef& ref : actor->state.agent()->blocks) attached.push_back(ref.block);
-  auto facts = co_await ask_blocks(stream, std::move(attached));
-  if (!facts) co_return facts.error();
-  const AgentState* agent = actor->state.agent();
-  if (agent == nullptr || !agent->turn || agent->turn->run_id != run_id) co_return ok();
-
-  RecordReply record;
-  record.run_id = run_id;
-  record.model = model_of(*agent);
-  std::vector<BlockValue> values;
-  for (const BlockFact& fact : *facts) {
-    if (!fact.exists) continue;
-    values.push_back(fact.value);
-    record.blocks.push_back({fact.block, fact.sequence});
-  }
-  ModelRequest request;
-  request.model = record.model;
-  request.system = compile_prompt(agent->settings, values);
-  for (std::size_t i = 1; i < agent->context.size(); ++i)
-    request.messages.push_back(agent->context[i].message);
-  for (const std::string& name : agent->settings.tools) {
-    if (const ToolSchema* tool = find_builtin_tool(name)) {
-      request.tools.push_back({name, std::string(tool->description), std::string(tool->parameters)});
-    }
-  }
-  record.prompt_hash = hex64(xxh64(request.system));
-  const std::int64_t left_us = agent->turn->deadline.value() - env_.wall_now().value();
-  const MonoTime deadline = env_.now() + std::chrono::microseconds{left_us};
-
-  auto outcome = co_await ports_.model.complete(std::move(request), deadline);
-  if (!outcome) co_return outcome.error();
-  if (const auto* failure = std::get_if<ModelFailure>(&*outcome)) {
-    FailTurn failed{run_id, "llm_api_error", failure->error_type, stored_output(failure->message)};
-    auto answer = co_await submit(stream, std::move(failed));
-    co_return answer ? ok() : Status{answer.error()};
-  }
-  ModelReply& reply = std::get<ModelReply>(*outcome);
-  record.message.role = Role::assistant;
-  record.message.content = json_string(stored_output(reply.text));
-  record.message.reasoning = stored_output(reply.reasoning);
-  for (ToolCall& call : reply.tool_calls) {
-    record.message.tool_calls.push_back(
-        {stored_output(call.id), stored_output(call.name), stored_output(call.arguments)});
-  }
-  record.usage = {reply.prompt_tokens, reply.completion_tokens, 1};
-  if (reply.tool_calls.empty()) record.stop_reason = reply.stop_reason;
-  auto answer = co_await submit(stream, std::move(record));
-  co_return answer ? ok() : Status{answer.error()};
-}
-
-Task<> Shard::run_tool(Actor* actor, RunTool action) {
-  const StreamId stream = actor->state.stream;
-  const std::string run_id = actor->state.agent()->turn->run_id;
-  const auto& tools = actor->state.agent()->settings.tools;
-  const bool attached = std::find(tools.begin(), tools.end(), action.call.name) != tools.end();
-  RecordToolReturn record;
-  record.run_id = run_id;
-  if (!attached || find_builtin_tool(action.call.name) == nullptr) {
-    record.message = tool_message(action.call,
-                                  "[ToolConstraintError] Cannot call " + action.call.name +
-                                      ", valid tools include: " + quoted_list(tools) + ".",
-                                  true);
-  } else {
-    auto message = co_await memory_tool(actor, std::move(action));
-    if (!message) co_return message.error();
-    record.message = std::move(*message);
-  }
-  auto answer = co_await submit(stream, std::move(record));
-  co_return answer ? ok() : Status{answer.error()};
-}
-
-Task<Message> Shard::memory_tool(Actor* actor, RunTool action) {
-  auto parsed = parse_memory_tool_call(action.call);
-  if (!parsed) co_return tool_message(action.call, parsed.error().message, true);
-  const AgentState* agent = actor->state.agent();
-  if (agent == nullptr || !agent->turn) co_return Error{Errc::conflict, "the turn is over"};
-  const std::string intent =
-      to_hex(agent->turn->command) + "/tool/" + action.step_id + "/" + std::to_string(action.ordinal);
-  std::vector<StreamId> attached;
-  for (const BlockRef& ref : agent->blocks) attached.push_back(ref.block);
-  auto facts = co_await ask_blocks(actor->state.stream, std::move(attached));
-  if (!facts) co_return facts.error();
-
-  const BlockFact* target = nullptr;
-  std::vector<std::string> labels;
-  for (const BlockFact& fact : *facts) {
-    if (!fact.exists) continue;
-    labels.push_back(fact.value.label);
-    if (fact.value.label == parsed->label && target == nullptr) target = &fact;
-  }
-  if (target == nullptr) {
-    co_return tool_message(
-        action.call,
-        "Block field " + parsed->label + " does not exist (available sections = " + quoted_list(labels) + ")",
-        true);
-  }
-  // The id is made of turn and call: however often the call is repeated, the block is edited once.
-  CommandEnvelope envelope{{command_id_from_text(intent), command_hash(intent, action.call.arguments), true},
-                           target->block,
-                           parsed->edit};
-  CallLimits limits{env_.now() + std::chrono::seconds{10}};
-  auto edited = co_await ports_.sender.send(std::move(envelope), limits);
-  if (!edited) {
-    const Errc code = edited.error().code;
-    if (code == Errc::invalid_argument || code == Errc::not_found) {
-      co_return tool_message(action.call, edited.error().message, true);
-    }
-    co_return edited.error();
-  }
-  for (const LogPosition& position : edited->positions) merge_position(actor->turn_positions, position);
-  const std::string text = edited->block ? edited->block->value.value : "";
-  co_return tool_message(action.call, text, false);
 }
 
 // Ends a request when the turn ends. It holds no mailbox.

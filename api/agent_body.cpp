@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <array>
 
+#include "actors/decide.h"
 #include "actors/memory_tools.h"
 #include "api/body_reader.h"
 
@@ -74,27 +75,31 @@ std::string made_up_name(std::string_view seed) {
          std::to_string(hash / 256 % 1000);
 }
 
-std::string tool_name_of(std::string_view id) {
-  for (const ToolSchema& tool : builtin_tools()) {
-    if (tool_id(tool.name) == id) return std::string(tool.name);
-  }
-  return {};
-}
-
-// Names from `tools` and `tool_ids`; nothing if neither is given.
-std::optional<std::vector<std::string>> read_tools(BodyReader& reader) {
+// References of the tools that `tools` (names) and `tool_ids` name; nothing if neither is given.
+std::optional<std::vector<std::string>> read_tools(BodyReader& reader, const std::vector<ToolValue>& custom) {
   const auto names = reader.texts("tools");
   const auto ids = reader.texts("tool_ids");
   if (!names && !ids) return std::nullopt;
   std::vector<std::string> tools;
-  for (const std::string& name : names.value_or(std::vector<std::string>{})) {
-    if (find_builtin_tool(name) == nullptr) reader.fail({400, "body.tools: there is no tool '" + name + "'"});
-    tools.push_back(name);
-  }
-  for (const std::string& id : ids.value_or(std::vector<std::string>{})) {
-    std::string name = tool_name_of(id);
-    if (name.empty()) reader.fail({400, "body.tool_ids: there is no tool '" + id + "'"});
-    tools.push_back(std::move(name));
+  const auto add = [&](const std::string& wanted, const char* field) {
+    for (const ToolSchema& tool : builtin_tools()) {
+      if (tool.name == wanted || builtin_tool_id(tool.name) == wanted) {
+        tools.emplace_back(tool.name);
+        return;
+      }
+    }
+    for (const ToolValue& tool : custom) {
+      if (tool.name == wanted || tool.id == wanted) {
+        tools.push_back(tool.id);
+        return;
+      }
+    }
+    reader.fail({400, "body." + std::string(field) + ": there is no tool '" + wanted + "'"});
+  };
+  for (const std::string& name : names.value_or(std::vector<std::string>{})) add(name, "tools");
+  for (const std::string& id : ids.value_or(std::vector<std::string>{})) add(id, "tool_ids");
+  if (tools.size() > kAgentToolsMax) {
+    reader.fail({422, "body.tools: an agent has at most " + std::to_string(kAgentToolsMax) + " tools"});
   }
   return each_once(tools);
 }
@@ -110,8 +115,10 @@ void refuse_secrets(BodyReader& reader) {
   }
 }
 
-void check_embedding(BodyReader& reader, const std::string& handle) {
-  if (contains(kEmbeddings, handle)) return;
+void check_embedding(BodyReader& reader, const std::string& handle, const KnownModels& models) {
+  for (const ModelInfo& model : known_embeddings(models)) {
+    if (model.handle == handle) return;
+  }
   reader.fail({400, "body.embedding: embedding model '" + handle + "' not found"});
 }
 
@@ -144,8 +151,21 @@ std::string default_description(std::string_view label) {
 
 }  // namespace
 
-std::string tool_id(std::string_view name) {
-  return "tool-" + derived_uuid(command_id_from_text("built-in tool"), name, 0);
+std::vector<ModelInfo> known_embeddings(const KnownModels& models) {
+  std::vector<ModelInfo> known;
+  for (const std::string_view handle : kEmbeddings) {
+    ModelInfo model;
+    model.handle = handle;
+    model.provider_type = "openai";
+    model.embedding = true;
+    model.embedding_dim = handle.ends_with("-large") ? 3072 : 1536;
+    known.push_back(std::move(model));
+  }
+  for (const ModelInfo& model : models.models) {
+    const auto same = [&model](const ModelInfo& other) { return other.handle == model.handle; };
+    if (model.embedding && std::none_of(known.begin(), known.end(), same)) known.push_back(model);
+  }
+  return known;
 }
 
 bool is_kept_agent_field(std::string_view name) {
@@ -153,12 +173,12 @@ bool is_kept_agent_field(std::string_view name) {
 }
 
 Parsed<CreateAgent> parse_create_agent(const Json& body, const KnownModels& models,
-                                       std::string_view name_seed) {
+                                       const std::vector<ToolValue>& custom, std::string_view name_seed) {
   BodyReader reader(body, "body");
   CreateAgent command;
   AgentSettings& settings = command.settings;
   settings.name = reader.text("name").value_or("");
-  if (settings.name.empty()) settings.name = made_up_name(name_seed);
+  if (reader.find("name") == nullptr) settings.name = made_up_name(name_seed);
   if (!is_name(settings.name)) reader.fail({422, "body.name: must not hold any of / \\ : * ? \" < > |"});
   settings.description = reader.text("description");
   settings.system = reader.text("system").value_or(std::string(kSystemDefault));
@@ -170,13 +190,13 @@ Parsed<CreateAgent> parse_create_agent(const Json& body, const KnownModels& mode
   settings.model = read_model(reader, models).value_or(models.default_handle);
   settings.embedding = reader.text("embedding");
   if (settings.embedding && settings.embedding->empty()) settings.embedding.reset();
-  if (settings.embedding) check_embedding(reader, *settings.embedding);
+  if (settings.embedding) check_embedding(reader, *settings.embedding, models);
   settings.context_window = reader.integer("context_window_limit").value_or(kContextWindowDefault);
   if (settings.context_window < 0) reader.fail({422, "body.context_window_limit: must not be negative"});
   settings.timezone = reader.text("timezone").value_or("UTC");
   settings.tags = each_once(reader.texts("tags").value_or(std::vector<std::string>{}));
   settings.metadata = reader.object("metadata").value_or("null");
-  settings.tools = read_tools(reader).value_or(std::vector<std::string>{});
+  settings.tools = read_tools(reader, custom).value_or(std::vector<std::string>{});
   if (reader.boolean("include_base_tools").value_or(true)) {
     for (std::string& tool : base_tools()) {
       if (!contains(settings.tools, tool)) settings.tools.push_back(std::move(tool));
@@ -208,7 +228,8 @@ Parsed<CreateAgent> parse_create_agent(const Json& body, const KnownModels& mode
   return parsed(std::move(command), reader);
 }
 
-Parsed<UpdateAgent> parse_update_agent(const Json& body, const KnownModels& models) {
+Parsed<UpdateAgent> parse_update_agent(const Json& body, const KnownModels& models,
+                                       const std::vector<ToolValue>& custom) {
   BodyReader reader(body, "body");
   Json patch = Json::object();
   for (const char* key : {"name", "description", "system", "timezone", "embedding"}) {
@@ -217,7 +238,8 @@ Parsed<UpdateAgent> parse_update_agent(const Json& body, const KnownModels& mode
   if (const Json* name = patch.find("name"); name != nullptr && !is_name(name->as_string())) {
     reader.fail({422, "body.name: must not hold any of / \\ : * ? \" < > |"});
   }
-  if (const Json* embedding = patch.find("embedding")) check_embedding(reader, embedding->as_string());
+  if (const Json* embedding = patch.find("embedding"))
+    check_embedding(reader, embedding->as_string(), models);
   if (auto model = read_model(reader, models)) patch.set("model", Json::string(std::move(*model)));
   if (const auto window = reader.integer("context_window_limit")) {
     if (*window < 0) reader.fail({422, "body.context_window_limit: must not be negative"});
@@ -226,7 +248,7 @@ Parsed<UpdateAgent> parse_update_agent(const Json& body, const KnownModels& mode
   if (reader.texts("tags")) patch.set("tags", *reader.find("tags"));
   if (reader.object("metadata")) patch.set("metadata", *reader.find("metadata"));
   if (reader.texts("block_ids")) patch.set("block_ids", *reader.find("block_ids"));
-  if (const auto tools = read_tools(reader)) {
+  if (const auto tools = read_tools(reader, custom)) {
     Json names = Json::array();
     for (const std::string& tool : *tools) names.push_back(Json::string(tool));
     patch.set("tools", std::move(names));

@@ -7,6 +7,7 @@
 // The same history in is the same text out. Never: a secret kept. Pure.
 #pragma once
 
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -87,6 +88,7 @@ class AgentFileWriter {
   ExportedAgent agent_;
   JsonWriter messages_;
   std::vector<std::string> in_context_;
+  std::map<std::string, std::string> requests_;  // For approval: by the server's id, the file's.
   std::size_t count_ = 0;
 };
 

@@ -301,7 +301,13 @@ void AgentFileWriter::add_message(const Row& row) {
   const Message message = message_of_row(row);
   if (!message.extra.empty() && json_of(message.extra).find(kContinues) != nullptr) return;
   const std::string id = numbered("message", count_++);
-  messages_.raw(file_message(message, id, "agent-0").dump());
+  if (message.is_approval_request) requests_[row.text(messages::id)] = id;
+  Json json = file_message(message, id, "agent-0");
+  if (const Json* asked = json.find("approval_request_id"); asked != nullptr && asked->is_string()) {
+    const auto found = requests_.find(asked->as_string());
+    if (found != requests_.end()) json.set("approval_request_id", Json::string(found->second));
+  }
+  messages_.raw(json.dump());
   if (!row.to) in_context_.push_back(id);
 }
 

@@ -1,5 +1,7 @@
 // Messages of agent files, both ways.
 
+#include <array>
+
 #include "api/agent_file.h"
 #include "api/body_reader.h"
 
@@ -80,6 +82,34 @@ Json file_returns(const Message& message) {
 const std::string* text_member(const Json& object, std::string_view key) {
   const Json* found = object.find(key);
   return found != nullptr && found->is_string() ? &found->as_string() : nullptr;
+}
+
+// A client's decision: a message holds it as its content, a file beside the content.
+struct DecisionMember {
+  const char* in_file;
+  const char* in_message;
+};
+constexpr std::array<DecisionMember, 4> kDecision{{{"approve", "approve"},
+                                                   {"approval_request_id", "approval_request_id"},
+                                                   {"denial_reason", "reason"},
+                                                   {"approvals", "approvals"}}};
+
+void write_decision(const Message& message, Json& json) {
+  const Json decision = json_or_null(message.content);
+  for (const DecisionMember& member : kDecision) {
+    if (const Json* found = decision.find(member.in_message)) json.set(member.in_file, *found);
+  }
+}
+
+void read_decision(BodyReader& reader, Message& message) {
+  Json decision = Json::object();
+  decision.set("approvals", Json::array());
+  for (const DecisionMember& member : kDecision) {
+    if (const Json* found = reader.find(member.in_file)) decision.set(member.in_message, *found);
+  }
+  reader.list("approvals");
+  reader.boolean("approve");
+  message.content = decision.dump();
 }
 
 // ---- content ----
@@ -222,6 +252,7 @@ Json file_message(const Message& message, const std::string& id, const std::stri
   json.set("created_at", Json::string(format_file_time(message.sent_at)));
   for (const char* key : {"approve", "approval_request_id", "denial_reason"}) json.set(key, Json::null());
   json.set("approvals", Json::array());
+  if (message.role == Role::approval) write_decision(message, json);
   if (message.extra.empty()) return json;
   const Json rest = json_or_null(message.extra);
   for (const auto& [key, value] : rest.members()) json.set(key, value);
@@ -272,6 +303,8 @@ std::vector<Message> read_file_message(const Json& json, const std::string& path
   if (message.role == Role::approval && !message.tool_calls.empty()) {
     message.role = Role::assistant;
     message.is_approval_request = true;
+  } else if (message.role == Role::approval) {
+    read_decision(reader, message);
   }
   if (reader.error()) {
     outer.fail(*reader.error());

@@ -26,19 +26,16 @@ std::string agent_not_found(const std::string& id) {
   return "Agent with ID " + id + " not found";
 }
 
-// The blocks of a core memory are ordered by id, whatever else is asked for.
-std::vector<Row> page_by_id(std::vector<Row> rows, const Page& page) {
-  std::sort(rows.begin(), rows.end(), [&](const Row& a, const Row& b) {
-    return page.descending ? b.text(blocks::id) < a.text(blocks::id)
-                           : a.text(blocks::id) < b.text(blocks::id);
-  });
-  const auto behind = [&](const Row& row, const std::string& cursor) {
-    return page.descending ? row.text(blocks::id) < cursor : row.text(blocks::id) > cursor;
+// The blocks of a core memory stand in the order of attaching, whatever else is asked for; cursors follow the
+// asked order, an unknown one is ignored.
+std::vector<Row> page_of_blocks(std::vector<Row> rows, const Page& page) {
+  if (page.descending) std::reverse(rows.begin(), rows.end());
+  const auto place = [&rows](const std::optional<std::string>& id) {
+    return std::find_if(rows.begin(), rows.end(),
+                        [&id](const Row& row) { return id && row.text(blocks::id) == *id; });
   };
-  std::erase_if(rows, [&](const Row& row) {
-    if (page.after && !behind(row, *page.after)) return true;
-    return page.before && (behind(row, *page.before) || row.text(blocks::id) == *page.before);
-  });
+  if (const auto after = place(page.after); after != rows.end()) rows.erase(rows.begin(), std::next(after));
+  if (const auto before = place(page.before); before != rows.end()) rows.erase(before, rows.end());
   if (page.limit > 0 && rows.size() > static_cast<std::size_t>(page.limit)) {
     rows.erase(rows.begin() + static_cast<std::ptrdiff_t>(page.limit), rows.end());
   }
@@ -80,12 +77,10 @@ Relationships Api::relationships_of(const Call& call, std::string& fault) const 
 Api::Answer Api::create_agent(Call call) {
   auto body = parse_object(call.request);
   if (!body.value) co_return unprocessable(body.error.detail);
-  auto parsed = parse_create_agent(*body.value, options_.models, to_hex(call.command.id));
-  if (!parsed.value) {
-    Response refused = parsed.error.status == 422 ? unprocessable(parsed.error.detail)
-                                                  : detail_response(parsed.error.status, parsed.error.detail);
-    co_return refused;
-  }
+  auto custom = co_await tools_named_in(*body.value, call.deadline);
+  if (!custom) co_return error_response(custom.error(), call.keyless);
+  auto parsed = parse_create_agent(*body.value, options_.models, *custom, to_hex(call.command.id));
+  if (!parsed.value) co_return refusal(parsed.error);
   // The id derives from the command's, so that a retry reaches the same stream, wherever it goes.
   const StreamId stream{"agent-" + derived_uuid(call.command.id, "agent", 0)};
   auto answer = co_await send(call, stream, std::move(*parsed.value));
@@ -104,17 +99,9 @@ Api::Answer Api::list_agents_route(Call call) {
   std::string fault;
   const Relationships include = relationships_of(call, fault);
   if (!fault.empty()) co_return unprocessable(fault);
-  AgentFilter filter;
-  filter.name = query_value(call.target, "name");
-  filter.query_text = query_value(call.target, "query_text");
-  filter.tags = query_values(call.target, "tags");
-  filter.match_all_tags = query_value(call.target, "match_all_tags").value_or("false") == "true";
-  const std::string order_by = query_value(call.target, "order_by").value_or("created_at");
-  if (order_by != "created_at" && order_by != "updated_at") {
-    co_return unprocessable("query.order_by: expected 'created_at' or 'updated_at', got '" + order_by + "'");
-  }
-  filter.by_update = order_by == "updated_at";
-  Render render = [page = *page.value, filter,
+  const auto filter = agent_filter(call.target);
+  if (!filter.value) co_return refusal(filter.error);
+  Render render = [page = *page.value, filter = *filter.value,
                    include](ViewReader& reader) -> Result<std::optional<std::string>> {
     auto agents = list_agents(reader, page, filter, include);
     if (!agents) return agents.error();
@@ -141,12 +128,10 @@ Api::Answer Api::get_agent(Call call) {
 Api::Answer Api::update_agent(Call call) {
   auto body = parse_object(call.request);
   if (!body.value) co_return unprocessable(body.error.detail);
-  auto parsed = parse_update_agent(*body.value, options_.models);
-  if (!parsed.value) {
-    Response refused = parsed.error.status == 422 ? unprocessable(parsed.error.detail)
-                                                  : detail_response(parsed.error.status, parsed.error.detail);
-    co_return refused;
-  }
+  auto custom = co_await tools_named_in(*body.value, call.deadline);
+  if (!custom) co_return error_response(custom.error(), call.keyless);
+  auto parsed = parse_update_agent(*body.value, options_.models, *custom);
+  if (!parsed.value) co_return refusal(parsed.error);
   const std::string id = call.ids[0];
   auto answer = co_await send(call, StreamId{id}, std::move(*parsed.value));
   if (!answer) {
@@ -184,7 +169,7 @@ Api::Answer Api::list_core_blocks(Call call) {
     if (!*exists) return std::optional<std::string>{};
     auto rows = attached_blocks(reader, id);
     if (!rows) return rows.error();
-    return std::optional<std::string>{rendered_blocks(page_by_id(std::move(*rows), page))};
+    return std::optional<std::string>{rendered_blocks(page_of_blocks(std::move(*rows), page))};
   };
   Response response = co_await answer_read(std::move(call), std::move(render), agent_not_found(id));
   co_return response;

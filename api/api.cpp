@@ -49,7 +49,7 @@ std::optional<Response> check_ids(std::string_view pattern, const std::vector<st
   for (const std::string_view segment : segments_of(pattern)) {
     if (!is_variable(segment)) continue;
     const std::string& id = ids[place++];
-    for (const std::string_view prefix : {"agent", "block"}) {
+    for (const std::string_view prefix : {"agent", "block", "tool", "run", "step", "message"}) {
       if (segment != "{" + std::string(prefix) + "_id}") continue;
       const std::string start = std::string(prefix) + "-";
       if (!id.starts_with(start) || !is_uuid4(std::string_view(id).substr(start.size()))) {
@@ -103,8 +103,15 @@ Api::Api(Env& env, Ports ports, ApiOptions options)
 const std::vector<Api::Route>& Api::routes() {
   static const std::vector<Route> kRoutes{
       {"GET", "/v1/health/", &Api::health},
+      {"GET", "/v1/models/", &Api::list_models},
+      {"GET", "/v1/models/embedding", &Api::list_embeddings},
+      {"GET", "/v1/tags/", &Api::list_tags},
+      {"GET", "/v1/agents/count", &Api::count_agents},
+      {"GET", "/v1/blocks/count", &Api::count_blocks},
       {"POST", "/v1/agents/", &Api::create_agent},
       {"GET", "/v1/agents/", &Api::list_agents_route},
+      {"POST", "/v1/agents/import", &Api::import_agents},
+      {"GET", "/v1/agents/{agent_id}/export", &Api::export_agent},
       {"GET", "/v1/agents/{agent_id}", &Api::get_agent},
       {"PATCH", "/v1/agents/{agent_id}", &Api::update_agent},
       {"DELETE", "/v1/agents/{agent_id}", &Api::delete_agent},
@@ -113,11 +120,50 @@ const std::vector<Api::Route>& Api::routes() {
       {"PATCH", "/v1/agents/{agent_id}/core-memory/blocks/{label}", &Api::update_core_block},
       {"PATCH", "/v1/agents/{agent_id}/core-memory/blocks/attach/{block_id}", &Api::attach_block},
       {"PATCH", "/v1/agents/{agent_id}/core-memory/blocks/detach/{block_id}", &Api::detach_block},
+      {"GET", "/v1/agents/{agent_id}/core-memory", &Api::get_core_memory},
+      {"GET", "/v1/agents/{agent_id}/context", &Api::get_context},
+      {"GET", "/v1/agents/{agent_id}/tools", &Api::list_agent_tools},
+      {"PATCH", "/v1/agents/{agent_id}/tools/attach/{tool_id}", &Api::attach_tool},
+      {"PATCH", "/v1/agents/{agent_id}/tools/detach/{tool_id}", &Api::detach_tool},
+      {"PATCH", "/v1/agents/{agent_id}/reset-messages", &Api::reset_messages},
+      {"POST", "/v1/agents/{agent_id}/summarize", &Api::summarize},
       {"POST", "/v1/agents/{agent_id}/messages", &Api::create_messages},
       {"GET", "/v1/agents/{agent_id}/messages", &Api::list_messages_route},
+      {"POST", "/v1/agents/{agent_id}/messages/stream", &Api::stream_messages},
+      {"POST", "/v1/agents/{agent_id}/messages/async", &Api::create_messages_async},
+      {"POST", "/v1/agents/{agent_id}/messages/cancel", &Api::cancel_messages},
+      {"PATCH", "/v1/agents/{agent_id}/messages/{message_id}", &Api::refuse_message_change},
+      {"GET", "/v1/agents/{agent_id}/archival-memory", &Api::not_yet},
+      {"POST", "/v1/agents/{agent_id}/archival-memory", &Api::not_yet},
+      {"DELETE", "/v1/agents/{agent_id}/archival-memory/{passage_id}", &Api::not_yet},
+      {"GET", "/v1/messages/", &Api::list_all_messages},
+      {"POST", "/v1/messages/search", &Api::search_messages},
+      {"GET", "/v1/messages/{message_id}", &Api::get_message},
+      {"GET", "/v1/runs/", &Api::list_runs},
+      {"GET", "/v1/runs/{run_id}", &Api::get_run},
+      {"GET", "/v1/runs/{run_id}/messages", &Api::list_run_messages},
+      {"GET", "/v1/runs/{run_id}/steps", &Api::list_run_steps},
+      {"GET", "/v1/runs/{run_id}/usage", &Api::get_run_usage},
+      {"POST", "/v1/runs/{run_id}/stream", &Api::stream_run},
+      {"GET", "/v1/steps/", &Api::list_steps},
+      {"GET", "/v1/steps/{step_id}", &Api::get_step},
+      {"GET", "/v1/tools/", &Api::list_tools},
+      {"GET", "/v1/tools/count", &Api::count_tools},
+      {"POST", "/v1/tools/", &Api::put_tool},
+      {"PUT", "/v1/tools/", &Api::put_tool},
+      {"POST", "/v1/tools/search", &Api::search_tools},
+      {"GET", "/v1/tools/{tool_id}", &Api::get_tool},
+      {"PATCH", "/v1/tools/{tool_id}", &Api::update_tool},
+      {"DELETE", "/v1/tools/{tool_id}", &Api::delete_tool},
+      {"GET", "/v1/conversations/{conversation_id}", &Api::conversation_not_found},
+      {"PATCH", "/v1/conversations/{conversation_id}", &Api::conversation_not_found},
+      {"DELETE", "/v1/conversations/{conversation_id}", &Api::conversation_not_found},
+      {"GET", "/v1/conversations/{conversation_id}/messages", &Api::list_conversation_messages},
+      {"POST", "/v1/conversations/{conversation_id}/messages", &Api::send_to_conversation},
       {"POST", "/v1/blocks/", &Api::create_block},
       {"GET", "/v1/blocks/", &Api::list_blocks_route},
       {"GET", "/v1/blocks/{block_id}", &Api::get_block},
+      {"GET", "/v1/blocks/{block_id}/agents", &Api::list_block_agents},
       {"PATCH", "/v1/blocks/{block_id}", &Api::update_block},
       {"DELETE", "/v1/blocks/{block_id}", &Api::delete_block},
   };
@@ -201,7 +247,9 @@ Api::Answer Api::run_route(const Route& route, Call call) {
 }
 
 std::optional<Response> Api::prepare(Call& call, bool write) {
-  const bool turn = call.target.path.ends_with("/messages") && write;
+  const std::string_view path = call.target.path;
+  const bool turn = write && (path.ends_with("/messages") || path.ends_with("/messages/stream") ||
+                              path.ends_with("/messages/async") || path.ends_with("/summarize"));
   const Duration otherwise = turn ? options_.turn_time : options_.request_time;
   call.deadline = env_.now() + timeout_of(call.request).value_or(otherwise);
   if (!write) return std::nullopt;

@@ -7,10 +7,12 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <string>
 #include <vector>
 
 #include "actors/command_sender.h"
+#include "api/agent_file.h"
 #include "api/body.h"
 #include "api/queries.h"
 #include "projections/view_progress.h"
@@ -41,6 +43,8 @@ class Api {
 
   // Always answers; never throws.
   boost::asio::awaitable<Response> handle(Request request);
+  // From the next request on.
+  void set_models(KnownModels models) { options_.models = std::move(models); }
 
  private:
   // A request taken apart.
@@ -84,6 +88,47 @@ class Api {
   Answer update_block(Call call);
   Answer delete_block(Call call);
   Answer create_messages(Call call);
+  Answer stream_messages(Call call);
+  Answer create_messages_async(Call call);
+  Answer cancel_messages(Call call);
+  Answer refuse_message_change(Call call);
+  Answer list_all_messages(Call call);
+  Answer get_message(Call call);
+  Answer search_messages(Call call);
+  Answer reset_messages(Call call);
+  Answer summarize(Call call);
+  Answer list_runs(Call call);  // runs_routes.cpp
+  Answer get_run(Call call);
+  Answer list_run_messages(Call call);
+  Answer list_run_steps(Call call);
+  Answer get_run_usage(Call call);
+  Answer stream_run(Call call);
+  Answer list_steps(Call call);
+  Answer get_step(Call call);
+  Answer count_agents(Call call);
+  Answer get_core_memory(Call call);
+  Answer get_context(Call call);
+  Answer list_agent_tools(Call call);  // tools_routes.cpp
+  Answer attach_tool(Call call);
+  Answer detach_tool(Call call);
+  Answer list_tools(Call call);
+  Answer count_tools(Call call);
+  Answer get_tool(Call call);
+  Answer put_tool(Call call);
+  Answer update_tool(Call call);
+  Answer delete_tool(Call call);
+  Answer search_tools(Call call);
+  Answer list_tags(Call call);  // catalogue_routes.cpp
+  Answer list_models(Call call);
+  Answer list_embeddings(Call call);
+  Answer count_blocks(Call call);
+  Answer list_block_agents(Call call);
+  Answer not_yet(Call call);
+  Answer conversation_not_found(Call call);
+  Answer list_conversation_messages(Call call);
+  Answer send_to_conversation(Call call);
+  Answer import_agents(Call call);  // agent_file_routes.cpp
+  Answer export_agent(Call call);
   Answer list_messages_route(Call call);
 
   // ---- shared by the routes ----
@@ -99,8 +144,21 @@ class Api {
   Task<std::optional<std::string>> read_views(Render render);
   Answer attach_or_detach(Call call, bool attach);
   Answer change_block(Call call, StreamId block, UpdateBlock update);
-  Answer replayed_turn(Call call, CommandAnswer answer, std::optional<std::vector<std::string>> types);
-  Response turn_response(const TurnResult& turn, const std::optional<std::vector<std::string>>& types) const;
+  Answer send_messages(Call call, bool always_streams, bool async);
+  Answer opened_run(Call call, CommandAnswer answer);
+  Task<std::optional<TurnResult>> ended_turn(std::string run_id);
+  Response turn_response(const TurnResult& turn, const MessageTypes& types) const;
+  // The custom tools that a body names, asked of the catalogue.
+  Task<std::vector<ToolValue>> tools_named_in(const Json& body, MonoTime deadline);
+  Answer change_tools(Call call, bool attach);
+  Answer agent_after(Call call, CommandAnswer answer, bool whole);
+  // Commands of an import, with ids of their own that derive from the request's.
+  Task<CommandAnswer> send_part(CommandRef whole, std::string part, StreamId stream, Command command,
+                                MonoTime deadline);
+  Task<std::map<std::string, std::string>> import_tools(CommandRef whole, std::vector<ToolValue> tools,
+                                                        bool replace, MonoTime deadline);
+  Task<std::vector<LogPosition>> import_agent(CommandRef whole, std::size_t number, ImportedAgent agent,
+                                              MonoTime deadline);
   Relationships relationships_of(const Call& call, std::string& fault) const;
 
   Env& env_;

@@ -35,11 +35,7 @@ Api::Answer Api::create_block(Call call) {
 Api::Answer Api::list_blocks_route(Call call) {
   const auto page = parse_page(call.target, 50, false);
   if (!page.value) co_return unprocessable(page.error.detail);
-  BlockFilter filter;
-  filter.label = query_value(call.target, "label");
-  filter.label_search = query_value(call.target, "label_search");
-  filter.value_search = query_value(call.target, "value_search");
-  filter.description_search = query_value(call.target, "description_search");
+  const BlockFilter filter = block_filter(call.target);
   Render render = [page = *page.value, filter](ViewReader& reader) -> Result<std::optional<std::string>> {
     auto rows = list_blocks(reader, page, filter);
     if (!rows) return rows.error();

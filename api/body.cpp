@@ -10,6 +10,7 @@ namespace varve {
 namespace {
 
 constexpr std::int64_t kMaxStepsMax = 1'000;
+constexpr std::size_t kClientToolsMax = 128;
 
 constexpr std::array<std::string_view, 11> kMessageTypes{"system_message",
                                                          "user_message",
@@ -58,6 +59,90 @@ void read_input(const Json& input, BodyReader& reader, std::vector<Message>& mes
   Message message;
   if (auto content = read_content(input, "body.input", reader)) message.content = std::move(*content);
   messages.push_back(std::move(message));
+}
+
+bool is_approval(const Json& item) {
+  const Json* type = item.find("type");
+  if (type == nullptr || !type->is_string()) return false;
+  return type->as_string() == "approval" || type->as_string() == "tool_return";
+}
+
+// One decision about a waiting call: approve or not, or what the client's own tool returned.
+void check_decision(const Json& decision, const std::string& path, BodyReader& outer) {
+  if (!decision.is_object()) return outer.fail({422, path + ": expected an object"});
+  BodyReader reader(decision, path);
+  const std::string type = reader.text("type").value_or("approval");
+  if (!reader.text("tool_call_id")) reader.missing("tool_call_id");
+  if (type == "approval") {
+    if (!reader.boolean("approve")) reader.missing("approve");
+    reader.text("reason");
+  } else if (type == "tool") {
+    if (reader.find("tool_return") == nullptr) reader.missing("tool_return");
+    const auto status = reader.text("status");
+    if (status && *status != "success" && *status != "error") {
+      reader.fail({422, path + ".status: expected 'success' or 'error', got '" + *status + "'"});
+    }
+    reader.texts("stdout");
+    reader.texts("stderr");
+  } else {
+    reader.fail({422, path + ".type: expected 'approval' or 'tool', got '" + type + "'"});
+  }
+  if (reader.error()) outer.fail(*reader.error());
+}
+
+// {"type":"approval","approvals":[..]}, the older {"approve":..,"approval_request_id":..}, or
+// {"type":"tool_return","tool_returns":[..]}. The message keeps them as {"approvals":[..]}.
+std::optional<Message> read_approval(const Json& json, const std::string& path, BodyReader& outer) {
+  BodyReader reader(json, path);
+  const bool returns = reader.text("type").value_or("") == "tool_return";
+  const char* key = returns ? "tool_returns" : "approvals";
+  Json decisions = Json::array();
+  if (const auto* listed = reader.list(key)) {
+    for (std::size_t i = 0; i < listed->size(); ++i) {
+      Json decision = (*listed)[i];
+      if (returns && decision.is_object()) decision.set("type", Json::string("tool"));
+      check_decision(decision, path + "." + key + "." + std::to_string(i), reader);
+      decisions.push_back(std::move(decision));
+    }
+  }
+  Json content = Json::object();
+  content.set("approvals", std::move(decisions));
+  const auto approve = reader.boolean("approve");
+  if (approve) content.set("approve", Json::boolean(*approve));
+  for (const char* kept : {"approval_request_id", "reason"}) {
+    if (auto text = reader.text(kept)) content.set(kept, Json::string(std::move(*text)));
+  }
+  if (reader.find(key) == nullptr && !approve) reader.missing(key);
+  Message message;
+  message.role = Role::approval;
+  message.content = content.dump();
+  message.otid = reader.text("otid");
+  message.group_id = reader.text("group_id");
+  if (reader.error()) {
+    outer.fail(*reader.error());
+    return std::nullopt;
+  }
+  return message;
+}
+
+// Tools that the client runs itself: a name, a description and a JSON schema each.
+void read_client_tools(BodyReader& reader, Json& kept) {
+  const auto* tools = reader.list("client_tools");
+  if (tools == nullptr || tools->empty()) return;
+  if (tools->size() > kClientToolsMax) {
+    return reader.fail({422, "body.client_tools: at most " + std::to_string(kClientToolsMax) + " tools"});
+  }
+  for (std::size_t i = 0; i < tools->size(); ++i) {
+    const std::string path = "body.client_tools." + std::to_string(i);
+    const Json& tool = (*tools)[i];
+    if (!tool.is_object()) return reader.fail({422, path + ": expected an object"});
+    BodyReader one(tool, path);
+    if (!one.text("name")) one.missing("name");
+    one.text("description");
+    one.object("parameters");
+    if (one.error()) return reader.fail(*one.error());
+  }
+  kept.set("client_tools", *reader.find("client_tools"));
 }
 
 }  // namespace
@@ -130,7 +215,7 @@ std::optional<Message> read_message_create(const Json& json, const std::string& 
   Message message;
   const std::string type = reader.text("type").value_or("message");
   if (type != "message") {
-    reader.fail({422, path + ".type: expected 'message'; '" + type + "' is not supported yet"});
+    reader.fail({422, path + ".type: expected 'message', got '" + type + "'"});
   }
   const auto role = reader.text("role");
   if (!role) {
@@ -205,7 +290,8 @@ Parsed<UpdateBlock> parse_update_block(const Json& body) {
   return parsed(UpdateBlock{patch.dump()}, reader);
 }
 
-Parsed<MessagesRequest> parse_messages_request(const Json& body, const KnownModels& models) {
+Parsed<MessagesRequest> parse_messages_request(const Json& body, const KnownModels& models,
+                                               bool always_streams) {
   BodyReader reader(body, "body");
   MessagesRequest request;
   const Json* input = reader.find("input");
@@ -217,9 +303,12 @@ Parsed<MessagesRequest> parse_messages_request(const Json& body, const KnownMode
   }
   if (input != nullptr) read_input(*input, reader, request.command.messages);
   if (messages != nullptr) {
-    if (messages->empty()) reader.fail({422, "body.messages: must not be empty"});
+    if (messages->empty()) reader.fail({422, "body.messages: must not be empty", true});
     for (std::size_t i = 0; i < messages->size(); ++i) {
-      auto message = read_message_create((*messages)[i], "body.messages." + std::to_string(i), reader);
+      const std::string path = "body.messages." + std::to_string(i);
+      const Json& item = (*messages)[i];
+      auto message =
+          is_approval(item) ? read_approval(item, path, reader) : read_message_create(item, path, reader);
       if (!message) break;
       request.command.messages.push_back(std::move(*message));
     }
@@ -228,27 +317,36 @@ Parsed<MessagesRequest> parse_messages_request(const Json& body, const KnownMode
   if (request.command.max_steps < 0 || request.command.max_steps > kMaxStepsMax) {
     reader.fail({422, "body.max_steps: must be 0 to " + std::to_string(kMaxStepsMax)});
   }
-  const bool streaming = reader.boolean("streaming").value_or(false);
+  request.streaming = reader.boolean("streaming").value_or(false) || always_streams;
+  request.include_pings = reader.boolean("include_pings").value_or(true);
+  request.stream_tokens = reader.boolean("stream_tokens").value_or(false);
+  request.background = reader.boolean("background").value_or(false);
   for (const char* key : {"stream_tokens", "background"}) {
-    if (reader.boolean(key).value_or(false) && !streaming) {
-      reader.fail({422, "body." + std::string(key) + ": can only be true when streaming is true"});
+    if (reader.boolean(key).value_or(false) && !request.streaming) {
+      reader.fail({422, "body." + std::string(key) + ": can only be true when streaming is true", true});
     }
   }
-  if (streaming) reader.fail({501, "body.streaming: streaming is not available yet; leave it out"});
   Json kept = Json::object();
+  read_client_tools(reader, kept);
+  const bool assistant = reader.boolean("use_assistant_message").value_or(true);
+  if (!assistant) kept.set("use_assistant_message", Json::boolean(false));
+  if (request.stream_tokens) kept.set("stream_tokens", Json::boolean(true));
+  if (request.background) kept.set("background", Json::boolean(true));
   if (auto model = reader.text("override_model")) {
     check_model(reader, "override_model", *model, models);
     kept.set("override_model", Json::string(std::move(*model)));
   }
-  request.command.request = kept.dump();
   if (auto types = reader.texts("include_return_message_types")) {
     for (const std::string& type : *types) {
       if (!is_message_type(type)) {
         reader.fail({422, "body.include_return_message_types: '" + type + "' is not a message type"});
       }
     }
+    if (request.streaming || request.background)
+      kept.set("include_return_message_types", *reader.find("include_return_message_types"));
     request.return_types = std::move(*types);
   }
+  request.command.request = kept.dump();
   return parsed(std::move(request), reader);
 }
 

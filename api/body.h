@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "actors/command.h"
+#include "actors/model_client.h"
 #include "api/http.h"
 
 namespace varve {
@@ -19,12 +20,17 @@ struct KnownModels {
   std::string default_handle;
   // Says more than `handles`, if it is set: a provider that was never reached may have any model.
   std::function<bool(std::string_view)> serves;
+  std::vector<ModelInfo> models;  // What is known of each, embedding models too.
 };
+// The embedding models that agents may name: those of the providers, and well-known ones, which this server
+// keeps but does not use yet.
+std::vector<ModelInfo> known_embeddings(const KnownModels& models);
 
 // A refusal with a status of its own where clients expect another than 422.
 struct BodyError {
   int status = 422;
   std::string detail;
+  bool plain = false;  // 422 without the members that refusals of malformed bodies have.
 };
 template <class T>
 struct Parsed {
@@ -36,18 +42,26 @@ struct Parsed {
 Parsed<Json> parse_object(const Request& request);
 
 // `name_seed` makes the name of an agent that has none, the same for every retry.
+// `custom`: what the catalogue has of the tools that the body names.
 Parsed<CreateAgent> parse_create_agent(const Json& body, const KnownModels& models,
-                                       std::string_view name_seed);
+                                       const std::vector<ToolValue>& custom, std::string_view name_seed);
 // The patch in the terms of actors/ (UpdateAgent::patch).
-Parsed<UpdateAgent> parse_update_agent(const Json& body, const KnownModels& models);
+Parsed<UpdateAgent> parse_update_agent(const Json& body, const KnownModels& models,
+                                       const std::vector<ToolValue>& custom);
 Parsed<CreateBlock> parse_create_block(const Json& body);
 Parsed<UpdateBlock> parse_update_block(const Json& body);
 
 struct MessagesRequest {
   SendMessages command;
+  bool streaming = false;
+  bool stream_tokens = false;
+  bool include_pings = true;
+  bool background = false;
   std::optional<std::vector<std::string>> return_types;  // Of message_type.
 };
-Parsed<MessagesRequest> parse_messages_request(const Json& body, const KnownModels& models);
+// `always_streams`: the route streams, whatever the body says.
+Parsed<MessagesRequest> parse_messages_request(const Json& body, const KnownModels& models,
+                                               bool always_streams = false);
 
 // message_type names of the API.
 bool is_message_type(std::string_view name);
@@ -68,10 +82,5 @@ struct Page {
 Parsed<Page> parse_page(const Target& target, std::int64_t limit_default, bool descending_default);
 std::optional<std::string> query_value(const Target& target, std::string_view name);
 std::vector<std::string> query_values(const Target& target, std::string_view name);
-
-// ---- tools that exist ----
-
-// "tool-<uuid4>", the same on every server.
-std::string tool_id(std::string_view name);
 
 }  // namespace varve

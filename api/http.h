@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -33,9 +34,23 @@ struct Request {
   std::optional<std::string> header(std::string_view name) const;
 };
 
+// A body that comes piece by piece, as server-sent events do. Pulled by whoever sends it, so a slow reader
+// slows nothing but itself; destroyed when its reader has gone.
+class EventSource {
+ public:
+  EventSource() = default;
+  EventSource(const EventSource&) = delete;
+  EventSource& operator=(const EventSource&) = delete;
+  virtual ~EventSource() = default;
+
+  // The next piece, never empty; nothing at the end.
+  virtual boost::asio::awaitable<std::optional<std::string>> next() = 0;
+};
+
 struct Response {
   int status = 200;
   Headers headers;
+  std::shared_ptr<EventSource> events;  // If set, the body: what it gives, to its end.
   std::string body;  // content-type application/json unless a header says otherwise; empty = no content type.
 
   std::optional<std::string> header(std::string_view name) const;

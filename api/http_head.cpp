@@ -56,7 +56,9 @@ void append_http_head(std::string& out, const Response& response, const HttpFram
   }
   const bool bodied = http_may_have_body(response.status);
   if (!typed && bodied && !response.body.empty()) out.append("content-type: application/json\r\n");
-  if (bodied) {
+  if (bodied && framing.chunked) {
+    if (!framing.http_1_0) out.append("transfer-encoding: chunked\r\n");
+  } else if (bodied) {
     out.append("content-length: ");
     append_number(out, response.body.size());
     out.append("\r\n");

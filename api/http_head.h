@@ -15,6 +15,7 @@ namespace varve {
 struct HttpFraming {
   bool http_1_0 = false;
   bool keep_alive = true;
+  bool chunked = false;   // The body's length is not known: transfer-encoding chunked, or until the end.
   bool with_body = true;  // False for the answer to a HEAD request.
 };
 

@@ -10,6 +10,7 @@
 #include <boost/beast/http/parser.hpp>
 #include <boost/beast/http/status.hpp>
 #include <boost/beast/http/string_body.hpp>
+#include <charconv>
 #include <ctime>
 #include <set>
 
@@ -40,6 +41,18 @@ constexpr Duration kAcceptPause = std::chrono::milliseconds{50};
 
 enum class Phase : unsigned char { idle, receiving, handling, sending, lingering };
 
+// Counts a request with a large body while it is there.
+class LargeBody {
+ public:
+  explicit LargeBody(std::shared_ptr<std::size_t> count) : count_(std::move(count)) { ++*count_; }
+  LargeBody(const LargeBody&) = delete;
+  LargeBody& operator=(const LargeBody&) = delete;
+  ~LargeBody() { --*count_; }
+
+ private:
+  std::shared_ptr<std::size_t> count_;
+};
+
 struct Connection {
   explicit Connection(tcp::socket accepted, std::size_t input_max)
       : socket(std::move(accepted)), input(input_max) {}
@@ -57,6 +70,9 @@ struct Connection {
   boost::beast::flat_buffer input;
   std::optional<Parser> parser;
   std::string head;
+  bool sized = false;              // The limit of the present request's body is known ...
+  std::size_t body_bytes_max = 0;  // ... and is this.
+  std::optional<LargeBody> large;  // Set while it is one of the large ones.
   Phase phase = Phase::idle;
   MonoTime deadline = kNever;  // When the sweep closes it.
 };
@@ -114,7 +130,7 @@ struct HttpServer::Impl {
         acceptor(env.executor()) {}
 
   MonoTime in(Duration wait) const { return env.now() + wait; }
-  Response refusal_for(const error_code& error) const;
+  Response refusal_for(const error_code& error, std::size_t body_bytes_max) const;
   void close_idle();
   void close_all();
 
@@ -124,6 +140,8 @@ struct HttpServer::Impl {
   tcp::acceptor acceptor;
   std::set<Connection*> connections;  // Every connection whose coroutine lives.
   std::size_t refusals = 0;           // How many of them are only told to go away.
+  // How many requests with a large body are there. Shared with them.
+  std::shared_ptr<std::size_t> large_bodies = std::make_shared<std::size_t>(0);
   HttpDate date;
   bool stopping = false;
   bool closed = false;
@@ -150,6 +168,42 @@ class Registration {
   Connection* connection_;
 };
 
+Response body_too_large(std::size_t bytes_max) {
+  return refuse(
+      413, "the request body is larger than " + in_bytes(bytes_max) + ", the most that this server takes");
+}
+
+bool takes_large_body(const HttpServer::Impl& impl, const Parser& parser) {
+  const std::string_view target = parser.get().target();
+  return parser.get().method_string() == impl.options.large_body_method &&
+         target.substr(0, target.find('?')) == impl.options.large_body_path;
+}
+
+// Decides how large the body may be, once its head is there, and refuses a larger one.
+std::optional<Response> size_body(HttpServer::Impl& impl, Connection& connection) {
+  const Parser& parser = *connection.parser;
+  const auto length = parser.content_length();
+  if (!connection.sized) {
+    connection.sized = true;
+    connection.body_bytes_max = impl.options.body_bytes_max;
+    const bool small = length && *length <= impl.options.body_bytes_max;
+    if (!small && takes_large_body(impl, parser)) {
+      if (*impl.large_bodies >= impl.options.large_bodies_max) {
+        Response later = refuse(429, "this server takes " + std::to_string(impl.options.large_bodies_max) +
+                                         " large requests at a time; try again later");
+        later.headers.emplace("retry-after", "1");
+        return later;
+      }
+      connection.large.emplace(impl.large_bodies);
+      connection.body_bytes_max = impl.options.large_body_bytes_max;
+    }
+  }
+  const bool too_large = (length && *length > connection.body_bytes_max) ||
+                         parser.get().body().size() > connection.body_bytes_max;
+  if (too_large) return body_too_large(connection.body_bytes_max);
+  return std::nullopt;
+}
+
 // Parses what has come in. Empty = more is needed or the request is whole (ask the parser).
 std::optional<Response> parse_input(HttpServer::Impl& impl, Connection& connection) {
   Parser& parser = *connection.parser;
@@ -157,10 +211,15 @@ std::optional<Response> parse_input(HttpServer::Impl& impl, Connection& connecti
     error_code error;
     const std::size_t used = parser.put(connection.input.data(), error);
     connection.input.consume(used);
-    if (error && error != http::error::need_more) return impl.refusal_for(error);
+    if (error && error != http::error::need_more) {
+      const bool large = takes_large_body(impl, parser);
+      const auto& options = impl.options;
+      return impl.refusal_for(error, large ? options.large_body_bytes_max : options.body_bytes_max);
+    }
     if (error || used == 0) break;
   }
   if (!parser.is_header_done()) return std::nullopt;
+  if (auto refused = size_body(impl, connection)) return refused;
   // An encoding that we do not undo hides where the request ends.
   if (parser.get().count(http::field::transfer_encoding) > 0 && !parser.chunked()) {
     return refuse(501, "the only transfer-encoding that this server takes is chunked");
@@ -174,7 +233,10 @@ asio::awaitable<Arrival> receive(ImplPtr impl, ConnectionPtr connection) {
   Parser& parser = *connection->parser;
   parser.eager(true);
   parser.header_limit(static_cast<std::uint32_t>(impl->options.header_bytes_max));
-  parser.body_limit(impl->options.body_bytes_max);
+  // The largest that any may be; size_body() tells which it is.
+  connection->sized = false;
+  connection->body_bytes_max = std::max(impl->options.body_bytes_max, impl->options.large_body_bytes_max);
+  parser.body_limit(connection->body_bytes_max);
   connection->enter(Phase::idle, impl->in(impl->options.idle));
   bool told_to_continue = false;
   for (;;) {
@@ -198,7 +260,7 @@ asio::awaitable<Arrival> receive(ImplPtr impl, ConnectionPtr connection) {
     const std::size_t wanted = parser.is_header_done() ? kReadBytesOfBody : kReadBytes;
     // What stays unparsed is a head or the head of a chunk.
     if (connection->input.size() + wanted > connection->input.max_size()) {
-      co_return Arrival{.gone = false, .refusal = impl->refusal_for(http::error::header_limit)};
+      co_return Arrival{.gone = false, .refusal = impl->refusal_for(http::error::header_limit, 0)};
     }
     auto token = asio::redirect_error(asio::use_awaitable, error);
     const std::size_t got =
@@ -269,6 +331,34 @@ asio::awaitable<void> send_refusal(ImplPtr impl, ConnectionPtr connection, Respo
   if (sent) co_await linger(impl, connection);
 }
 
+// A chunk of HTTP/1.1, or the bare bytes for a client of 1.0.
+std::string framed(const std::string& piece, bool http_1_0) {
+  if (http_1_0) return piece;
+  std::array<char, 24> digits{};
+  const auto end = std::to_chars(digits.data(), digits.data() + digits.size(), piece.size(), 16).ptr;
+  std::string chunk(digits.data(), end);
+  return chunk.append("\r\n").append(piece).append("\r\n");
+}
+
+// Sends head and pieces as they come. False if the client has gone or takes nothing more.
+asio::awaitable<bool> stream(ImplPtr impl, ConnectionPtr connection, Response response, HttpFraming framing) {
+  framing.chunked = true;
+  impl->env.count("http_streams");
+  const auto head = send_now(*impl, *connection, response, framing);
+  if (!head) co_return false;
+  bool sent = co_await send_rest(impl, connection, *head);
+  while (sent) {
+    connection->enter(Phase::handling, kNever);
+    const auto piece = co_await response.events->next();
+    if (!piece) break;
+    const std::string chunk = framed(*piece, framing.http_1_0);
+    sent = co_await send_rest(impl, connection, Buffers{asio::buffer(chunk), asio::const_buffer{}});
+  }
+  if (!sent || framing.http_1_0) co_return sent;
+  constexpr std::string_view kLastChunk = "0\r\n\r\n";
+  co_return co_await send_rest(impl, connection, Buffers{asio::buffer(kLastChunk), asio::const_buffer{}});
+}
+
 // Answers one request after the other until one side wants no more.
 asio::awaitable<void> converse(ImplPtr impl, ConnectionPtr connection) {
   for (;;) {
@@ -288,9 +378,18 @@ asio::awaitable<void> converse(ImplPtr impl, ConnectionPtr connection) {
     if (connection->input.capacity() > 2 * kReadBytes) connection->input.shrink_to_fit();
 
     connection->enter(Phase::handling, kNever);
-    const Response response = co_await impl->handler(std::move(request));
+    Response response = co_await impl->handler(std::move(request));
+    connection->large.reset();
 
     framing.keep_alive = wants_more && !impl->stopping;
+    if (response.events) {
+      framing.keep_alive = framing.keep_alive && !framing.http_1_0;
+      const bool sent = co_await stream(impl, connection, std::move(response), framing);
+      if (!sent) co_return;
+      if (framing.keep_alive) continue;
+      co_await linger(impl, connection);
+      co_return;
+    }
     const auto rest = send_now(*impl, *connection, response, framing);
     if (!rest) co_return;
     if ((*rest)[0].size() + (*rest)[1].size() > 0) {
@@ -398,14 +497,13 @@ Error cannot_listen(const HttpServer::Options& options, const error_code& error)
 
 }  // namespace
 
-Response HttpServer::Impl::refusal_for(const error_code& error) const {
+Response HttpServer::Impl::refusal_for(const error_code& error, std::size_t body_bytes_max) const {
   if (error == http::error::header_limit) {
     return refuse(431, "the request line and headers are larger than " + in_bytes(options.header_bytes_max) +
                            ", the most that this server takes");
   }
   if (error == http::error::body_limit) {
-    return refuse(413, "the request body is larger than " + in_bytes(options.body_bytes_max) +
-                           ", the most that this server takes");
+    return body_too_large(body_bytes_max);
   }
   return refuse(400, "this is not well-formed HTTP/1.1: " + error.message());
 }

@@ -27,6 +27,11 @@ class HttpServer {
     std::size_t connections_max = 1024;
     std::size_t header_bytes_max = 64 << 10;
     std::size_t body_bytes_max = 4 << 20;
+    // The one kind of request whose body may be larger, a few at a time; more are answered 429.
+    std::string large_body_method = "POST";
+    std::string large_body_path = "/v1/agents/import";
+    std::size_t large_body_bytes_max = 64 << 20;
+    std::size_t large_bodies_max = 2;
     Duration idle = std::chrono::seconds{75};          // Between two requests.
     Duration request_time = std::chrono::seconds{60};  // From the first byte of a request to its last.
     Duration stall_time = std::chrono::seconds{60};    // For the client to take some more of an answer.

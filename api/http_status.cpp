@@ -1,5 +1,6 @@
 #include "api/http_status.h"
 
+#include "api/body.h"
 #include "runtime/json.h"
 
 namespace varve {
@@ -71,6 +72,11 @@ Response malformed_id(std::string_view parameter, std::string_view prefix, std::
   Response response = json_response(out.take());
   response.status = 422;
   return response;
+}
+
+Response refusal(const BodyError& error) {
+  return error.status == 422 && !error.plain ? unprocessable(error.detail)
+                                             : detail_response(error.status, error.detail);
 }
 
 Response json_response(std::string body) {

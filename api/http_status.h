@@ -18,6 +18,9 @@ Response unprocessable(std::string_view detail);
 // 422 for an id in the path, with an example.
 Response malformed_id(std::string_view parameter, std::string_view prefix, std::string_view got);
 Response json_response(std::string body);
+// A body or a parameter that does not fit.
+struct BodyError;
+Response refusal(const BodyError& error);
 
 // Seconds that a client should wait before it repeats a request.
 inline constexpr const char* kRetryAfterSeconds = "1";

@@ -1,8 +1,11 @@
 // Routes of messages: sending them (a turn) and listing them.
 #include <array>
 
+#include "actors/decide.h"
 #include "api/api.h"
 #include "api/http_status.h"
+#include "api/more_queries.h"
+#include "api/turn_events.h"
 
 namespace varve {
 namespace {
@@ -19,6 +22,15 @@ constexpr std::array<FailureStatus, 6> kFailureStatuses{{{"llm_bad_request", 400
                                                          {"turn_timeout", 504},
                                                          {"llm_error", 500}}};
 
+// Marks the options of a turn whose caller does not wait.
+std::string with_async(const std::string& request) {
+  auto options = Json::parse(request);
+  Json object = options && options->is_object() ? std::move(*options) : Json::object();
+  object.set("background", Json::boolean(true));
+  object.set("async", Json::boolean(true));
+  return object.dump();
+}
+
 int status_of_failure(std::string_view type) {
   for (const FailureStatus& entry : kFailureStatuses) {
     if (entry.type == type) return entry.status;
@@ -26,104 +38,135 @@ int status_of_failure(std::string_view type) {
   return 500;
 }
 
+// What a client is told of a failed turn.
+constexpr std::array<std::pair<std::string_view, std::string_view>, 5> kFailureTexts{
+    {{"llm_bad_request", "The request to the model's provider was invalid."},
+     {"llm_authentication", "The model's provider refused this server's credentials."},
+     {"llm_rate_limit", "The model's provider limits the rate of requests; try again later."},
+     {"llm_timeout", "The model did not answer in time."},
+     {"turn_timeout", "The turn did not end in time."}}};
+
 Response failed_turn(const std::string& type, const std::string& message, const std::string& run_id) {
+  std::string_view text = "The turn failed.";
+  for (const auto& [known, sentence] : kFailureTexts) {
+    if (known == type) text = sentence;
+  }
   JsonWriter out;
   out.begin_object().key("error").begin_object().field("type", type);
-  out.field("message", "The turn failed; your message is kept.").field("detail", message);
-  out.field("run_id", run_id).end_object().end_object();
+  out.field("message", std::string(text) + " Your message is kept.").field("detail", message);
+  out.end_object().end_object();
   Response response = json_response(out.take());
   response.status = status_of_failure(type);
+  response.headers.emplace("x-run-id", run_id);
   // The message has been taken: sending it again would add it again.
   response.headers.emplace("x-should-retry", "false");
   return response;
 }
 
-void render_stop(JsonWriter& out, const std::string& stop_reason, const Usage& usage) {
-  out.key("stop_reason")
-      .begin_object()
-      .field("message_type", "stop_reason")
-      .field("stop_reason", stop_reason);
-  out.end_object().key("usage");
-  render_usage(out, usage);
-  out.field_null("logprobs").field_null("turns");
+// 409 while a tool call waits for the client, with what it waits for.
+Response pending_approval_response(const std::string& waiting) {
+  JsonWriter out;
+  out.begin_object().key("detail").begin_object().field("code", "PENDING_APPROVAL");
+  out.field(
+      "message",
+      "CONFLICT: the agent waits for a decision about a tool call. Approve or deny it, or send what your "
+      "tool returned, before you send a new message.");
+  out.field("pending_request_id", waiting).end_object().end_object();
+  Response response = json_response(out.take());
+  response.status = 409;
+  response.headers.emplace("x-should-retry", "false");
+  return response;
+}
+
+Response refused_message(const Error& error, bool keyless) {
+  if (error.code == Errc::conflict && error.message.starts_with(kPendingApproval)) {
+    return pending_approval_response(error.message.substr(kPendingApproval.size()));
+  }
+  return error_response(error, keyless);
+}
+
+Error views_behind() {
+  return {Errc::unavailable, "the turn has taken effect, its views are not ready yet"};
 }
 
 }  // namespace
 
-Response Api::turn_response(const TurnResult& turn,
-                            const std::optional<std::vector<std::string>>& types) const {
+Response Api::turn_response(const TurnResult& turn, const MessageTypes& types) const {
   if (!turn.error_type.empty()) return failed_turn(turn.error_type, turn.error_message, turn.run_id);
   JsonWriter out;
   out.begin_object().key("messages").begin_array();
-  for (const TurnMessage& message : turn.messages) render_turn_message(out, message, turn.run_id, types);
-  out.end_array();
-  render_stop(out, turn.stop_reason, turn.usage);
-  out.end_object();
-  return json_response(out.take());
+  for (const TurnMessage& message : turn.messages) render_message(out, view_of(message, turn.run_id), types);
+  out.end_array().key("stop_reason").raw(stop_event(turn.stop_reason)).key("usage");
+  render_usage(out, turn.usage);
+  out.field_null("logprobs").field_null("turns").end_object();
+  Response response = json_response(out.take());
+  response.headers.emplace("x-run-id", turn.run_id);
+  return response;
 }
 
 Api::Answer Api::create_messages(Call call) {
+  co_return co_await send_messages(std::move(call), false, false);
+}
+Api::Answer Api::stream_messages(Call call) {
+  co_return co_await send_messages(std::move(call), true, false);
+}
+Api::Answer Api::create_messages_async(Call call) {
+  co_return co_await send_messages(std::move(call), false, true);
+}
+
+// A turn: its answer when it ends, its events as they come, or (`async`) its run at once.
+Api::Answer Api::send_messages(Call call, bool always_streams, bool async) {
   auto body = parse_object(call.request);
-  if (!body.value) co_return unprocessable(body.error.detail);
-  auto parsed = parse_messages_request(*body.value, options_.models);
-  if (!parsed.value) {
-    Response refused = parsed.error.status == 422 ? unprocessable(parsed.error.detail)
-                                                  : detail_response(parsed.error.status, parsed.error.detail);
-    co_return refused;
+  if (!body.value) co_return refusal(body.error);
+  auto parsed = parse_messages_request(*body.value, options_.models, always_streams);
+  if (!parsed.value) co_return refusal(parsed.error);
+  MessagesRequest& request = *parsed.value;
+  const bool asked = request.streaming && !always_streams;
+  if (asked && !is_sdk_client(call.request) &&
+      call.request.header("user-agent").value_or("").starts_with("letta")) {
+    co_return detail_response(422, "streaming=true is only supported for SDK v1.0+ clients.");
   }
-  auto answer = co_await send(call, StreamId{call.ids[0]}, std::move(parsed.value->command));
-  if (!answer) {
-    Response refused = error_response(answer.error(), call.keyless);
-    co_return refused;
+  if (async) request.command.request = with_async(request.command.request);
+  CommandEnvelope envelope{call.command, StreamId{call.ids[0]}, std::move(request.command)};
+  CallLimits limits{call.deadline};
+  if (request.streaming || async) limits.turn = CallLimits::Turn::opened;
+  auto answer = co_await ports_.sender.send(std::move(envelope), limits);
+  if (!answer) co_return refused_message(answer.error(), call.keyless);
+  if (async) co_return co_await opened_run(std::move(call), std::move(*answer));
+  StreamOptions options{request.include_pings, request.stream_tokens, request.return_types, 0};
+  if (request.streaming && answer->channel) {
+    co_return stream_response(turn_events(env_, answer->channel, std::move(options)));
   }
-  if (!answer->turn) {
-    Response replayed =
-        co_await replayed_turn(std::move(call), std::move(*answer), parsed.value->return_types);
-    co_return replayed;
+  if (!request.streaming && answer->turn) {
+    Response response = turn_response(*answer->turn, request.return_types);
+    Headers headers = co_await settle(*answer, call);
+    response.headers.merge(headers);
+    co_return response;
   }
-  Response response = turn_response(*answer->turn, parsed.value->return_types);
+  // The turn has ended before this request: its outcome is read from the views.
+  const std::string run_id = "run-" + derived_uuid(call.command.id, "run", 0);
   Headers headers = co_await settle(*answer, call);
+  auto ended = co_await ended_turn(run_id);
+  if (!ended) co_return error_response(ended.error(), call.keyless);
+  if (!*ended) co_return error_response(views_behind(), false);
+  Response response = request.streaming
+                          ? stream_response(ended_turn_events(env_, std::move(**ended), std::move(options)))
+                          : turn_response(**ended, request.return_types);
   response.headers.merge(headers);
   co_return response;
 }
 
-// The turn has ended before this request: its outcome is read from the views.
-Api::Answer Api::replayed_turn(Call call, CommandAnswer answer,
-                               std::optional<std::vector<std::string>> types) {
-  const std::string run_id = "run-" + derived_uuid(call.command.id, "run", 0);
-  Headers headers = co_await settle(answer, call);
-  auto found = std::make_shared<std::optional<RunParts>>();
+// A run as the views have it; nothing while it is open or unknown.
+Task<std::optional<TurnResult>> Api::ended_turn(std::string run_id) {
+  auto found = std::make_shared<std::optional<TurnResult>>();
   std::function<Status(ViewReader&)> work = [run_id, found](ViewReader& reader) -> Status {
     auto run = find_run(reader, run_id);
     if (!run) return run.error();
-    *found = std::move(*run);
+    if (*run && (*run)->run.text(runs::status) != "running") *found = turn_of(**run);
     return ok();
   };
-  const Status read = co_await ports_.views.read(std::move(work));
-  Response response;
-  if (!read) {
-    response = error_response(read.error(), call.keyless);
-  } else if (!*found) {
-    response =
-        error_response({Errc::unavailable, "the turn has taken effect, its views are not ready yet"}, false);
-  } else if ((*found)->run.text(runs::status) == "failed") {
-    const Row& run = (*found)->run;
-    response = failed_turn(run.text(runs::error_type),
-                           run.is_null(runs::error_message) ? "" : run.text(runs::error_message), run_id);
-  } else {
-    const Row& run = (*found)->run;
-    JsonWriter out;
-    out.begin_object().key("messages").begin_array();
-    for (const Row& row : (*found)->messages) render_message(out, row, types);
-    out.end_array();
-    const Usage usage{run.integer(runs::prompt_tokens), run.integer(runs::completion_tokens),
-                      run.integer(runs::steps)};
-    render_stop(out, run.is_null(runs::stop_reason) ? "" : run.text(runs::stop_reason), usage);
-    out.end_object();
-    response = json_response(out.take());
-  }
-  response.headers.merge(headers);
-  co_return response;
+  if (Status read = co_await ports_.views.read(std::move(work)); !read) co_return read.error();
+  co_return std::move(*found);
 }
 
 Api::Answer Api::list_messages_route(Call call) {
@@ -163,7 +206,7 @@ Api::Answer Api::list_messages_route(Call call) {
     if (!rows) return rows.error();
     JsonWriter out;
     out.begin_array();
-    for (const Row& row : *rows) render_message(out, row, types);
+    for (const Row& row : *rows) render_message(out, view_of(row), types);
     out.end_array();
     return std::optional<std::string>{out.take()};
   };

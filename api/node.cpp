@@ -1,5 +1,7 @@
 #include "api/node.h"
 
+#include <algorithm>
+
 namespace varve {
 namespace {
 
@@ -20,17 +22,43 @@ ApiOptions api_options(const NodeOptions& options, std::uint32_t partitions,
 
 }  // namespace
 
+Task<std::vector<FoundMessage>> ViewMessageSearch::search(MessageQuestion question) {
+  SearchQuery query;
+  query.query = std::move(question.query);
+  query.agent_id = question.agent.value();
+  query.roles = std::move(question.roles);
+  if (query.roles.size() > kSearchRolesMax) query.roles.resize(kSearchRolesMax);
+  if (question.from) query.start_at = question.from->value();
+  if (question.until) query.end_at = question.until->value();
+  query.limit = std::min(question.limit, kSearchHitsMax);
+  auto found = std::make_shared<std::vector<FoundMessage>>();
+  std::function<Status(ViewReader&)> work = [query = std::move(query), found](ViewReader& reader) -> Status {
+    auto hits = reader.search_messages(query);
+    if (!hits) return hits.error();
+    for (const SearchHit& hit : *hits) {
+      Message said;
+      said.content = hit.row.text(messages::content);
+      found->push_back(
+          {hit.row.text(messages::role), text_of(said), WallTime{hit.row.integer(messages::created_at)}});
+    }
+    return ok();
+  };
+  if (Status read = co_await views_.read(std::move(work)); !read) co_return read.error();
+  co_return std::move(*found);
+}
+
 Node::Node(Env& env, NodeIdentity identity, Ports ports, NodeOptions options)
     : env_(env),
       ports_(ports),
       options_(std::move(options)),
       sender_(ports.log.partitions()),
+      search_(ports.views),
       progress_(env, ports.views),
       api_(env, {sender_, ports.views, progress_},
            api_options(options_, ports.log.partitions(), [this] { return failure(); })) {
   for (std::uint32_t number = 0; number < ports.log.partitions(); ++number) {
     const Partition partition{number};
-    Shard::Ports shard_ports{ports.log, ports.snapshots, sender_, ports.model};
+    Shard::Ports shard_ports{ports.log, ports.snapshots, sender_, ports.model, &search_};
     shards_.push_back(
         std::make_unique<Shard>(env, partition, identity, shard_ports, holds_the_lock, options_.shard));
     sender_.add(partition, *shards_.back());

@@ -21,6 +21,16 @@ struct NodeOptions {
   bool fold_views = true;  // False: nothing is folded here (measurements of the log alone).
 };
 
+// Looks through the views for the tools of agents.
+class ViewMessageSearch final : public MessageSearch {
+ public:
+  explicit ViewMessageSearch(ViewStore& views) : views_(views) {}
+  Task<std::vector<FoundMessage>> search(MessageQuestion question) override;
+
+ private:
+  ViewStore& views_;
+};
+
 class Node {
  public:
   struct Ports {
@@ -53,6 +63,7 @@ class Node {
   Ports ports_;
   NodeOptions options_;
   LocalCommandSender sender_;
+  ViewMessageSearch search_;
   ViewProgress progress_;
   std::vector<std::unique_ptr<Shard>> shards_;
   std::vector<std::unique_ptr<ProjectionWorker>> workers_;

@@ -1,5 +1,7 @@
 #include "api/queries.h"
 
+#include "api/more_queries.h"
+
 #include <algorithm>
 #include <map>
 #include <set>
@@ -21,6 +23,11 @@ Filter one_of(std::size_t column, const std::vector<std::string>& values) {
   Filter filter{static_cast<int>(column), Filter::Op::one_of, {}};
   for (const std::string& value : values) filter.values.emplace_back(value);
   return filter;
+}
+
+// Agents that are being imported are nobody's business, nor are the blocks that were born with them.
+Filter is_whole() {
+  return {static_cast<int>(agents::importing), Filter::Op::equal, {Value{std::int64_t{0}}}};
 }
 
 Query open_rows(View view, Filter filter) {
@@ -95,6 +102,24 @@ Result<AgentParts> parts_of(ViewReader& reader, Row agent, const Relationships& 
   auto rows = reader.select(in_context);
   if (!rows) return rows.error();
   for (const Row& row : *rows) parts.message_ids.push_back(row.text(messages::id));
+  // A summary stands for what came before everything else that is there.
+  if (!rows->empty()) {
+    std::vector<std::string> ordered{parts.message_ids.front()};
+    for (const bool summaries : {true, false}) {
+      for (std::size_t i = 1; i < rows->size(); ++i) {
+        const bool summary = (*rows)[i].text(messages::role) == "summary";
+        if (summary == summaries) ordered.push_back(parts.message_ids[i]);
+      }
+    }
+    parts.message_ids = std::move(ordered);
+    const Row& last = rows->back();
+    if (last.integer(messages::is_approval_request) != 0) parts.pending_approval = last;
+  }
+  if (include.tools) {
+    auto tools = tools_of(reader, parts.agent.text(agents::tools));
+    if (!tools) return tools.error();
+    parts.tools = std::move(*tools);
+  }
   return parts;
 }
 
@@ -113,11 +138,27 @@ Result<std::vector<std::string>> tagged_agents(ViewReader& reader, const AgentFi
   return ids;
 }
 
+Result<std::set<std::string>> hidden_blocks(ViewReader& reader) {
+  std::set<std::string> hidden;
+  const Filter importing{static_cast<int>(agents::importing), Filter::Op::equal, {Value{std::int64_t{1}}}};
+  auto rows = reader.select(open_rows(View::agents, importing));
+  if (!rows) return rows.error();
+  if (rows->empty()) return hidden;
+  std::vector<std::string> ids;
+  for (const Row& row : *rows) ids.push_back(row.text(agents::id));
+  auto attached = reader.select(open_rows(View::attachments, one_of(attachments::agent_id, ids)));
+  if (!attached) return attached.error();
+  for (const Row& row : *attached) hidden.insert(row.text(attachments::block_id));
+  return hidden;
+}
+
 }  // namespace
 
 Result<std::optional<AgentParts>> find_agent(ViewReader& reader, const std::string& id,
                                              const Relationships& include) {
-  auto row = first_row(reader, open_rows(View::agents, equal(agents::id, id)));
+  Query query = open_rows(View::agents, equal(agents::id, id));
+  query.where.push_back(is_whole());
+  auto row = first_row(reader, std::move(query));
   if (!row) return row.error();
   if (!*row) return std::optional<AgentParts>{};
   auto parts = parts_of(reader, std::move(**row), include);
@@ -126,11 +167,16 @@ Result<std::optional<AgentParts>> find_agent(ViewReader& reader, const std::stri
 }
 
 Result<std::optional<Row>> find_block(ViewReader& reader, const std::string& id) {
+  auto hidden = hidden_blocks(reader);
+  if (!hidden) return hidden.error();
+  if (hidden->contains(id)) return std::optional<Row>{};
   return first_row(reader, open_rows(View::blocks, equal(blocks::id, id)));
 }
 
 Result<bool> agent_exists(ViewReader& reader, const std::string& id) {
-  auto row = first_row(reader, open_rows(View::agents, equal(agents::id, id)));
+  Query query = open_rows(View::agents, equal(agents::id, id));
+  query.where.push_back(is_whole());
+  auto row = first_row(reader, std::move(query));
   if (!row) return row.error();
   return row->has_value();
 }
@@ -154,20 +200,61 @@ Result<std::vector<Row>> attached_blocks(ViewReader& reader, const std::string& 
   return found;
 }
 
-Result<std::vector<AgentParts>> list_agents(ViewReader& reader, const Page& page, const AgentFilter& filter,
-                                            const Relationships& include) {
+// The agents that a filter lets through, unbounded.
+static Result<Query> filtered_agents(ViewReader& reader, const AgentFilter& filter) {
   Query query;
   query.view = View::agents;
-  const int time = static_cast<int>(filter.by_update ? agents::updated_at : agents::created_at);
-  query.order_by = {time, static_cast<int>(agents::id)};
-  query.where.push_back({static_cast<int>(agents::importing), Filter::Op::equal, {Value{std::int64_t{0}}}});
+  query.where.push_back(is_whole());
   if (filter.name) query.where.push_back(equal(agents::name, *filter.name));
   if (filter.query_text) query.where.push_back(contains(agents::name, *filter.query_text));
+  if (filter.ids) query.where.push_back(one_of(agents::id, *filter.ids));
   if (!filter.tags.empty()) {
     auto ids = tagged_agents(reader, filter);
     if (!ids) return ids.error();
     query.where.push_back(one_of(agents::id, *ids));
   }
+  if (filter.last_stop_reason) {
+    Query ended =
+        open_rows(View::agent_activity, equal(agent_activity::last_stop_reason, *filter.last_stop_reason));
+    ended.limit = kRowsPerQueryMax;
+    auto rows = reader.select(ended);
+    if (!rows) return rows.error();
+    std::vector<std::string> ids;
+    for (const Row& row : *rows) ids.push_back(row.text(agent_activity::agent_id));
+    query.where.push_back(one_of(agents::id, ids));
+  }
+  return query;
+}
+
+Result<std::int64_t> count_agents(ViewReader& reader, const AgentFilter& filter) {
+  auto query = filtered_agents(reader, filter);
+  if (!query) return query.error();
+  return reader.count(*query);
+}
+
+Parsed<AgentFilter> agent_filter(const Target& target) {
+  AgentFilter filter;
+  filter.name = query_value(target, "name");
+  filter.query_text = query_value(target, "query_text");
+  filter.last_stop_reason = query_value(target, "last_stop_reason");
+  filter.tags = query_values(target, "tags");
+  filter.match_all_tags = query_value(target, "match_all_tags").value_or("false") == "true";
+  const std::string order_by = query_value(target, "order_by").value_or("created_at");
+  if (order_by != "created_at" && order_by != "updated_at") {
+    return {std::nullopt,
+            {422, "query.order_by: expected 'created_at' or 'updated_at', got '" + order_by + "'"}};
+  }
+  filter.by_update = order_by == "updated_at";
+  return {std::move(filter), {}};
+}
+
+Result<std::vector<AgentParts>> list_agents(ViewReader& reader, const Page& page, const AgentFilter& filter,
+                                            const Relationships& include) {
+  auto filtered = filtered_agents(reader, filter);
+  if (!filtered) return filtered.error();
+  Query& query = *filtered;
+  const int time = static_cast<int>(filter.by_update ? agents::updated_at : agents::created_at);
+  query.order_by = {time, static_cast<int>(agents::id)};
   if (Status bounded = bound_by_cursors(reader, page, agents::id, query); !bounded) return bounded.error();
   auto rows = select_page(reader, query, page);
   if (!rows) return rows.error();
@@ -180,17 +267,54 @@ Result<std::vector<AgentParts>> list_agents(ViewReader& reader, const Page& page
   return found;
 }
 
-Result<std::vector<Row>> list_blocks(ViewReader& reader, const Page& page, const BlockFilter& filter) {
+BlockFilter block_filter(const Target& target) {
+  BlockFilter filter;
+  filter.label = query_value(target, "label");
+  filter.label_search = query_value(target, "label_search");
+  filter.value_search = query_value(target, "value_search");
+  filter.description_search = query_value(target, "description_search");
+  return filter;
+}
+
+static Query filtered_blocks(const BlockFilter& filter) {
   Query query;
   query.view = View::blocks;
-  query.order_by = {static_cast<int>(blocks::created_at), static_cast<int>(blocks::id)};
   if (filter.label) query.where.push_back(equal(blocks::label, *filter.label));
   if (filter.label_search) query.where.push_back(contains(blocks::label, *filter.label_search));
   if (filter.value_search) query.where.push_back(contains(blocks::value, *filter.value_search));
   if (filter.description_search)
     query.where.push_back(contains(blocks::description, *filter.description_search));
+  return query;
+}
+
+Result<std::int64_t> count_blocks(ViewReader& reader, const BlockFilter& filter) {
+  auto hidden = hidden_blocks(reader);
+  if (!hidden) return hidden.error();
+  auto count = reader.count(filtered_blocks(filter));
+  if (!count || hidden->empty()) return count;
+  Query of_imports = filtered_blocks(filter);
+  of_imports.where.push_back(one_of(blocks::id, std::vector<std::string>(hidden->begin(), hidden->end())));
+  auto unseen = reader.count(of_imports);
+  if (!unseen) return unseen.error();
+  return *count - *unseen;
+}
+
+Result<std::vector<Row>> list_blocks(ViewReader& reader, const Page& page, const BlockFilter& filter) {
+  Query query = filtered_blocks(filter);
+  query.order_by = {static_cast<int>(blocks::created_at), static_cast<int>(blocks::id)};
   if (Status bounded = bound_by_cursors(reader, page, blocks::id, query); !bounded) return bounded.error();
-  return select_page(reader, query, page);
+  auto hidden = hidden_blocks(reader);
+  if (!hidden) return hidden.error();
+  if (hidden->empty()) return select_page(reader, query, page);
+  // So many more, that the page is full without them.
+  const std::size_t wanted = row_limit(page.limit);
+  Page wider = page;
+  wider.limit = static_cast<std::int64_t>(std::min(wanted + hidden->size(), kRowsPerQueryMax));
+  auto rows = select_page(reader, query, wider);
+  if (!rows) return rows.error();
+  std::erase_if(*rows, [&](const Row& row) { return hidden->contains(row.text(blocks::id)); });
+  if (rows->size() > wanted) rows->erase(rows->begin() + static_cast<std::ptrdiff_t>(wanted), rows->end());
+  return std::move(*rows);
 }
 
 Result<std::vector<Row>> list_messages(ViewReader& reader, const std::string& agent_id, const Page& page) {
@@ -235,7 +359,16 @@ Result<std::optional<RunParts>> find_run(ViewReader& reader, const std::string& 
   auto run = first_row(reader, open_rows(View::runs, equal(runs::id, run_id)));
   if (!run) return run.error();
   if (!*run) return std::optional<RunParts>{};
-  RunParts parts{std::move(**run), {}};
+  RunParts parts{std::move(**run), {}, 0};
+  Query last_step = open_rows(View::steps, equal(steps::run_id, run_id));
+  last_step.order_by = {kFromOffset, kFromOrdinal};
+  last_step.descending = true;
+  auto step = first_row(reader, std::move(last_step));
+  if (!step) return step.error();
+  if (*step) {
+    parts.context_tokens =
+        (*step)->integer(steps::prompt_tokens) + (*step)->integer(steps::completion_tokens);
+  }
   Query query = open_rows(View::messages, equal(messages::run_id, run_id));
   query.open_only = false;
   query.order_by = {kFromOffset, kFromOrdinal};

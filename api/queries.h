@@ -20,6 +20,8 @@ Result<std::vector<Row>> attached_blocks(ViewReader& reader, const std::string& 
 Result<bool> agent_exists(ViewReader& reader, const std::string& id);
 
 struct AgentFilter {
+  std::optional<std::vector<std::string>> ids;  // Only these.
+  std::optional<std::string> last_stop_reason;
   std::optional<std::string> name;
   std::optional<std::string> query_text;
   std::vector<std::string> tags;
@@ -29,6 +31,10 @@ struct AgentFilter {
 // Cursors follow the asked order; an unknown one is ignored. Limit 0 = all (10,000 at most).
 Result<std::vector<AgentParts>> list_agents(ViewReader& reader, const Page& page, const AgentFilter& filter,
                                             const Relationships& include);
+
+Result<std::int64_t> count_agents(ViewReader& reader, const AgentFilter& filter);
+// The filter that a query string asks for.
+Parsed<AgentFilter> agent_filter(const Target& target);
 
 struct BlockFilter {
   std::optional<std::string> label;
@@ -42,9 +48,13 @@ Result<std::vector<Row>> list_blocks(ViewReader& reader, const Page& page, const
 // is newer and `before` older in time. Errc::not_found for an unknown cursor.
 Result<std::vector<Row>> list_messages(ViewReader& reader, const std::string& agent_id, const Page& page);
 
+Result<std::int64_t> count_blocks(ViewReader& reader, const BlockFilter& filter);
+BlockFilter block_filter(const Target& target);
+
 struct RunParts {
   Row run;
-  std::vector<Row> messages;  // Of the assistant and the tools.
+  std::vector<Row> messages;        // Of the assistant and the tools.
+  std::int64_t context_tokens = 0;  // Of the last step.
 };
 Result<std::optional<RunParts>> find_run(ViewReader& reader, const std::string& run_id);
 

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "actors/command.h"
+#include "api/render_message.h"
 #include "projections/schema.h"
 #include "runtime/json.h"
 
@@ -19,23 +19,26 @@ struct Relationships {
   bool tools = true;
 };
 
+// A tool as JSON of the API, whether it is code or a row of the catalogue.
+struct ToolView {
+  std::string id;
+  std::string name;
+  std::string tool_type;
+  std::string json;
+};
+
 struct AgentParts {
   Row agent;
   std::optional<Row> activity;
   std::vector<Row> blocks;               // In the order of attaching.
   std::vector<std::string> message_ids;  // In context, oldest first.
+  std::vector<ToolView> tools;           // If they are asked for.
+  std::optional<Row> pending_approval;   // The reply whose tool calls wait for the client.
 };
 
 void render_agent(JsonWriter& out, const AgentParts& parts, const Relationships& include);
 void render_block(JsonWriter& out, const Row& block);
-
-// One stored message becomes up to three of the API's: reasoning, text, tool calls. They share its id.
-// `types`: print only these message types.
-void render_message(JsonWriter& out, const Row& row, const std::optional<std::vector<std::string>>& types);
-void render_turn_message(JsonWriter& out, const TurnMessage& message, const std::string& run_id,
-                         const std::optional<std::vector<std::string>>& types);
-
-// The "usage" member of an answer to POST messages.
-void render_usage(JsonWriter& out, const Usage& usage);
+// The "memory" member of an agent.
+void render_memory(JsonWriter& out, const AgentParts& parts, bool include_blocks);
 
 }  // namespace varve

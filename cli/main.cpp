@@ -111,7 +111,6 @@ struct Commands {
   CLI::App* verify = nullptr;
   CLI::App* import_files = nullptr;
   varve::ImportCommand import_options;
-  std::string password_file;
   varve::DumpOptions dump_options;
   varve::TailOptions tail_options;
   bool show_json = false;
@@ -146,9 +145,9 @@ void add_import(CLI::App& app, Commands& commands) {
   command->add_option("--server", options.server, "Where the server is")->capture_default_str();
   command->add_option("--key", options.key, "Go on with the import that printed this key");
   command->add_option("--model", options.model, "PROVIDER/MODEL instead of what the files say");
-  command->add_option(
-      "--password-file", commands.password_file,
-      "The server's password is this file's first line (else LETTA_SERVER_PASS, if it is set)");
+  add_value(*command, commands.flags, "config", "A TOML file that may hold the password");
+  add_value(*command, commands.flags, "password_file",
+            "The server's password is this file's first line (else VARVE_PASSWORD or LETTA_SERVER_PASS)");
   command->add_flag("--copy-suffix", options.append_copy_suffix, "Append _copy to the agents' names");
   command->add_option("--retry-seconds", options.retry_seconds, "How long to try again what may pass")
       ->check(CLI::Range(0, 3600))
@@ -176,24 +175,17 @@ int refuse(const std::string& what) {
   return varve::kExitUsage;
 }
 
-int run_import(const Commands& commands) {
-  varve::ImportCommand options = commands.import_options;
-  if (const char* set = std::getenv("LETTA_SERVER_PASS"); set != nullptr) options.password = set;
-  if (!commands.password_file.empty()) {
-    const auto text = read_file(commands.password_file);
-    if (!text) return refuse(text.error().message);
-    options.password = text->substr(0, text->find_first_of("\r\n"));
-  }
-  return varve::run_import(options);
-}
-
 int run(const Commands& commands) {
-  if (*commands.import_files) return run_import(commands);
   const auto config = load(commands.flags);
   if (!config) return refuse(config.error().message);
   if (*commands.show) {
     std::cout << varve::show_config(*config, commands.show_json);
     return varve::kExitDone;
+  }
+  if (*commands.import_files) {
+    varve::ImportCommand options = commands.import_options;
+    options.password = config->password;
+    return varve::run_import(options);
   }
   if (config->data_dir.empty()) {
     return refuse(

@@ -603,9 +603,9 @@ Result<Message> read_message(const Json& json) {
 
 void write_usage(JsonWriter& out, const Usage& usage) {
   out.begin_object().field_integer("prompt_tokens", usage.prompt_tokens);
-  out.field_integer("completion_tokens", usage.completion_tokens)
-      .field_integer("steps", usage.steps)
-      .end_object();
+  out.field_integer("completion_tokens", usage.completion_tokens).field_integer("steps", usage.steps);
+  if (usage.context_tokens != 0) out.field_integer("context_tokens", usage.context_tokens);
+  out.end_object();
 }
 
 Result<Usage> read_usage(const Json& json) {
@@ -614,6 +614,7 @@ Result<Usage> read_usage(const Json& json) {
   usage.prompt_tokens = fields.integer("prompt_tokens");
   usage.completion_tokens = fields.integer("completion_tokens");
   usage.steps = fields.integer("steps");
+  usage.context_tokens = fields.integer_or("context_tokens", 0);
   if (fields.fault()) return *fields.fault();
   return usage;
 }

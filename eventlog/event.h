@@ -1,6 +1,7 @@
-// The event catalogue: everything that can happen to an agent, a block or the tools. Past tense, versioned; the version
-// in the table of event.cpp is the newest, older ones are lifted by upcasters. An event that changes an
-// entity carries its whole new value and the ids or labels of what it ends, so that a fold never has to read.
+// The event catalogue: everything that can happen to an agent, a block or the tools. Past tense, versioned;
+// the version in the table of event.cpp is the newest, older ones are lifted by upcasters. An event that
+// changes an entity carries its whole new value and the ids or labels of what it ends, so that a fold never
+// has to read.
 //
 // Adding one: CONTRIBUTING.md, "Add an event".
 #pragma once
@@ -64,10 +65,11 @@ struct AgentSettings {
   std::optional<std::string> embedding;
   std::int64_t context_window = 0;  // Tokens.
   std::string timezone;
-  std::vector<std::string> tools;  // References: the name of a built-in tool, or tool-<uuid4> of a custom one.
-  std::vector<std::string> tags;   // Each once.
-  std::string metadata = "null";   // JSON.
-  std::string extra = "{}";        // JSON object: fields of features that come later, kept and returned.
+  std::vector<std::string>
+      tools;                      // References: the name of a built-in tool, or tool-<uuid4> of a custom one.
+  std::vector<std::string> tags;  // Each once.
+  std::string metadata = "null";  // JSON.
+  std::string extra = "{}";       // JSON object: fields of features that come later, kept and returned.
   friend bool operator==(const AgentSettings&, const AgentSettings&) = default;
 };
 
@@ -107,6 +109,7 @@ struct Usage {
   std::int64_t prompt_tokens = 0;
   std::int64_t completion_tokens = 0;
   std::int64_t steps = 0;
+  std::int64_t context_tokens = 0;  // Of the newest step's prompt and reply; 0 = not known.
   friend bool operator==(const Usage&, const Usage&) = default;
 };
 

@@ -89,10 +89,10 @@ struct Folder {
                             integer(message.is_approval_request ? 1 : 0), text_or_null(message.extra)});
   }
   void tool_row(const ToolValue& tool, WallTime created_at) {
-    insert(View::tools, {text(tool.id), text(tool.name), text_or_null(tool.description),
-                         text(tool.source_type), text(tool.source_code), text(tool.json_schema),
-                         text(json_texts(tool.tags)), integer(tool.return_char_limit), text(tool.extra),
-                         integer(created_at.value()), now()});
+    insert(View::tools,
+           {text(tool.id), text(tool.name), text_or_null(tool.description), text(tool.source_type),
+            text(tool.source_code), text(tool.json_schema), text(json_texts(tool.tags)),
+            integer(tool.return_char_limit), text(tool.extra), integer(created_at.value()), now()});
   }
   void block_row(const BlockValue& block, WallTime created_at) {
     insert(View::blocks,
@@ -151,10 +151,9 @@ struct Folder {
   void operator()(const AssistantReplied& event) {
     message_row(event.message, event.run_id);
     const bool last = event.message.tool_calls.empty();
-    insert(View::steps,
-           {text(event.message.step_id), text(event.run_id), id(), text(event.model),
-            integer(event.usage.prompt_tokens), integer(event.usage.completion_tokens),
-            last ? text("end_turn") : Value{}, now()});
+    insert(View::steps, {text(event.message.step_id), text(event.run_id), id(), text(event.model),
+                         integer(event.usage.prompt_tokens), integer(event.usage.completion_tokens),
+                         last ? text("end_turn") : Value{}, now()});
   }
   void operator()(const ToolReturned& event) { message_row(event.message, event.run_id); }
   void operator()(const TurnResumed& /*event*/) {}

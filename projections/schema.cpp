@@ -142,8 +142,7 @@ constexpr std::array kSteps{
 // The enums of schema.h number exactly these columns.
 static_assert(kTools.size() == tools::updated_at + 1 && kTools[tools::extra].name == "extra");
 static_assert(kSteps.size() == steps::created_at + 1 && kSteps[steps::model].name == "model");
-static_assert(kMessages.size() == messages::extra + 1 &&
-              kMessages[messages::is_error].name == "is_error");
+static_assert(kMessages.size() == messages::extra + 1 && kMessages[messages::is_error].name == "is_error");
 static_assert(kBlocks.size() == blocks::updated_at + 1 && kBlocks[blocks::extra].name == "extra");
 static_assert(kAgents.size() == agents::updated_at + 1 && kAgents[agents::importing].name == "importing");
 static_assert(kAgentActivity.size() == agent_activity::last_stop_reason + 1);
@@ -165,10 +164,9 @@ constexpr std::array<ViewSchema, kViews> kSchemas{{
     {View::steps, "steps", 1, kSteps},
 }};
 
-constexpr std::array<View, kViews> kAllViews{View::messages,       View::blocks,      View::agents,
-                                             View::agent_activity, View::runs,        View::attachments,
-                                             View::tags,           View::shard_owners, View::tools,
-                                             View::steps};
+constexpr std::array<View, kViews> kAllViews{
+    View::messages,    View::blocks, View::agents,       View::agent_activity, View::runs,
+    View::attachments, View::tags,   View::shard_owners, View::tools,          View::steps};
 
 // Eight bytes, lowest first, whatever the machine.
 void put_u64(std::string& out, std::uint64_t number) {

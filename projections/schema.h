@@ -189,16 +189,7 @@ enum : std::size_t {
 };
 }
 namespace steps {
-enum : std::size_t {
-  id,
-  run_id,
-  agent_id,
-  model,
-  prompt_tokens,
-  completion_tokens,
-  stop_reason,
-  created_at
-};
+enum : std::size_t { id, run_id, agent_id, model, prompt_tokens, completion_tokens, stop_reason, created_at };
 }
 
 // The bytes of a row for its digest: everything but its closing.

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstdint>
 #include <limits>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -35,5 +36,9 @@ constexpr Duration operator-(MonoTime end, MonoTime start) {
 std::string format_rfc3339_micros(WallTime time);
 // "2026-11-23T06:43:53+00:00", as clients of the V1 API get dates of messages.
 std::string format_rfc3339_seconds(WallTime time);
+
+// A time of RFC 3339, also cut short: "2026-11-23", "2026-11-23T06:43", "2026-11-23T06:43:53.02+01:00".
+// Without an offset it is UTC. Nothing if it is no such text or no such day.
+std::optional<WallTime> parse_rfc3339(std::string_view text);
 
 }  // namespace varve

@@ -20,6 +20,7 @@ NodeOptions node_options(const ModelClient& model) {
   NodeOptions options;
   options.models.handles = model.handles();
   options.models.default_handle = options.models.handles.front();
+  options.models.models = model.models();
   options.shard.snapshot_records = 5;  // Often, so that recovery from snapshots is the normal case.
   return options;
 }
@@ -64,6 +65,15 @@ void World::crash() {
 
 Task<> World::serve(Node& node, Request request, std::shared_ptr<OneShot<Response>> answer, SimEnv& client) {
   Response response = co_await node.handle(std::move(request));
+  // The client reads a stream to its end; what it got is whole or nothing.
+  while (response.events) {
+    const auto piece = co_await response.events->next();
+    if (!piece) {
+      response.events.reset();
+    } else {
+      response.body += *piece;
+    }
+  }
   // The answer travels to the client's incarnation, which outlives the node's.
   client.post([answer, response = std::move(response)] { answer->set(response); });
   co_return ok();

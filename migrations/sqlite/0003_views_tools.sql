@@ -50,3 +50,5 @@ CREATE TABLE steps (
 CREATE UNIQUE INDEX steps_open ON steps (id) WHERE to_offset IS NULL;
 CREATE INDEX steps_by_run ON steps (run_id, from_offset, from_ordinal, from_partition);
 CREATE INDEX runs_by_creation ON runs (created_at, id) WHERE to_offset IS NULL;
+-- Which agents are being imported: asked by every list of blocks.
+CREATE INDEX agents_by_importing ON agents (importing) WHERE to_offset IS NULL;

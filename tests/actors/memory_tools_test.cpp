@@ -78,12 +78,12 @@ TEST(MemoryTools, LeaveAReadOnlyBlockAlone) {
 }
 
 TEST(MemoryTools, HaveSchemasThatAreJson) {
-  EXPECT_EQ(4U, memory_tool_schemas().size());
-  for (const ToolSchema& tool : memory_tool_schemas()) {
+  EXPECT_EQ(4U, builtin_tools().size());
+  for (const ToolSchema& tool : builtin_tools()) {
     EXPECT_TRUE(Json::parse(tool.parameters).has_value()) << tool.name;
   }
-  for (const std::string& name : base_tools()) EXPECT_NE(nullptr, find_memory_tool(name));
-  EXPECT_EQ(nullptr, find_memory_tool("rm"));
+  for (const std::string& name : base_tools()) EXPECT_NE(nullptr, find_builtin_tool(name));
+  EXPECT_EQ(nullptr, find_builtin_tool("rm"));
 }
 
 }  // namespace

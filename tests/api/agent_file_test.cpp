@@ -136,6 +136,20 @@ TEST(AgentFileReading, ManyReturnsOfOneMessageAnswerEachCallAndAreOneMessageAgai
   EXPECT_NE(std::string::npos, messages[2].extra.find(kContinues));
 }
 
+TEST(AgentFileReading, AClientsDecisionIsTheContentOfItsMessage) {
+  const AgentFile file = parsed(file_with(
+      R"({"role":"approval","content":null,"approve":false,"approval_request_id":"m0","denial_reason":"no","approvals":[{"a":1}]})"));
+  const Message& message = file.agents[0].messages.at(0);
+  EXPECT_EQ(Role::approval, message.role);
+  EXPECT_EQ(R"({"approvals":[{"a":1}],"approve":false,"approval_request_id":"m0","reason":"no"})",
+            message.content);
+  EXPECT_EQ("", message.extra);
+  const Json again = file_message(message, "", "");
+  EXPECT_EQ("no", again.find("denial_reason")->as_string());
+  EXPECT_EQ("agents[0].messages[0].approvals: expected a list, got an object",
+            refusal(file_with(R"({"role":"approval","approvals":{}})")));
+}
+
 TEST(AgentFileReading, WhatAMessageSaysIsWrittenAgain) {
   for (
       const char* text :

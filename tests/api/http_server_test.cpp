@@ -331,6 +331,38 @@ TEST_F(HttpServerTest, NamesTheLimitThatARequestExceeds) {
   });
 }
 
+TEST_F(HttpServerTest, OneKindOfRequestMayBeLargerAFewAtATime) {
+  serve({.body_bytes_max = 1000,
+         .large_body_path = "/echo",
+         .large_body_bytes_max = 5000,
+         .large_bodies_max = 1});
+  with_client([&] {
+    const std::string large(5000, 'b');
+    Client fits(port_);
+    EXPECT_EQ("200 " + large, fits.ask(post(large)));
+    EXPECT_EQ("200 " + large, fits.ask(post(large)));  // The first is over.
+    Client too_large(port_);
+    EXPECT_EQ(
+        R"(413 {"detail":"the request body is larger than 5000 bytes, the most that this server takes"})",
+        too_large.ask(post(large + "b")));
+    Client chunked(port_);
+    EXPECT_EQ("413", chunked
+                         .ask("POST /echo?a=b HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n1389\r\n" +
+                              large + "b\r\n0\r\n\r\n")
+                         .substr(0, 3));
+    Client elsewhere(port_);
+    EXPECT_EQ("413", elsewhere.ask("POST / HTTP/1.1\r\ncontent-length: 1001\r\n\r\n").substr(0, 3));
+    Client unfinished(port_);
+    unfinished.send("POST /echo HTTP/1.1\r\ncontent-length: 4000\r\nexpect: 100-continue\r\n\r\n");
+    EXPECT_EQ("100", unfinished.answer(false).substr(0, 3));  // It is being received.
+    Client second(port_);
+    EXPECT_EQ("429", second.ask(post(large)).substr(0, 3));
+    EXPECT_EQ("1", second.header("retry-after"));
+    Client small(port_);
+    EXPECT_EQ("200 x", small.ask(post("x")));
+  });
+}
+
 TEST_F(HttpServerTest, HearsAClientOutThatSendsFarTooMuch) {
   serve({.body_bytes_max = 1000});
   with_client([&] {

@@ -1,0 +1,428 @@
+// Shard: one action of an open turn: a model call, a tool, a summary of the context. An action that was not
+// recorded is done again from the state; what it has published of itself (a reply in the making) is dropped.
+#include <algorithm>
+
+#include "actors/catalogue.h"
+#include "actors/memory_tools.h"
+#include "actors/shard.h"
+#include "actors/tool_rules.h"
+#include "runtime/utf8.h"
+
+namespace varve {
+namespace {
+
+constexpr std::string_view kCutMark = "\n[cut: longer than 1 MiB]";
+constexpr std::size_t kFoundMax = 50;
+constexpr std::size_t kFoundTextBytesMax = 2'000;
+
+std::string json_string(std::string_view text) {
+  std::string out;
+  append_json_string(out, text);
+  return out;
+}
+
+// Output of models and tools becomes text that can be stored: mended, and cut with a mark.
+std::string stored_output(std::string_view output) {
+  std::string text = mend_text(output);
+  if (text.size() <= kOutputBytesMax) return text;
+  text = std::string(prefix_of_text(text, kOutputBytesMax - kCutMark.size()));
+  text += kCutMark;
+  return text;
+}
+
+Message tool_message(const ToolCall& call, std::string_view text, bool is_error) {
+  Message message;
+  message.role = Role::tool;
+  message.name = call.name;
+  message.tool_call_id = call.id;
+  message.content = json_string(stored_output(text));
+  message.is_error = is_error;
+  return message;
+}
+
+// A tool that was run and failed.
+Message failed_tool(const ToolCall& call, const std::string& why) {
+  Message message = tool_message(call, why, true);
+  JsonWriter out;
+  out.begin_array().string(stored_output("Error executing function " + call.name + ": " + why)).end_array();
+  message.stderr_lines = out.take();
+  return message;
+}
+
+std::string quoted_list(const std::vector<std::string>& names) {
+  std::string text;
+  for (const std::string& name : names) text += (text.empty() ? "'" : ", '") + name + "'";
+  return text;
+}
+
+Json request_of(const AgentState& agent) {
+  auto request = Json::parse(agent.turn->request);
+  return request && request->is_object() ? std::move(*request) : Json::object();
+}
+
+// The model of the agent, unless the request asked for another one.
+std::string model_of(const AgentState& agent) {
+  const Json request = request_of(agent);
+  const Json* model = request.find("override_model");
+  return model != nullptr && model->is_string() ? model->as_string() : agent.settings.model;
+}
+
+bool wants_tokens(const Json& request) {
+  const Json* flag = request.find("stream_tokens");
+  return flag != nullptr && flag->is_boolean() && flag->as_boolean();
+}
+
+std::string member_text(const Json& object, std::string_view key) {
+  const Json* found = object.find(key);
+  return found != nullptr && found->is_string() ? found->as_string() : "";
+}
+
+ModelTool tool_from_schema(const std::string& name, const Json& schema) {
+  const Json* parameters = schema.find("parameters");
+  const bool fits = parameters != nullptr && parameters->is_object();
+  return {name, member_text(schema, "description"),
+          fits ? parameters->dump() : R"({"type":"object","properties":{}})"};
+}
+
+struct OfferedTool {
+  ModelTool tool;
+  bool needs_client = false;  // The client runs it, or must approve of it first.
+};
+
+bool flag_of(const std::string& json, std::string_view key) {
+  const auto object = Json::parse(json);
+  const Json* found = object ? object->find(key) : nullptr;
+  return found != nullptr && found->is_boolean() && found->as_boolean();
+}
+
+std::vector<OfferedTool> tools_offered(const AgentState& agent, const std::vector<ToolValue>& custom,
+                                       const Json& request, const ToolRules& rules) {
+  std::vector<OfferedTool> offered;
+  for (const std::string& ref : agent.settings.tools) {
+    if (const ToolSchema* tool = find_builtin_tool(ref)) {
+      const ModelTool described{ref, std::string(tool->description), std::string(tool->parameters)};
+      offered.push_back({described, rules.approval.contains(ref)});
+      continue;
+    }
+    for (const ToolValue& tool : custom) {
+      if (tool.id != ref) continue;
+      const auto schema = Json::parse(tool.json_schema);
+      ModelTool described = tool_from_schema(tool.name, schema ? *schema : Json::object());
+      if (described.description.empty()) described.description = tool.description.value_or("");
+      const bool asks =
+          flag_of(tool.extra, "default_requires_approval") || rules.approval.contains(tool.name);
+      offered.push_back({std::move(described), asks});
+    }
+  }
+  if (const Json* tools = request.find("client_tools"); tools != nullptr && tools->is_array()) {
+    for (const Json& tool : tools->items()) {
+      offered.push_back({tool_from_schema(member_text(tool, "name"), tool), true});
+    }
+  }
+  return offered;
+}
+
+// What the model is shown of a message of the context; null = nothing.
+std::shared_ptr<const Message> shown(const std::shared_ptr<const Message>& message) {
+  if (message->role == Role::approval) return nullptr;
+  if (message->role != Role::summary) return message;
+  auto summary = std::make_shared<Message>(*message);
+  summary->role = Role::user;
+  summary->content = json_string("[Summary of the conversation so far]\n" + text_of(*message));
+  return summary;
+}
+
+ModelRequest model_request(const AgentState& agent, const std::vector<BlockValue>& blocks,
+                           const std::vector<OfferedTool>& offered, const ToolRules& rules) {
+  ModelRequest request;
+  request.model = model_of(agent);
+  request.system = compile_prompt(agent.settings, blocks);
+  for (std::size_t i = 1; i < agent.context.size(); ++i) {
+    if (auto message = shown(agent.context[i].message)) request.messages.push_back(std::move(message));
+  }
+  std::vector<std::string> names;
+  for (const OfferedTool& one : offered) names.push_back(one.tool.name);
+  const AllowedTools allowed = allowed_tools(rules, tools_called(agent), names);
+  for (const OfferedTool& one : offered) {
+    const auto& kept = allowed.names;
+    if (std::find(kept.begin(), kept.end(), one.tool.name) != kept.end()) request.tools.push_back(one.tool);
+  }
+  if (allowed.forced) request.tool_choice = allowed.names.size() == 1 ? allowed.names.front() : "required";
+  const auto extra = Json::parse(agent.settings.extra);
+  const Json* settings = extra ? extra->find("model_settings") : nullptr;
+  if (settings != nullptr && settings->is_object()) request.settings = settings->dump();
+  return request;
+}
+
+std::vector<std::string> custom_tools(const AgentState& agent) {
+  std::vector<std::string> ids;
+  for (const std::string& ref : agent.settings.tools) {
+    if (ref.starts_with("tool-")) ids.push_back(ref);
+  }
+  return ids;
+}
+
+}  // namespace
+
+Task<std::vector<ToolValue>> Shard::ask_tools(std::vector<std::string> ids) {
+  std::vector<ToolValue> none;
+  if (ids.empty()) co_return none;
+  CommandEnvelope question{{}, StreamId{kCatalogueStream}, ReadTools{std::move(ids), {}}};
+  CallLimits limits{env_.now() + std::chrono::seconds{5}};
+  auto answer = co_await ports_.sender.send(std::move(question), limits);
+  if (!answer) co_return answer.error();
+  co_return std::move(answer->tools);
+}
+
+// Asks the model in a task of its own, so that a turn that is cancelled meanwhile need not wait for it.
+// Errc::conflict if the turn has ended first.
+Task<ModelOutcome> Shard::ask_model(Actor* actor, ModelRequest request, MonoTime deadline) {
+  const auto call = std::make_shared<ModelCall>();
+  actor->model_call = call;
+  const std::string run_id = actor->state.agent()->turn ? actor->state.agent()->turn->run_id : "";
+  env_.spawn("model call", run_model_call(call, std::move(request), deadline));
+  const auto still_wanted = [actor, &run_id] {
+    const AgentState* agent = actor->state.agent();
+    return run_id.empty() || (agent != nullptr && agent->turn && agent->turn->run_id == run_id);
+  };
+  while (!call->outcome && still_wanted()) co_await call->changed.wait(env_, kNever);
+  call->dropped = true;
+  if (actor->model_call == call) actor->model_call.reset();
+  if (!call->outcome) co_return Error{Errc::conflict, "the turn ended before the model answered"};
+  co_return std::move(*call->outcome);
+}
+
+Task<> Shard::run_model_call(std::shared_ptr<ModelCall> call, ModelRequest request, MonoTime deadline) {
+  call->outcome = co_await ports_.model.complete(std::move(request), deadline);
+  call->changed.notify_all();
+  co_return ok();
+}
+
+Task<> Shard::call_model(Actor* actor) {
+  const StreamId stream = actor->state.stream;
+  const std::string run_id = actor->state.agent()->turn->run_id;
+  if (context_is_nearly_full(*actor->state.agent())) {
+    ignore_error(co_await summarize(actor), "the context is trimmed instead");
+  }
+  const auto open = [actor, &run_id] {
+    const AgentState* agent = actor->state.agent();
+    return agent != nullptr && agent->turn && agent->turn->run_id == run_id;
+  };
+  if (!open()) co_return ok();
+  std::vector<StreamId> attached;
+  for (const BlockRef& ref : actor->state.agent()->blocks) attached.push_back(ref.block);
+  auto facts = co_await ask_blocks(stream, std::move(attached));
+  if (!facts) co_return facts.error();
+  if (!open()) co_return ok();
+  auto custom = co_await ask_tools(custom_tools(*actor->state.agent()));
+  if (!custom) co_return custom.error();
+  if (!open()) co_return ok();
+
+  const AgentState& agent = *actor->state.agent();
+  const OpenTurn& turn = *agent.turn;
+  RecordReply record;
+  record.run_id = run_id;
+  std::vector<BlockValue> values;
+  for (const BlockFact& fact : *facts) {
+    if (!fact.exists) continue;
+    values.push_back(fact.value);
+    record.blocks.push_back({fact.block, fact.sequence});
+  }
+  const Json asked = request_of(agent);
+  const ToolRules rules = tool_rules_of(agent.settings);
+  const std::vector<OfferedTool> offered = tools_offered(agent, *custom, asked, rules);
+  ModelRequest request = model_request(agent, values, offered, rules);
+  record.model = request.model;
+  record.prompt_hash = to_hex(CommandHash{xxh64(request.system)});
+  const std::int64_t left_us = turn.deadline.value() - env_.wall_now().value();
+  const MonoTime deadline = env_.now() + std::chrono::microseconds{left_us};
+  // The id of the command that will record the reply, and with it the reply's own id, is known before: it
+  // names the reply while it is being made. Every attempt has another one.
+  const CommandId command = command_id_from_text("internal " + uuid4(env_.rng()));
+  if (wants_tokens(asked) && actor->turn) {
+    const auto channel = actor->turn;
+    channel->begin_reply({reply_id(command), step_id(turn.command, turn.usage.steps), env_.wall_now(), {}});
+    request.on_delta = [channel](const ModelDelta& delta) { channel->add_delta(delta); };
+  }
+  auto outcome = co_await ask_model(actor, std::move(request), deadline);
+  if (!outcome) co_return outcome.error();
+  if (const auto* failure = std::get_if<ModelFailure>(&*outcome)) {
+    if (actor->turn) actor->turn->drop_reply();
+    FailTurn failed{run_id, "llm_api_error", failure->error_type, stored_output(failure->message)};
+    auto answer = co_await submit(stream, std::move(failed));
+    co_return answer ? ok() : Status{answer.error()};
+  }
+  ModelReply& reply = std::get<ModelReply>(*outcome);
+  record.message.role = Role::assistant;
+  record.message.content = json_string(stored_output(reply.text));
+  record.message.reasoning = stored_output(reply.reasoning);
+  for (ToolCall& call : reply.tool_calls) {
+    const std::string name = stored_output(call.name);
+    record.message.tool_calls.push_back({stored_output(call.id), name, stored_output(call.arguments)});
+    const auto waits = [&name](const OfferedTool& one) { return one.needs_client && one.tool.name == name; };
+    if (std::any_of(offered.begin(), offered.end(), waits)) record.message.is_approval_request = true;
+  }
+  record.usage = {reply.prompt_tokens, reply.completion_tokens, 1};
+  if (reply.tool_calls.empty()) record.stop_reason = reply.stop_reason;
+  if (record.message.is_approval_request) record.stop_reason = "requires_approval";
+  auto answer = co_await submit(stream, std::move(record), kNever, command);
+  co_return answer ? ok() : Status{answer.error()};
+}
+
+Task<> Shard::run_tool(Actor* actor, RunTool action) {
+  const StreamId stream = actor->state.stream;
+  const std::string run_id = actor->state.agent()->turn->run_id;
+  auto custom = co_await ask_tools(custom_tools(*actor->state.agent()));
+  if (!custom) co_return custom.error();
+  const AgentState* agent = actor->state.agent();
+  if (agent == nullptr || !agent->turn || agent->turn->run_id != run_id) co_return ok();
+  const ToolRules rules = tool_rules_of(agent->settings);
+  std::vector<std::string> valid;
+  bool is_custom = false;
+  for (const std::string& ref : agent->settings.tools) {
+    if (find_builtin_tool(ref) != nullptr) valid.push_back(ref);
+  }
+  for (const ToolValue& tool : *custom) {
+    valid.push_back(tool.name);
+    is_custom = is_custom || tool.name == action.call.name;
+  }
+  RecordToolReturn record;
+  record.run_id = run_id;
+  if (rules.last.contains(action.call.name)) record.stop_reason = "tool_rule";
+  if (std::find(valid.begin(), valid.end(), action.call.name) == valid.end()) {
+    record.message = tool_message(action.call,
+                                  "[ToolConstraintError] Cannot call " + action.call.name +
+                                      ", valid tools include: [" + quoted_list(valid) + "].",
+                                  true);
+  } else if (is_custom) {
+    record.message =
+        failed_tool(action.call, "the tool '" + action.call.name +
+                                     "' is known to this server, but it cannot run custom tools yet");
+  } else {
+    const bool search = action.call.name == kConversationSearch;
+    auto message = search ? co_await search_tool(actor, std::move(action))
+                          : co_await memory_tool(actor, std::move(action));
+    if (!message) co_return message.error();
+    record.message = std::move(*message);
+  }
+  auto answer = co_await submit(stream, std::move(record));
+  co_return answer ? ok() : Status{answer.error()};
+}
+
+Task<Message> Shard::memory_tool(Actor* actor, RunTool action) {
+  auto parsed = parse_memory_tool_call(action.call);
+  if (!parsed) co_return failed_tool(action.call, parsed.error().message);
+  const AgentState* agent = actor->state.agent();
+  if (agent == nullptr || !agent->turn) co_return Error{Errc::conflict, "the turn is over"};
+  const std::string intent =
+      to_hex(agent->turn->command) + "/tool/" + action.step_id + "/" + std::to_string(action.ordinal);
+  std::vector<StreamId> attached;
+  for (const BlockRef& ref : agent->blocks) attached.push_back(ref.block);
+  auto facts = co_await ask_blocks(actor->state.stream, std::move(attached));
+  if (!facts) co_return facts.error();
+
+  const BlockFact* target = nullptr;
+  std::vector<std::string> labels;
+  for (const BlockFact& fact : *facts) {
+    if (!fact.exists) continue;
+    labels.push_back(fact.value.label);
+    if (fact.value.label == parsed->label && target == nullptr) target = &fact;
+  }
+  if (target == nullptr) {
+    co_return failed_tool(action.call, "Block field " + parsed->label +
+                                           " does not exist (available sections = " + quoted_list(labels) +
+                                           ")");
+  }
+  // The id is made of turn and call: however often the call is repeated, the block is edited once.
+  CommandEnvelope envelope{{command_id_from_text(intent), command_hash(intent, action.call.arguments), true},
+                           target->block,
+                           parsed->edit};
+  CallLimits limits{env_.now() + std::chrono::seconds{10}};
+  auto edited = co_await ports_.sender.send(std::move(envelope), limits);
+  if (!edited) {
+    const Errc code = edited.error().code;
+    if (code == Errc::invalid_argument || code == Errc::not_found) {
+      co_return failed_tool(action.call, edited.error().message);
+    }
+    co_return edited.error();
+  }
+  for (const LogPosition& position : edited->positions) merge_position(actor->turn_positions, position);
+  const std::string text = edited->block ? edited->block->value.value : "";
+  co_return tool_message(action.call, text, false);
+}
+
+// conversation_search: what the agent said and heard, also what it sees no more.
+Task<Message> Shard::search_tool(Actor* actor, RunTool action) {
+  auto question = parse_search_call(action.call);
+  if (!question) co_return failed_tool(action.call, question.error().message);
+  if (ports_.search == nullptr) co_return failed_tool(action.call, "this server cannot search messages");
+  question->agent = actor->state.stream;
+  question->limit = std::min(question->limit, kFoundMax);
+  auto found = co_await ports_.search->search(std::move(*question));
+  if (!found) co_return found.error();
+  JsonWriter out;
+  out.begin_object().field("message", "Showing " + std::to_string(found->size()) + " results:");
+  out.key("results").begin_array();
+  for (const FoundMessage& one : *found) {
+    out.begin_object().field("timestamp", format_rfc3339_seconds(one.at)).field("role", one.role);
+    out.field("content", prefix_of_text(one.text, kFoundTextBytesMax)).end_object();
+  }
+  out.end_array().end_object();
+  co_return tool_message(action.call, found->empty() ? "No results found." : out.text(), false);
+}
+
+Task<SummaryResult> Shard::summarize(Actor* actor) {
+  const StreamId stream = actor->state.stream;
+  const AgentState& agent = *actor->state.agent();
+  const std::string run_id = agent.turn ? agent.turn->run_id : "";
+  SummaryResult result;
+  result.messages_before = static_cast<std::int64_t>(agent.context.size());
+  result.messages_after = result.messages_before;
+  RecordSummary record;
+  record.message_ids = messages_to_summarize(agent, run_id);
+  if (record.message_ids.empty()) co_return result;
+  ModelRequest request;
+  request.model = agent.turn ? model_of(agent) : agent.settings.model;
+  if (!ports_.model.summarizes(request.model)) {
+    co_return Error{Errc::invalid_argument, "the model '" + request.model + "' cannot summarise"};
+  }
+  request.system = std::string(kSummaryPrompt);
+  request.messages.push_back(std::make_shared<const Message>(transcript_of(agent, record.message_ids)));
+  auto outcome = co_await ask_model(actor, std::move(request), env_.now() + std::chrono::minutes{2});
+  if (!outcome) co_return outcome.error();
+  if (const auto* failure = std::get_if<ModelFailure>(&*outcome)) {
+    co_return Error{Errc::unavailable, "the model could not summarise: " + failure->message};
+  }
+  record.text = stored_output(std::get<ModelReply>(*outcome).text);
+  if (record.text.empty()) co_return Error{Errc::unavailable, "the model gave an empty summary"};
+  result.text = record.text;
+  auto answer = co_await submit(stream, std::move(record));
+  if (!answer) co_return answer.error();
+  if (actor->state.agent() != nullptr) {
+    result.messages_after = static_cast<std::int64_t>(actor->state.agent()->context.size());
+  }
+  co_return result;
+}
+
+// SummarizeContext, as a client asks for it. It holds no mailbox while the model works.
+Task<CommandAnswer> Shard::summarize_on_demand(StreamId stream) {
+  auto activated = co_await activate(stream);
+  if (!activated) co_return activated.error();
+  Actor* actor = *activated;
+  Command check = SummarizeContext{};
+  auto exists = co_await submit(stream, std::move(check));
+  if (!exists) co_return exists.error();
+  if (actor->driving || actor->model_call) {
+    co_return Error{Errc::conflict, "the agent is working; cancel its run or wait for the end"};
+  }
+  actor->driving = true;  // A turn that opens meanwhile begins when this is over.
+  auto result = co_await summarize(actor);
+  actor->driving = false;
+  drive_if_open(*actor);
+  if (!result) co_return result.error();
+  CommandAnswer answer = answer_from(actor->state);
+  answer.summary = std::move(*result);
+  co_return answer;
+}
+
+}  // namespace varve
