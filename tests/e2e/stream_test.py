@@ -295,6 +295,27 @@ def one_that_outlives_the_server(server, provider, number):
     ok("after SIGKILL the turn is finished once, and a reader that comes back misses nothing and gets nothing twice")
 
 
+def one_whose_provider_breaks_off(server, client, provider, number):
+    agent = new_agent(client, "breaks%d" % number)
+    text = "Break off %d. [[cut]] [[reply:one two three four]]" % number
+    stream = ask(server, agent, text).stream
+    events = list(stream.events())
+    stream.close()
+    kinds = [data if data == "[DONE]" else data["message_type"] for _, data in events]
+    check_equal(kinds[-3:], ["stop_reason", "error_message", "[DONE]"], "the end of a failed turn's stream")
+    check_equal([name for name, _ in events][-3:], [None, "error", None], "names of its events")
+    check("assistant_message" in kinds, "tokens came before the provider broke off", kinds)
+    check_equal(events[-3][1]["stop_reason"], "llm_api_error", "the stop reason")
+    check_equal(wait_ended(client, events[0][1]["run_id"])["status"], "failed", "what became of the run")
+    check_equal(provider.asked(text), 1, "model calls after tokens were handed out")
+    again = "Try twice %d. [[status:503,1]] [[reply:at last]]" % number
+    check_equal(ask(server, agent, again).to_the_end().messages(), [("assistant_message", "at last")], "the next reply")
+    check_equal(provider.asked(again), 2, "model calls of a provider that was busy once")
+    check_equal(support.talk_of(client, agent), [("user_message", text), ("user_message", again),
+                                                 ("assistant_message", "at last")], "the history")
+    ok("a provider that breaks off fails the turn and loses nothing; one that is busy is asked again")
+
+
 def story(workshop, chosen):
     with mock_provider.Provider() as provider:
         server = workshop.server("data", provider=provider.url).start()
@@ -303,6 +324,7 @@ def story(workshop, chosen):
             one_that_stalls(server, client, number)
             one_that_leaves(server, client, provider, number)
             some_that_attach(server, client, number)
+            one_whose_provider_breaks_off(server, client, provider, number)
             client.close()
             one_that_outlives_the_server(server, provider, number)
         check_equal(server.terminate(), 0, "exit code after SIGTERM")

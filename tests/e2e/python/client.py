@@ -17,72 +17,19 @@ import traceback
 import warnings
 
 import letta_client
+from expect import Unexpected, everything, expect, expect_equal, expect_paged, ids, kinds, poll, text_of
 from letta_client import Letta
 
 warnings.simplefilter("ignore", DeprecationWarning)  # messages.stream is what everybody uses.
 BASE, MODEL, LOCKED = sys.argv[1:4]
 UNIQUE = "%d-%d" % (os.getpid(), time.time_ns() // 1000)
-POLL_SECONDS_MAX = 30
-ITEMS_MAX = 10_000
 
 # A retry would hide what went wrong.
 client = Letta(base_url=BASE, api_key="unused", max_retries=0, timeout=30)
 
 
-class Unexpected(Exception):
-    """Something was not as a client may expect it."""
-
-
-def expect(condition, what, seen=None):
-    if not condition:
-        raise Unexpected(what + ("" if seen is None else "\n  seen: " + repr(seen)[:2000]))
-
-
-def expect_equal(seen, wanted, what):
-    expect(seen == wanted, "%s: wanted %s" % (what, repr(wanted)[:1000]), seen)
-
-
-def everything(pages):
-    """All items of a paged list; no id twice."""
-    items = []
-    for item in pages:
-        items.append(item)
-        expect(len(items) <= ITEMS_MAX, "a paged list comes to an end")
-    return items
-
-
-def ids(items):
-    return [item.id for item in items]
-
-
-def expect_paged(pages, wanted, what):
-    """Paging gives everything in `wanted` in its order, and nothing twice."""
-    seen = ids(everything(pages))
-    expect_equal(len(set(seen)), len(seen), "%s: distinct items" % what)
-    expect_equal([item for item in seen if item in wanted], wanted, what)
-
-
-def text_of(message):
-    content = message.content
-    return content if isinstance(content, str) else "".join(part.text for part in content)
-
-
-def kinds(messages):
-    return [message.message_type for message in messages]
-
-
 def say(agent, text, **options):
     return client.agents.messages.create(agent.id, messages=[{"role": "user", "content": text}], **options)
-
-
-def poll(what, work):
-    deadline = time.monotonic() + POLL_SECONDS_MAX
-    while True:
-        result = work()
-        if result:
-            return result
-        expect(time.monotonic() < deadline, "waited in vain until " + what)
-        time.sleep(0.05)
 
 
 def create_agent(name, **options):

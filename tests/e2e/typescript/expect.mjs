@@ -1,6 +1,6 @@
 // What the scripts that run the official TypeScript client share: expectations, and a walk through paged lists.
 
-const ITEMS_MAX = 10_000;
+const ITEMS_MAX = 1_000;
 
 export function expect(condition, what, seen) {
   if (condition) return;
