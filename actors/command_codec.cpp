@@ -3,6 +3,7 @@
 
 #include "actors/command.h"
 #include "runtime/json_fields.h"
+#include "runtime/stored_json.h"
 
 namespace varve {
 namespace {
@@ -389,7 +390,7 @@ std::string encode_command(const CommandEnvelope& envelope) {
 }
 
 Result<CommandEnvelope> decode_command(std::string_view json) {
-  const auto parsed = Json::parse(json);
+  const auto parsed = parse_stored_json(json);
   if (!parsed) return parsed.error();
   JsonFields fields(*parsed, "command", Errc::invalid_argument);
   const auto id = parse_command_id(fields.text("id"));

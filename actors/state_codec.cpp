@@ -1,6 +1,7 @@
 #include "actors/state_codec.h"
 
 #include "runtime/json_fields.h"
+#include "runtime/stored_json.h"
 
 namespace varve {
 namespace {
@@ -191,7 +192,7 @@ std::string encode_state(const ActorState& state) {
 }
 
 Result<ActorState> decode_state(std::string_view json) {
-  const auto parsed = Json::parse(json);
+  const auto parsed = parse_stored_json(json);
   if (!parsed) return Error{Errc::corrupt, "snapshot: " + parsed.error().message};
   JsonFields fields(*parsed, "snapshot");
   if (fields.integer("v") != kStateVersion) fields.set_fault("it is of another version");

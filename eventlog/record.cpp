@@ -1,6 +1,7 @@
 #include "eventlog/record.h"
 
 #include "runtime/json_fields.h"
+#include "runtime/stored_json.h"
 
 namespace varve {
 namespace {
@@ -168,7 +169,7 @@ Result<Record> decode_record(std::string_view bytes) {
   if (!bytes.starts_with(kRecordMagic)) return Record{ForeignRecord{}};
   if (bytes.size() > kRecordBytesMax)
     return Error{Errc::corrupt, "a record is larger than any that is ever written"};
-  auto json = Json::parse(bytes);
+  auto json = parse_stored_json(bytes);
   if (!json) return Error{Errc::corrupt, "record: " + json.error().message};
   JsonFields fields(*json, "record", Errc::corrupt);
   const std::int64_t version = fields.integer("v");

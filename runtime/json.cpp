@@ -8,6 +8,7 @@
 #include <charconv>
 
 #include "runtime/check.h"
+#include "runtime/stored_json.h"
 #include "runtime/utf8.h"
 
 namespace varve {
@@ -15,6 +16,8 @@ namespace varve {
 // RapidJSON's events into a tree. Iterative on both sides: depth costs no stack.
 class JsonBuilder {
  public:
+  explicit JsonBuilder(std::size_t depth_max) : depth_max_(depth_max) {}
+
   bool Null() { return add(Json::null()); }
   bool Bool(bool value) { return add(Json::boolean(value)); }
   bool RawNumber(const char* text, rapidjson::SizeType length, bool /*copy*/) {
@@ -59,7 +62,9 @@ class JsonBuilder {
     return false;
   }
   bool open(Json value) {
-    if (stack_.size() >= kJsonDepthMax) return refuse("nesting is deeper than 64 levels");
+    if (stack_.size() >= depth_max_) {
+      return refuse(depth_max_ == kJsonDepthMax ? "nesting is deeper than 64 levels" : "nesting is too deep");
+    }
     stack_.push_back({std::move(value), {}});
     return true;
   }
@@ -79,6 +84,7 @@ class JsonBuilder {
     return true;
   }
 
+  std::size_t depth_max_;
   std::vector<Open> stack_;
   Json root_;
   const char* refusal_ = nullptr;
@@ -117,11 +123,13 @@ Json Json::object() {
   return json;
 }
 
-Result<Json> Json::parse(std::string_view text) {
+namespace {
+
+Result<Json> parse_json(std::string_view text, std::size_t depth_max) {
   rapidjson::MemoryStream stream(text.data(), text.size());
   constexpr std::size_t kStackBytes = 4096;  // Of the parser; it grows when a string is longer.
   rapidjson::Reader reader(nullptr, kStackBytes);
-  JsonBuilder builder;
+  JsonBuilder builder(depth_max);
   constexpr unsigned kFlags = rapidjson::kParseIterativeFlag | rapidjson::kParseValidateEncodingFlag |
                               rapidjson::kParseNumbersAsStringsFlag;
   const rapidjson::ParseResult parsed = reader.Parse<kFlags>(stream, builder);
@@ -132,6 +140,16 @@ Result<Json> Json::parse(std::string_view text) {
                  "JSON error at byte " + std::to_string(parsed.Offset()) + ": " + why};
   }
   return builder.take();
+}
+
+}  // namespace
+
+Result<Json> Json::parse(std::string_view text) {
+  return parse_json(text, kJsonDepthMax);
+}
+
+Result<Json> parse_stored_json(std::string_view text) {
+  return parse_json(text, kStoredJsonDepthMax);
 }
 
 const char* Json::kind_name() const {

@@ -135,6 +135,22 @@ INSTANTIATE_TEST_SUITE_P(
         Bad{"IllFormed", with(encoded(sample_claim()), "\"varve\"", "\"\xc3\x28\""), "at byte"}),
     [](const auto& param) { return std::string(param.param.name); });
 
+// A client's body may be nested as deep as bodies may be; in a record it lies deeper.
+TEST(RecordCodec, ReadsWhatWasNestedAsDeepAsAnyBody) {
+  std::string deep = "1";
+  for (std::size_t i = 1; i < kJsonDepthMax; ++i) deep = "{\"a\":" + deep + "}";
+  AgentCreated created;
+  created.settings = test::sample_settings();
+  created.settings.metadata = deep;
+  Commit commit;
+  commit.parts.push_back({StreamId{"agent-1"}, Sequence{1}, {Event{created}}});
+  const auto bytes = encode_record(Record{commit});
+  ASSERT_TRUE(bytes);
+  const auto decoded = decode_record(*bytes);
+  ASSERT_TRUE(decoded) << decoded.error().message;
+  EXPECT_EQ(Record{commit}, *decoded);
+}
+
 TEST(RecordCodec, RefusesARecordOverTheLimit) {
   Commit commit = sample_commit();
   BlockValue block = test::sample_block();
