@@ -83,6 +83,7 @@ class Import : public SimServer {
     for (const Json& message : listed.items()) {
       const Json* content = message.find("content");
       if (text(message, "message_type") != "user_message" || content == nullptr) continue;
+      if (content->is_string()) line += content->as_string() + ";";
       for (const Json& part : content->items()) line += text(part, "text") + ";";
     }
     return line;
