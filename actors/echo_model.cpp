@@ -21,6 +21,7 @@ Task<ModelOutcome> EchoModel::complete(ModelRequest request, MonoTime /*deadline
   reply.text = "You said: " + last_user_text(request);
   for (const auto& message : request.messages) reply.prompt_tokens += tokens_of(*message);
   reply.completion_tokens = static_cast<std::int64_t>(reply.text.size() / 4 + 1);
+  if (request.on_delta) request.on_delta({ModelDelta::Kind::text, reply.text, 0, "", ""});
   co_return ModelOutcome{std::move(reply)};
 }
 

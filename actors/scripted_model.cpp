@@ -13,6 +13,7 @@ Result<ScriptedModel::Reply> ScriptedModel::parse_reply(const Json& json, std::s
   reply.match = fields.optional_text("match").value_or("");
   reply.times = fields.integer_or("times", -1);
   reply.delay_ms = fields.integer_or("delay_ms", 0);
+  reply.token_delay_ms = fields.integer_or("token_delay_ms", 0);
   reply.text = fields.optional_text("text");
   reply.then = fields.optional_text("then").value_or("done");
   reply.echo_context = fields.boolean_or("echo_context", false);
@@ -40,6 +41,8 @@ Result<std::unique_ptr<ScriptedModel>> ScriptedModel::parse(Env& env, std::strin
   const auto json = Json::parse(script);
   if (!json) return Error{Errc::invalid_argument, "model script: " + json.error().message};
   std::unique_ptr<ScriptedModel> model(new ScriptedModel(env));
+  JsonFields options(*json, "model script", Errc::invalid_argument);
+  model->summarizes_ = options.boolean_or("summarizes", false);
   if (const Json* replies = json->find("replies")) {
     for (const Json& item : replies->items()) {
       auto reply = parse_reply(item, model->replies_.size() + 1);
@@ -86,6 +89,27 @@ ModelOutcome ScriptedModel::answer(const Reply& reply, const ModelRequest& reque
   return said;
 }
 
+// Word by word, with a pause behind each if the script asks for one.
+Task<ModelOutcome> ScriptedModel::spoken(ModelOutcome outcome,
+                                         std::function<void(const ModelDelta&)> on_delta,
+                                         std::int64_t pause_ms) {
+  const auto* said = std::get_if<ModelReply>(&outcome);
+  if (!on_delta || said == nullptr) co_return outcome;
+  std::size_t at = 0;
+  while (at < said->text.size()) {
+    const std::size_t end = std::min(said->text.find(' ', at), said->text.size() - 1) + 1;
+    on_delta({ModelDelta::Kind::text, said->text.substr(at, end - at), 0, "", ""});
+    at = end;
+    if (pause_ms > 0) co_await sleep_for(env_, std::chrono::milliseconds{pause_ms});
+  }
+  for (std::size_t i = 0; i < said->tool_calls.size(); ++i) {
+    const ToolCall& call = said->tool_calls[i];
+    on_delta({ModelDelta::Kind::tool_call, "", i, call.id, call.name});
+    on_delta({ModelDelta::Kind::tool_call, call.arguments, i, call.id, ""});
+  }
+  co_return outcome;
+}
+
 Task<ModelOutcome> ScriptedModel::complete(ModelRequest request, MonoTime deadline) {
   ++calls_;
   const std::string text = last_user_text(request);
@@ -101,7 +125,8 @@ Task<ModelOutcome> ScriptedModel::complete(ModelRequest request, MonoTime deadli
   if (chosen == nullptr) {
     Reply echo;
     echo.text = "You said: " + text;
-    co_return answer(echo, request);
+    ModelOutcome outcome = answer(echo, request);
+    co_return co_await spoken(std::move(outcome), std::move(request.on_delta), 0);
   }
   const Reply reply = *chosen;
   if (reply.delay_ms > 0 && !after_tools) {
@@ -112,7 +137,8 @@ Task<ModelOutcome> ScriptedModel::complete(ModelRequest request, MonoTime deadli
           ModelFailure{504, "llm_timeout", "the model did not answer before the turn's deadline"}};
     }
   }
-  co_return answer(reply, request);
+  ModelOutcome outcome = answer(reply, request);
+  co_return co_await spoken(std::move(outcome), std::move(request.on_delta), reply.token_delay_ms);
 }
 
 }  // namespace varve

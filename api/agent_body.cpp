@@ -15,9 +15,9 @@ constexpr std::array<std::string_view, 9> kAgentTypes{
     "memgpt_agent",       "memgpt_v2_agent", "letta_v1_agent",    "react_agent",          "workflow_agent",
     "split_thread_agent", "sleeptime_agent", "voice_convo_agent", "voice_sleeptime_agent"};
 
-constexpr std::array<std::string_view, 4> kEmbeddings{"openai/text-embedding-3-small",
-                                                      "openai/text-embedding-3-large",
-                                                      "openai/text-embedding-ada-002", "letta/letta-free"};
+constexpr std::array<std::string_view, 4> kEmbeddings{"letta/letta-free", "openai/text-embedding-3-large",
+                                                      "openai/text-embedding-3-small",
+                                                      "openai/text-embedding-ada-002"};
 
 constexpr std::array<std::string_view, 32> kKeptAgentFields{"model_settings",
                                                             "llm_config",

@@ -147,6 +147,10 @@ class Api {
   Answer send_messages(Call call, bool always_streams, bool async);
   Answer opened_run(Call call, CommandAnswer answer);
   Task<std::optional<TurnResult>> ended_turn(std::string run_id);
+  std::function<boost::asio::awaitable<void>(std::vector<LogPosition>)> settling(StreamId stream,
+                                                                                 bool ack_log);
+  boost::asio::awaitable<void> settle_quietly(StreamId stream, std::vector<LogPosition> positions,
+                                              bool ack_log);
   Response turn_response(const TurnResult& turn, const MessageTypes& types) const;
   // The custom tools that a body names, asked of the catalogue.
   Task<std::vector<ToolValue>> tools_named_in(const Json& body, MonoTime deadline);

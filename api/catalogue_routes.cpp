@@ -20,10 +20,18 @@ std::string provider_of(const std::string& handle) {
   return handle.substr(0, handle.find('/'));
 }
 
+// Of the kinds that the API's clients know; everything that speaks the OpenAI protocol is "openai" to them.
+std::string client_type_of(const ModelInfo& model) {
+  for (const char* known : {"ollama", "vllm", "lmstudio_openai", "openai"}) {
+    if (model.provider_type == known) return known;
+  }
+  return "openai";
+}
+
 void render_model(JsonWriter& out, const ModelInfo& model) {
   const std::string name = model_name(model.handle);
   out.begin_object().field("handle", model.handle).field("name", name).field("display_name", name);
-  out.field("provider_type", model.provider_type).field("provider_name", provider_of(model.handle));
+  out.field("provider_type", client_type_of(model)).field("provider_name", provider_of(model.handle));
   out.field("model_type", "llm").field("model", name).field("model_endpoint_type", "openai");
   out.field("model_endpoint", model.endpoint).field("provider_category", "base");
   out.field_integer("context_window", model.context_window);

@@ -122,8 +122,7 @@ Api::Answer Api::send_messages(Call call, bool always_streams, bool async) {
   if (!parsed.value) co_return refusal(parsed.error);
   MessagesRequest& request = *parsed.value;
   const bool asked = request.streaming && !always_streams;
-  if (asked && !is_sdk_client(call.request) &&
-      call.request.header("user-agent").value_or("").starts_with("letta")) {
+  if (asked && !is_sdk_client(call.request)) {
     co_return detail_response(422, "streaming=true is only supported for SDK v1.0+ clients.");
   }
   if (async) request.command.request = with_async(request.command.request);
@@ -133,7 +132,8 @@ Api::Answer Api::send_messages(Call call, bool always_streams, bool async) {
   auto answer = co_await ports_.sender.send(std::move(envelope), limits);
   if (!answer) co_return refused_message(answer.error(), call.keyless);
   if (async) co_return co_await opened_run(std::move(call), std::move(*answer));
-  StreamOptions options{request.include_pings, request.stream_tokens, request.return_types, 0};
+  StreamOptions options{request.include_pings, request.stream_tokens, request.return_types, 0, {}};
+  options.settle = settling(StreamId{call.ids[0]}, query_value(call.target, "ack") == "log");
   if (request.streaming && answer->channel) {
     co_return stream_response(turn_events(env_, answer->channel, std::move(options)));
   }
@@ -154,6 +154,19 @@ Api::Answer Api::send_messages(Call call, bool always_streams, bool async) {
                           : turn_response(**ended, request.return_types);
   response.headers.merge(headers);
   co_return response;
+}
+
+// For the end of a stream: waits until the views have passed what the turn wrote.
+std::function<boost::asio::awaitable<void>(std::vector<LogPosition>)> Api::settling(StreamId stream,
+                                                                                    bool ack_log) {
+  return [this, stream, ack_log](std::vector<LogPosition> positions) -> boost::asio::awaitable<void> {
+    return settle_quietly(stream, std::move(positions), ack_log);
+  };
+}
+
+boost::asio::awaitable<void> Api::settle_quietly(StreamId stream, std::vector<LogPosition> positions,
+                                                 bool ack_log) {
+  const Headers ignored = co_await settle_at(stream, std::move(positions), ack_log, kNever);
 }
 
 // A run as the views have it; nothing while it is open or unknown.

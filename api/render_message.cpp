@@ -67,6 +67,14 @@ void render_content(JsonWriter& out, const std::string& content) {
     out.field_raw("content", content);
     return;
   }
+  // One text alone is printed as a text, however it was sent.
+  if (json.items().size() == 1 && json.items().front().find("text") != nullptr) {
+    const Json* only = json.items().front().find("text");
+    if (only->is_string()) {
+      out.field("content", only->as_string());
+      return;
+    }
+  }
   out.key("content").begin_array();
   for (Json part : json.items()) {
     const Json* type = part.find("type");

@@ -108,12 +108,14 @@ Api::Answer Api::list_run_messages(Call call) {
 }
 
 Api::Answer Api::list_run_steps(Call call) {
+  const auto page = parse_page(call.target, 100, true);
+  if (!page.value) co_return refusal(page.error);
   const std::string id = call.ids[0];
-  Render render = [id](ViewReader& reader) -> Result<std::optional<std::string>> {
+  Render render = [id, page = *page.value](ViewReader& reader) -> Result<std::optional<std::string>> {
     auto run = run_row(reader, id);
     if (!run) return run.error();
     if (!*run) return std::optional<std::string>{};
-    auto rows = steps_of_run(reader, id);
+    auto rows = varve::list_steps(reader, page, std::nullopt, id);
     if (!rows) return rows.error();
     std::vector<std::string> steps;
     for (const Row& row : *rows) steps.push_back(render_step(row));
@@ -169,6 +171,7 @@ Api::Answer Api::stream_run(Call call) {
     auto ended = co_await ended_turn(id);
     if (!ended) co_return error_response(ended.error(), false);
     if (*ended) co_return stream_response(ended_turn_events(env_, std::move(**ended), options));
+    options.settle = settling(StreamId{*agent}, false);
     CommandEnvelope envelope{{}, StreamId{*agent}, FollowTurn{id}};
     CallLimits limits{call.deadline, CallLimits::Turn::opened};
     auto answer = co_await ports_.sender.send(std::move(envelope), limits);

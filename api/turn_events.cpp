@@ -86,6 +86,11 @@ class TurnEvents final : public EventSource {
       std::string out = gather();
       if (!out.empty()) co_return out;
       if (ended_) co_return std::nullopt;
+      if (channel_->finished()) {
+        if (options_.settle) co_await options_.settle(channel_->positions());
+        ended_ = true;
+        co_return end_events(channel_->result(), options_.tokens);
+      }
       co_await channel_->wait(env_, ping_at);
       if (env_.now() < ping_at) continue;
       ping_at = env_.now() + kPingEvery;
@@ -101,10 +106,7 @@ class TurnEvents final : public EventSource {
     while (index_ < messages.size()) take_message(out, messages[index_++]);
     if (options_.tokens && channel_->live()) take_pieces(out, *channel_->live(), index_);
     if (ended_) return out;
-    if (channel_->finished()) {
-      out += end_events(channel_->result(), options_.tokens);
-      ended_ = true;
-    } else if (channel_->abandoned()) {
+    if (!channel_->finished() && channel_->abandoned()) {
       out += error_event(channel_->run_id(), "interrupted",
                          "The server hands this turn over; it goes on. Read on from the run's stream.", "");
       out += "data: [DONE]\n\n";

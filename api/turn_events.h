@@ -7,6 +7,7 @@
 // again whole.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -22,6 +23,9 @@ struct StreamOptions {
   bool tokens = false;
   MessageTypes types;
   std::int64_t starting_after = 0;
+  // Awaited before the turn's end is told, with what the turn has written: so that whoever has read the end
+  // finds all of it in the views.
+  std::function<boost::asio::awaitable<void>(std::vector<LogPosition>)> settle;
 };
 
 std::shared_ptr<EventSource> turn_events(Env& env, std::shared_ptr<TurnChannel> channel,

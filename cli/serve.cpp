@@ -72,7 +72,7 @@ Status open(Server& server) {
   auto snapshots = SqliteSnapshotStore::open(server.env, options.data_dir);
   if (!snapshots) return snapshots.error();
   server.snapshots = std::move(*snapshots);
-  auto views = SqliteViewStore::open(server.env, {options.data_dir, 1});
+  auto views = SqliteViewStore::open(server.env, {options.data_dir, kViewsGeneration});
   if (!views) return views.error();
   server.views = std::move(*views);
   auto models = ServerModels::make(server.env, options);

@@ -70,7 +70,7 @@ int run_verify(const VerifyOptions& options) {
     std::cerr << "varve verify: " << log.error().message << "\n";
     return kExitFailed;
   }
-  const SqliteViewStore::Options where{options.data_dir, 1};
+  const SqliteViewStore::Options where{options.data_dir, kViewsGeneration};
   if (!std::filesystem::exists(SqliteViewStore::path_of(where))) {
     std::cerr << "varve verify: there are no views in " << options.data_dir
               << "; a server makes them from the log\n";

@@ -14,6 +14,10 @@
 
 namespace varve {
 
+// The generation that this program folds and reads. Raised with every change that rows of old need; the file
+// of the last one is left alone and may be removed.
+inline constexpr std::uint64_t kViewsGeneration = 2;
+
 class SqliteViewStore final : public ViewStore {
  public:
   struct Options {

@@ -78,7 +78,7 @@ TEST(MemoryTools, LeaveAReadOnlyBlockAlone) {
 }
 
 TEST(MemoryTools, HaveSchemasThatAreJson) {
-  EXPECT_EQ(4U, builtin_tools().size());
+  EXPECT_EQ(5U, builtin_tools().size());
   for (const ToolSchema& tool : builtin_tools()) {
     EXPECT_TRUE(Json::parse(tool.parameters).has_value()) << tool.name;
   }

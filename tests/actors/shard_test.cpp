@@ -215,7 +215,7 @@ TEST_F(ShardTest, ToolsReportTheirErrorsToTheModel) {
   expect(200, "PATCH", "/v1/agents/" + agent + "/core-memory/blocks/human", R"({"label":"person"})");
   expect(200, "POST", "/v1/agents/" + agent + "/messages", say("tea"));
   EXPECT_NE(std::string::npos,
-            history(agent).find("Block field human does not exist (available sections = ['person'])"));
+            history(agent).find("Block field human does not exist (available sections = 'person')"));
 }
 
 TEST_F(ShardTest, AFailedModelCallFailsTheTurnAndKeepsTheMessage) {

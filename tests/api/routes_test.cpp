@@ -50,7 +50,7 @@ TEST_F(Routes, AnAgentIsCreatedReadChangedAndDeleted) {
   EXPECT_EQ("16384", created.find("model_settings")->find("max_output_tokens")->dump());
   EXPECT_EQ(1U, created.find("message_ids")->items().size());
   EXPECT_EQ("human", text(created.find("memory")->find("blocks")->items().front(), "label"));
-  EXPECT_EQ(2U, created.find("tools")->items().size());
+  EXPECT_EQ(3U, created.find("tools")->items().size());
   const SimServer::HeaderList browser{{"User-Agent", "curl/8"}};
   EXPECT_EQ(created, expect(200, "GET", path, "", browser));
 

@@ -115,7 +115,7 @@ struct Embedded {
   Embedded(const std::string& directory, bool fold)
       : log(*SqliteEventLog::open(env, {directory, kPartitionsDefault})),
         snapshots(*SqliteSnapshotStore::open(env, directory)),
-        views(*SqliteViewStore::open(env, {directory, 1})),
+        views(*SqliteViewStore::open(env, {directory, kViewsGeneration})),
         node(env, identity(), Node::Ports{*log, *snapshots, *views, model}, options(fold)) {
     node.start();
   }

@@ -170,7 +170,7 @@ def verify_fails(server, reason):
 
 def verify_knows_what_is_missing(server):
     """Views that are behind the log, or gone, are not equal to it."""
-    views = os.path.join(server.data_dir, "views-1.db")
+    views = os.path.join(server.data_dir, "views-2.db")
     older = views + ".older"
     shutil.copyfile(views, older)
     client = server.start().client()
