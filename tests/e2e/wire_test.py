@@ -9,9 +9,9 @@ its level (status, shape or value) and its reason and, where it helps, the only 
 listed difference that is gone fails like one that is not listed, but for those that chance makes ("sometimes").
 
 Some requests are refused on purpose, and what follows lacks what they would have made. So that this hides
-nothing, everything is compared a second time
-against another fresh server, with those few requests changed to what both accept: then each of them must be
-equal, and each of its consequences too, but for what its "adapted" (a level, and the only paths) leaves it.
+nothing, everything is compared a second time, against another fresh server and with those few requests changed to
+what both accept: then each of them must be equal, and what follows too, but for what its "adapted" (a level, and
+the only paths) leaves it.
 """
 
 import collections
