@@ -90,9 +90,7 @@ ModelOutcome ScriptedModel::answer(const Reply& reply, const ModelRequest& reque
 }
 
 // Word by word, with a pause behind each if the script asks for one.
-Task<ModelOutcome> ScriptedModel::spoken(ModelOutcome outcome,
-                                         std::function<void(const ModelDelta&)> on_delta,
-                                         std::int64_t pause_ms) {
+Task<ModelOutcome> ScriptedModel::spoken(ModelOutcome outcome, DeltaSink on_delta, std::int64_t pause_ms) {
   const auto* said = std::get_if<ModelReply>(&outcome);
   if (!on_delta || said == nullptr) co_return outcome;
   std::size_t at = 0;

@@ -45,8 +45,8 @@ class ScriptedModel final : public ModelClient {
     bool echo_context = false;
   };
   explicit ScriptedModel(Env& env) : env_(env) {}
-  Task<ModelOutcome> spoken(ModelOutcome outcome, std::function<void(const ModelDelta&)> on_delta,
-                            std::int64_t pause_ms);
+  using DeltaSink = std::function<void(const ModelDelta&)>;
+  Task<ModelOutcome> spoken(ModelOutcome outcome, DeltaSink on_delta, std::int64_t pause_ms);
   static Result<Reply> parse_reply(const Json& json, std::size_t number);
   ModelOutcome answer(const Reply& reply, const ModelRequest& request) const;
 

@@ -153,7 +153,7 @@ class Api {
                                               bool ack_log);
   Response turn_response(const TurnResult& turn, const MessageTypes& types) const;
   // The custom tools that a body names, asked of the catalogue.
-  Task<std::vector<ToolValue>> tools_named_in(const Json& body, MonoTime deadline);
+  Task<std::vector<ToolValue>> tools_named_in(Json body, MonoTime deadline);
   Answer change_tools(Call call, bool attach);
   Answer agent_after(Call call, CommandAnswer answer, bool whole);
   // Commands of an import, with ids of their own that derive from the request's.

@@ -287,8 +287,8 @@ Api::Answer Api::refuse_message_change(Call /*call*/) {
 }
 
 Api::Answer Api::not_yet(Call call) {
-  co_return detail_response(501, call.request.method + " " + call.target.path +
-                                     ": archival memory comes with a later version of this server");
+  co_return detail_response(
+      501, call.request.method + " " + call.target.path + ": this comes with a later version of this server");
 }
 
 // The one conversation of an agent, as newer clients address it: conversations/default with the agent's id.

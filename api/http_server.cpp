@@ -352,11 +352,13 @@ asio::awaitable<bool> stream(ImplPtr impl, ConnectionPtr connection, Response re
     const auto piece = co_await response.events->next();
     if (!piece) break;
     const std::string chunk = framed(*piece, framing.http_1_0);
-    sent = co_await send_rest(impl, connection, Buffers{asio::buffer(chunk), asio::const_buffer{}});
+    const Buffers buffers{asio::buffer(chunk), asio::const_buffer{}};
+    sent = co_await send_rest(impl, connection, buffers);
   }
   if (!sent || framing.http_1_0) co_return sent;
   constexpr std::string_view kLastChunk = "0\r\n\r\n";
-  co_return co_await send_rest(impl, connection, Buffers{asio::buffer(kLastChunk), asio::const_buffer{}});
+  const Buffers buffers{asio::buffer(kLastChunk), asio::const_buffer{}};
+  co_return co_await send_rest(impl, connection, buffers);
 }
 
 // Answers one request after the other until one side wants no more.

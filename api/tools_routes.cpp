@@ -77,7 +77,7 @@ Parsed<PutTool> parse_put_tool(const Json& body) {
   // Tells clients whether a source is the one that they have.
   const Json* metadata = extra.find("metadata_");
   Json marked = metadata != nullptr && metadata->is_object() ? *metadata : Json::object();
-  marked.set("tool_hash", Json::string(to_hex(command_id_from_text(tool.source_code)).substr(0, 12)));
+  marked.set("tool_hash", Json::string(to_hex(command_id_from_text(tool.source_code + "||")).substr(0, 12)));
   extra.set("metadata_", std::move(marked));
   tool.extra = extra.dump();
   if (reader.error()) return {std::nullopt, *reader.error()};
@@ -121,7 +121,7 @@ Parsed<UpdateTool> parse_update_tool(const Json& body, const std::string& id) {
 
 }  // namespace
 
-Task<std::vector<ToolValue>> Api::tools_named_in(const Json& body, MonoTime deadline) {
+Task<std::vector<ToolValue>> Api::tools_named_in(Json body, MonoTime deadline) {
   ReadTools question;
   const auto collect = [&body](std::string_view key, std::vector<std::string>& into) {
     const Json* listed = body.find(key);

@@ -12,8 +12,11 @@ constexpr std::chrono::milliseconds kBackoff{50};
 constexpr std::chrono::milliseconds kDownTime{20};
 
 constexpr const char* kScript = R"({"replies":[
-  {"match":"likes tea","tool_calls":[{"name":"memory_insert","arguments":{"label":"human","new_string":"Likes tea."}}],
+  {"match":"likes tea","tool_calls":[{"name":"memory_insert","arguments":{"label":"human","new_string":"Likes tea."}},
+     {"name":"memory_insert","arguments":{"label":"persona","new_string":"I remember."}}],
    "then":"I have noted it."},
+  {"match":"never mind","delay_ms":400,"text":"Too late."},
+  {"match":"in pieces","text":"one two three","token_delay_ms":5},
   {"match":"slow","delay_ms":300,"text":"That took a while."}]})";
 
 class Lifecycle {
@@ -88,11 +91,84 @@ class Lifecycle {
     if (text_of(*block, "value") != "Name: Ann.\nLikes tea.")
       co_return failed("the block is " + block->dump());
 
+    if (Status streamed = co_await stream_a_turn(path); !streamed) co_return streamed;
+    if (Status cancelled = co_await cancel_a_turn(path); !cancelled) co_return cancelled;
+    if (Status imported = co_await import_an_agent(); !imported) co_return imported;
+
     auto deleted = co_await ask("DELETE", path, "", "delete");
     if (!deleted) co_return deleted.error();
     auto gone = co_await ask("GET", path, "", "");
     if (gone) co_return failed("the agent is still there after DELETE");
     if (gone.error().code != Errc::not_found) co_return gone.error();
+    co_return ok();
+  }
+
+  // A stream is read to its end, and again with its key: the same words, each time whole.
+  Task<> stream_a_turn(std::string path) {
+    const std::string body = R"({"input":"in pieces","stream_tokens":true})";
+    for (int round = 0; round < 2; ++round) {
+      auto response = co_await persist("POST", path + "/messages/stream", body, "stream");
+      if (!response) co_return response.error();
+      if (response->body.find("three") == std::string::npos ||
+          response->body.find("data: [DONE]") == std::string::npos) {
+        co_return failed("a stream is not whole: " + response->body);
+      }
+    }
+    history_ += "user_message:in pieces;assistant_message:one two three;";
+    co_return co_await expect_history(path);
+  }
+
+  // Whatever the crash does to it: the turn ends once, cancelled or answered, and the next one is free to go.
+  Task<> cancel_a_turn(std::string path) {
+    const std::string body = R"({"input":"never mind"})";
+    Request asked = make("POST", path + "/messages", body, "never-mind");
+    world_.client().spawn("never mind", fire(*this, std::move(asked)));
+    co_await sleep_for(world_.client(), std::chrono::milliseconds{100});
+    auto cancelled = co_await persist("POST", path + "/messages/cancel", "{}", "cancel");
+    if (!cancelled) co_return cancelled.error();
+    if (cancelled->status != 200 && cancelled->status != 409) {
+      co_return failed("a cancel was answered " + cancelled->body);
+    }
+    auto answer = co_await ask("POST", path + "/messages", body, "never-mind");
+    if (!answer) co_return answer.error();
+    const Json* stop = answer->find("stop_reason");
+    const std::string reason = stop != nullptr ? text_of(*stop, "stop_reason") : "";
+    if (reason != "cancelled" && reason != "end_turn") co_return failed("the turn ended: " + answer->dump());
+    history_ += "user_message:never mind;";
+    if (reason == "end_turn") history_ += "assistant_message:Too late.;";
+    co_return co_await expect_history(path);
+  }
+
+  // An import in several records is there whole or not at all, and once.
+  Task<> import_an_agent() {
+    std::string messages;
+    for (int i = 0; i < 6; ++i) {
+      messages += std::string(i == 0 ? "" : ",") + R"({"type":"message","role":"user","id":"message-)" +
+                  std::to_string(i) + R"(","content":[{"type":"text","text":"old )" + std::to_string(i) +
+                  R"("}]})";
+    }
+    const std::string file =
+        R"({"agents":[{"id":"agent-0","name":"elder","system":"S","messages":[)" + messages +
+        R"(],"in_context_message_ids":["message-4","message-5"],"block_ids":["block-0"]}],)"
+        R"("blocks":[{"id":"block-0","label":"human","value":"Old."}],"tools":[],"files":[],)"
+        R"("sources":[],"groups":[],"mcp_servers":[],"metadata":{}})";
+    const std::string body =
+        "--sim\r\ncontent-disposition: form-data; name=\"append_copy_suffix\"\r\n\r\nfalse\r\n--sim\r\n"
+        "content-disposition: form-data; name=\"file\"; filename=\"elder.af\"\r\n\r\n" +
+        file + "\r\n--sim--\r\n";
+    for (int round = 0; round < 2; ++round) {
+      auto imported = co_await ask("POST", "/v1/agents/import", body, "import");
+      if (!imported) co_return imported.error();
+      auto found = co_await ask("GET", "/v1/agents/?name=elder", "", "");
+      if (!found) co_return found.error();
+      if (found->items().size() != 1) co_return failed("imported once, listed: " + found->dump());
+      const std::string id = text_of(found->items().front(), "id");
+      auto listed = co_await list("/v1/agents/" + id);
+      if (!listed) co_return listed.error();
+      std::string wanted;
+      for (int i = 0; i < 6; ++i) wanted += "user_message:old " + std::to_string(i) + ";";
+      if (*listed != wanted) co_return failed("the import is " + *listed);
+    }
     co_return ok();
   }
 
@@ -108,29 +184,38 @@ class Lifecycle {
     request.method = std::move(method);
     request.target = std::move(target);
     request.body = std::move(body);
-    request.headers.emplace("content-type", "application/json");
+    const bool form = request.body.starts_with("--sim");
+    request.headers.emplace("content-type", form ? "multipart/form-data; boundary=sim" : "application/json");
     if (!key.empty()) request.headers.emplace("idempotency-key", "lifecycle-" + key);
     return request;
   }
 
-  // Retries as the real clients do: no connection, 408, 429 and everything from 500.
   Task<Json> ask(std::string method, std::string target, std::string body, std::string key) {
+    auto response = co_await persist(method, target, std::move(body), std::move(key));
+    if (!response) co_return response.error();
+    auto json = Json::parse(response->body);
+    if (response->status == 404) co_return Error{Errc::not_found, response->body};
+    if (!json || response->status != 200) {
+      std::string what = method;
+      what.append(" ").append(target).append(" -> ").append(std::to_string(response->status));
+      co_return failed(what.append(" ").append(response->body));
+    }
+    co_return std::move(*json);
+  }
+
+  // Retries as the real clients do: no connection, 408, 429 and everything from 500; and a stream that was
+  // handed over in the middle.
+  Task<Response> persist(std::string method, std::string target, std::string body, std::string key) {
     std::string last = "no answer";
     for (int attempt = 0; attempt < kAttemptsMax; ++attempt) {
       Request request = make(method, target, body, key);
       auto response = co_await world_.request(std::move(request), kPatience);
-      if (response && response->status < 500 && response->status != 429) {
+      const bool broken = response && response->body.find("event: error") != std::string::npos;
+      if (response && response->status < 500 && response->status != 429 && !broken) {
         if (const auto position = response->header("varve-position")) {
           if (auto positions = parse_positions(*position)) oracles_.acknowledged(*positions);
         }
-        auto json = Json::parse(response->body);
-        if (response->status == 404) co_return Error{Errc::not_found, response->body};
-        if (!json || response->status != 200) {
-          std::string what = method;
-          what.append(" ").append(target).append(" -> ").append(std::to_string(response->status));
-          co_return failed(what.append(" ").append(response->body));
-        }
-        co_return std::move(*json);
+        co_return std::move(*response);
       }
       last = response ? response->body : response.error().message;
       co_await sleep_for(world_.client(), kBackoff);
@@ -185,7 +270,7 @@ class Lifecycle {
   bool done_ = false;
   std::string history_ =
       "user_message:hello;assistant_message:You said: hello;user_message:Ann likes tea;tool_call_message:;"
-      "tool_return_message:success;assistant_message:I have noted it.;";
+      "tool_return_message:success;tool_return_message:success;assistant_message:I have noted it.;";
 };
 
 }  // namespace
