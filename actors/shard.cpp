@@ -123,7 +123,9 @@ Task<> Shard::handle(Actor* actor, PendingPtr pending) {
       co_return ok();
     }
     if (!replayed(actor->state, envelope)) {
-      if (actor->turns_waiting.size() >= options_.turns_waiting_max) {
+      if (actor->stuck) {
+        pending->answer.set(turn_is_stuck());
+      } else if (actor->turns_waiting.size() >= options_.turns_waiting_max) {
         pending->answer.set(
             Error{Errc::resource_exhausted, "too many messages wait for the agent's open turn"});
       } else {

@@ -95,6 +95,7 @@ class Shard final : public PartitionListener {
     std::deque<PendingPtr> turns_waiting;
     bool pumping = false;  // A task works on the mailbox.
     bool driving = false;  // A task drives the open turn.
+    bool stuck = false;    // What the open turn does cannot be recorded at present.
     std::shared_ptr<TurnChannel> turn;
     std::shared_ptr<ModelCall> model_call;  // The one that is waited for.
     std::vector<LogPosition> turn_positions;
@@ -142,6 +143,8 @@ class Shard final : public PartitionListener {
   void publish(Actor& actor, const Commit& commit, const Part& part, Offset offset);
   void open_channel(Actor& actor);
   void drive_if_open(Actor& actor);
+  void release_callers(Actor& actor);
+  static Error turn_is_stuck();
   Task<> resume_turns();
   Task<> drive(Actor* actor, bool resumed);
   Task<> drive_step(Actor* actor);

@@ -9,6 +9,12 @@
 namespace varve {
 namespace {
 
+// How long a turn that cannot be recorded keeps its callers waiting.
+constexpr std::chrono::seconds kTurnPatience{3};
+// Between two tries of a step that was not recorded.
+constexpr Duration kStepPause = std::chrono::milliseconds{50};
+constexpr Duration kStepPauseMax = std::chrono::seconds{5};
+
 TurnResult result_of(const std::string& run_id, const std::string& stop_reason, const Usage& usage) {
   TurnResult result;
   result.run_id = run_id;
@@ -117,9 +123,24 @@ Task<> Shard::resume_turns() {
   co_return ok();
 }
 
+// The open turn cannot be recorded at present. It goes on when it can; its callers, and those that wait for
+// its end, are told to ask again.
+void Shard::release_callers(Actor& actor) {
+  actor.stuck = true;
+  if (actor.turn) actor.turn->abandon();
+  for (const PendingPtr& pending : actor.turns_waiting) pending->answer.set(turn_is_stuck());
+  actor.turns_waiting.clear();
+}
+
+Error Shard::turn_is_stuck() {
+  return {Errc::unavailable, "the agent's open turn cannot be recorded at present; try again later"};
+}
+
 Task<> Shard::drive(Actor* actor, bool resumed) {
   const std::string run_id = actor->state.agent()->turn->run_id;
   const StreamId stream = actor->state.stream;
+  std::optional<MonoTime> failing_since;
+  Duration pause = kStepPause;
   if (resumed) {
     Command resume = ResumeTurn{run_id};
     ignore_error(co_await submit(stream, std::move(resume)), "the state tells what came of it");
@@ -127,7 +148,10 @@ Task<> Shard::drive(Actor* actor, bool resumed) {
   for (;;) {
     const AgentState* agent = actor->state.agent();
     if (stopping_ || agent == nullptr || !agent->turn || agent->turn->run_id != run_id) break;
+    // What cannot be recorded (a full disk) is tried again, but nobody is kept waiting for it.
+    if (failing_since && env_.now() - *failing_since > kTurnPatience) release_callers(*actor);
     if (!owner_.owned()) {
+      if (!failing_since) failing_since = env_.now();
       // A commit of this turn was lost with the ownership; whoever owns the partition next goes on.
       if (Status owned = co_await owner_.wait_owned(env_.now() + options_.owner_wait);
           !owned && owned.error().code != Errc::unavailable) {
@@ -136,7 +160,13 @@ Task<> Shard::drive(Actor* actor, bool resumed) {
       continue;
     }
     const Status step = co_await drive_step(actor);
+    if (step) {
+      failing_since.reset();
+      actor->stuck = false;
+      pause = kStepPause;
+    }
     if (step || step.error().code == Errc::conflict) continue;
+    if (!failing_since) failing_since = env_.now();
     env_.count("turn_step_retries");
     if (step.error().code == Errc::corrupt) break;
     if (step.error().code == Errc::invalid_argument) {
@@ -145,9 +175,11 @@ Task<> Shard::drive(Actor* actor, bool resumed) {
       ignore_error(co_await submit(stream, std::move(give_up)), "the state tells what came of it");
       continue;
     }
-    co_await sleep_for(env_, std::chrono::milliseconds{50});
+    co_await sleep_for(env_, pause);
+    pause = std::min<Duration>(pause * 2, kStepPauseMax);  // A step may cost a call of a model.
   }
   actor->driving = false;
+  actor->stuck = false;
   const AgentState* agent = actor->state.agent();
   if (agent != nullptr && agent->turn && agent->turn->run_id != run_id && !stopping_) {
     drive_if_open(

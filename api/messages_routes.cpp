@@ -132,9 +132,13 @@ Api::Answer Api::send_messages(Call call, bool always_streams, bool async) {
   auto answer = co_await ports_.sender.send(std::move(envelope), limits);
   if (!answer) co_return refused_message(answer.error(), call.keyless);
   if (async) co_return co_await opened_run(std::move(call), std::move(*answer));
-  StreamOptions options{request.include_pings, request.stream_tokens, request.return_types, 0, {}};
+  StreamOptions options;
+  options.pings = request.include_pings;
+  options.tokens = request.stream_tokens;
+  options.types = request.return_types;
   options.settle = settling(StreamId{call.ids[0]}, query_value(call.target, "ack") == "log");
   if (request.streaming && answer->channel) {
+    options.opened = answer->positions;
     co_return stream_response(turn_events(env_, answer->channel, std::move(options)));
   }
   if (!request.streaming && answer->turn) {

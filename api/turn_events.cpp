@@ -79,6 +79,7 @@ class TurnEvents final : public EventSource {
   boost::asio::awaitable<std::optional<std::string>> next() override {
     if (!started_) {
       started_ = true;
+      if (options_.settle && !options_.opened.empty()) co_await options_.settle(options_.opened);
       if (options_.pings) co_return ping(env_, channel_->run_id());
     }
     MonoTime ping_at = env_.now() + kPingEvery;

@@ -23,6 +23,8 @@ struct StreamOptions {
   bool tokens = false;
   MessageTypes types;
   std::int64_t starting_after = 0;
+  // The turn's opening: awaited in the views before the first event, so that the run can be asked for.
+  std::vector<LogPosition> opened;
   // Awaited before the turn's end is told, with what the turn has written: so that whoever has read the end
   // finds all of it in the views.
   std::function<boost::asio::awaitable<void>(std::vector<LogPosition>)> settle;
