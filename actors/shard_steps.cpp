@@ -247,7 +247,6 @@ Task<> Shard::call_model(Actor* actor) {
   auto outcome = co_await ask_model(actor, std::move(request), deadline);
   if (!outcome) co_return outcome.error();
   if (const auto* failure = std::get_if<ModelFailure>(&*outcome)) {
-    if (actor->turn) actor->turn->drop_reply();
     FailTurn failed{run_id, "llm_api_error", failure->error_type, stored_output(failure->message)};
     auto answer = co_await submit(stream, std::move(failed));
     co_return answer ? ok() : Status{answer.error()};

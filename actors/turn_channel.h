@@ -42,8 +42,6 @@ class TurnChannel {
     }
     changed_.notify_all();
   }
-  // The reply came to nothing.
-  void drop_reply() { live_.reset(); }
   void publish(TurnMessage message) {
     // Its pieces stay for subscribers who have not seen them all yet, until the next message.
     last_reply_ = live_ && live_->message_id == message.message.id ? std::move(live_) : std::nullopt;
@@ -54,7 +52,7 @@ class TurnChannel {
   // The turn is over; the first end counts. `positions`: the newest that the turn wrote.
   void finish(TurnResult result, std::vector<LogPosition> positions) {
     if (result_) return;
-    live_.reset();
+    // What there is of a reply that came to nothing stays for subscribers who have not seen it yet.
     result.messages = messages_;
     result_ = std::move(result);
     positions_ = std::move(positions);
