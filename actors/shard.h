@@ -83,8 +83,16 @@ class Shard final : public PartitionListener {
 
   struct ModelCall {
     std::optional<Result<ModelOutcome>> outcome;
-    bool dropped = false;  // Nobody waits for it any more.
     Notifier changed;
+  };
+
+  // What the model made of a step, as the command that records it: kept until it is recorded, so that a log
+  // that takes nothing costs no second call. A crash loses it; then the model is asked again.
+  struct MadeStep {
+    std::string run_id;
+    std::int64_t step = 0;
+    Command record;
+    CommandId id;
   };
 
   struct Actor {
@@ -98,6 +106,7 @@ class Shard final : public PartitionListener {
     bool stuck = false;    // What the open turn does cannot be recorded at present.
     std::shared_ptr<TurnChannel> turn;
     std::shared_ptr<ModelCall> model_call;  // The one that is waited for.
+    std::optional<MadeStep> made;           // At most one, of the open turn.
     std::vector<LogPosition> turn_positions;
 
     bool busy() const { return pumping || driving || !mailbox.empty() || !turns_waiting.empty(); }
@@ -151,6 +160,7 @@ class Shard final : public PartitionListener {
 
   // ---- actions of a turn (shard_steps.cpp) ----
   Task<> call_model(Actor* actor);
+  Task<> record_step(Actor* actor);
   Task<ModelOutcome> ask_model(Actor* actor, ModelRequest request, MonoTime deadline);
   Task<> run_model_call(std::shared_ptr<ModelCall> call, ModelRequest request, MonoTime deadline);
   Task<std::vector<ToolValue>> ask_tools(std::vector<std::string> ids);

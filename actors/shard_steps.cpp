@@ -1,5 +1,6 @@
 // Shard: one action of an open turn: a model call, a tool, a summary of the context. An action that was not
-// recorded is done again from the state; what it has published of itself (a reply in the making) is dropped.
+// recorded is done again from the state; only what a model made of a step is kept until it is recorded, for
+// calls cost money. A crash loses it, and the model is asked again.
 #include <algorithm>
 
 #include "actors/catalogue.h"
@@ -186,7 +187,6 @@ Task<ModelOutcome> Shard::ask_model(Actor* actor, ModelRequest request, MonoTime
     return run_id.empty() || (agent != nullptr && agent->turn && agent->turn->run_id == run_id);
   };
   while (!call->outcome && still_wanted()) co_await call->changed.wait(env_, kNever);
-  call->dropped = true;
   if (actor->model_call == call) actor->model_call.reset();
   if (!call->outcome) co_return Error{Errc::conflict, "the turn ended before the model answered"};
   co_return std::move(*call->outcome);
@@ -201,6 +201,11 @@ Task<> Shard::run_model_call(std::shared_ptr<ModelCall> call, ModelRequest reque
 Task<> Shard::call_model(Actor* actor) {
   const StreamId stream = actor->state.stream;
   const std::string run_id = actor->state.agent()->turn->run_id;
+  const std::int64_t step = actor->state.agent()->turn->usage.steps;
+  if (actor->made && actor->made->run_id == run_id && actor->made->step == step) {
+    co_return co_await record_step(actor);
+  }
+  actor->made.reset();
   if (context_is_nearly_full(*actor->state.agent())) {
     ignore_error(co_await summarize(actor), "the context is trimmed instead");
   }
@@ -237,7 +242,7 @@ Task<> Shard::call_model(Actor* actor) {
   const std::int64_t left_us = turn.deadline.value() - env_.wall_now().value();
   const MonoTime deadline = env_.now() + std::chrono::microseconds{left_us};
   // The id of the command that will record the reply, and with it the reply's own id, is known before: it
-  // names the reply while it is being made. Every attempt has another one.
+  // names the reply while it is being made. Every call of the model has another one.
   const CommandId command = command_id_from_text("internal " + uuid4(env_.rng()));
   if (wants_tokens(asked) && actor->turn) {
     const auto channel = actor->turn;
@@ -248,8 +253,8 @@ Task<> Shard::call_model(Actor* actor) {
   if (!outcome) co_return outcome.error();
   if (const auto* failure = std::get_if<ModelFailure>(&*outcome)) {
     FailTurn failed{run_id, "llm_api_error", failure->error_type, stored_output(failure->message)};
-    auto answer = co_await submit(stream, std::move(failed));
-    co_return answer ? ok() : Status{answer.error()};
+    actor->made = MadeStep{run_id, step, std::move(failed), command};
+    co_return co_await record_step(actor);
   }
   ModelReply& reply = std::get<ModelReply>(*outcome);
   record.message.role = Role::assistant;
@@ -264,8 +269,18 @@ Task<> Shard::call_model(Actor* actor) {
   record.usage = {reply.prompt_tokens, reply.completion_tokens, 1};
   if (reply.tool_calls.empty()) record.stop_reason = reply.stop_reason;
   if (record.message.is_approval_request) record.stop_reason = "requires_approval";
-  auto answer = co_await submit(stream, std::move(record), kNever, command);
-  co_return answer ? ok() : Status{answer.error()};
+  actor->made = MadeStep{run_id, step, std::move(record), command};
+  co_return co_await record_step(actor);
+}
+
+// Records what the model made of the step. If that fails it is kept for the next try.
+Task<> Shard::record_step(Actor* actor) {
+  Command record = actor->made->record;
+  const CommandId id = actor->made->id;
+  auto answer = co_await submit(actor->state.stream, std::move(record), kNever, id);
+  if (!answer) co_return answer.error();
+  actor->made.reset();
+  co_return ok();
 }
 
 Task<> Shard::run_tool(Actor* actor, RunTool action) {

@@ -176,10 +176,11 @@ Task<> Shard::drive(Actor* actor, bool resumed) {
       continue;
     }
     co_await sleep_for(env_, pause);
-    pause = std::min<Duration>(pause * 2, kStepPauseMax);  // A step may cost a call of a model.
+    pause = std::min<Duration>(pause * 2, kStepPauseMax);
   }
   actor->driving = false;
   actor->stuck = false;
+  actor->made.reset();
   const AgentState* agent = actor->state.agent();
   if (agent != nullptr && agent->turn && agent->turn->run_id != run_id && !stopping_) {
     drive_if_open(

@@ -32,7 +32,7 @@ class TurnChannel {
 
   void begin_reply(LiveReply reply) { live_ = std::move(reply); }
   void add_delta(const ModelDelta& delta) {
-    if (!live_) return;
+    if (!live_ || result_) return;
     std::vector<ModelDelta>& deltas = live_->deltas;
     const bool full = deltas.size() >= kLiveDeltasMax;
     if (full && deltas.back().kind == delta.kind && deltas.back().call == delta.call) {
