@@ -25,18 +25,6 @@ std::string json_string(std::string_view text) {
   return out;
 }
 
-std::size_t bytes_of(const AgentSettings& settings) {
-  JsonWriter out;
-  write_settings(out, settings);
-  return out.text().size();
-}
-
-Status check_settings(const AgentSettings& settings) {
-  if (bytes_of(settings) <= kSettingsBytesMax) return ok();
-  return refuse(Errc::invalid_argument, "the agent's settings are larger than " +
-                                            std::to_string(kSettingsBytesMax) + " bytes together");
-}
-
 // What `from` has and `without` has not, in the order of `from`.
 std::vector<std::string> difference(const std::vector<std::string>& from,
                                     const std::vector<std::string>& without) {
@@ -67,25 +55,43 @@ void trim_context(const AgentState& agent, const std::string& run_id, std::int64
 
 }  // namespace
 
+Status check_settings(const AgentSettings& settings) {
+  JsonWriter out;
+  write_settings(out, settings);
+  if (out.text().size() <= kSettingsBytesMax) return ok();
+  return refuse(Errc::invalid_argument, "the agent's settings are larger than " +
+                                            std::to_string(kSettingsBytesMax) + " bytes together");
+}
+
+Result<BornBlocks> born_blocks(const Facts& facts, const std::vector<BlockValue>& blocks) {
+  const Partition home = partition_of(facts.self, facts.partitions);
+  BornBlocks born;
+  std::set<std::string> labels;
+  std::uint64_t ordinal = 0;
+  for (const BlockValue& block : blocks) {
+    if (!labels.insert(block.label).second) continue;
+    if (block.value.size() > kBlockBytesMax) return block_too_large(block.label, block.value.size());
+    const StreamId id = derived_stream_in(facts.command, "block", ordinal++, home, facts.partitions);
+    born.refs.push_back({id, block.label});
+    born.values.push_back(block);
+    born.births.push_back({id, {BlockCreated{block}}});
+  }
+  return born;
+}
+
 Result<Decision> AgentDecider::operator()(const CreateAgent& command) const {
   Decision decision;
   AgentCreated created;
   created.settings = command.settings;
   if (const Status fits = check_settings(created.settings); !fits) return fits.error();
 
-  const Partition home = partition_of(facts.self, facts.partitions);
+  auto born = born_blocks(facts, command.new_blocks);
+  if (!born) return born.error();
+  created.blocks = std::move(born->refs);
+  decision.births = std::move(born->births);
+  std::vector<BlockValue> values = std::move(born->values);
   std::set<std::string> labels;
-  std::vector<BlockValue> values;
-  std::uint64_t ordinal = 0;
-  for (const BlockValue& block : command.new_blocks) {
-    // Of two blocks with one label the first is kept, as the API's clients know it.
-    if (!labels.insert(block.label).second) continue;
-    if (block.value.size() > kBlockBytesMax) return block_too_large(block.label, block.value.size());
-    const StreamId id = derived_stream_in(facts.command, "block", ordinal++, home, facts.partitions);
-    created.blocks.push_back({id, block.label});
-    values.push_back(block);
-    decision.births.push_back({id, {BlockCreated{block}}});
-  }
+  for (const BlockRef& ref : created.blocks) labels.insert(ref.label);
   for (const StreamId& block : command.attach_blocks) {
     const BlockFact* fact = fact_of(facts, block);
     if (fact == nullptr || !fact->exists || !labels.insert(fact->value.label).second) continue;

@@ -10,6 +10,18 @@ std::string turn_message_id(const OpenTurn& turn, std::int64_t step, std::int64_
 
 Error block_too_large(const std::string& label, std::size_t bytes);
 
+// The blocks that are born with an agent, and the refusal of one that is too large. Of two with one label the
+// first is kept, as the API's clients know it.
+struct BornBlocks {
+  std::vector<BlockRef> refs;
+  std::vector<BlockValue> values;
+  std::vector<Birth> births;
+};
+Result<BornBlocks> born_blocks(const Facts& facts, const std::vector<BlockValue>& blocks);
+
+// Errc::invalid_argument over kSettingsBytesMax.
+Status check_settings(const AgentSettings& settings);
+
 struct AgentDecider {
   const ActorState& state;
   const Facts& facts;
@@ -33,6 +45,7 @@ struct AgentDecider {
   Result<Decision> operator()(const CancelTurn& command) const;
   Result<Decision> operator()(const ResetMessages& command) const;
   Result<Decision> operator()(const FollowTurn& command) const;
+  Result<Decision> operator()(const PreviewTurn& command) const;
   Result<Decision> operator()(const SummarizeContext& command) const;
   Result<Decision> operator()(const RecordSummary& command) const;
   Result<Decision> operator()(const BeginImport& command) const;

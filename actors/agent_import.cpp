@@ -1,7 +1,5 @@
 // decide() for agents: imports that are larger than one record. Begun, appended to record by record, sealed.
 // Every command of an import may come again: what has taken effect is a success that changes nothing.
-#include <set>
-
 #include "actors/agent_block.h"
 
 namespace varve {
@@ -22,14 +20,6 @@ std::string compiled_system_message(const BeginImport& command, const std::vecto
   std::string content;
   append_json_string(content, compile_prompt(command.settings, blocks));
   return content;
-}
-
-Status check_size(const AgentSettings& settings) {
-  JsonWriter out;
-  write_settings(out, settings);
-  if (out.text().size() <= kSettingsBytesMax) return ok();
-  return Error{Errc::invalid_argument, "the agent's settings are larger than " +
-                                           std::to_string(kSettingsBytesMax) + " bytes together"};
 }
 
 // Nothing if the import goes on; else what a command of it comes to.
@@ -56,28 +46,19 @@ Result<Decision> AgentDecider::operator()(const BeginImport& command) const {
     if (auto over = ended(state, facts)) return std::move(*over);
     return Decision{};
   }
-  if (const Status fits = check_size(command.settings); !fits) return fits.error();
+  if (const Status fits = check_settings(command.settings); !fits) return fits.error();
   Decision decision;
   AgentCreated created;
   created.settings = command.settings;
-  const Partition home = partition_of(facts.self, facts.partitions);
-  std::set<std::string> labels;
-  std::vector<BlockValue> values;
-  std::uint64_t ordinal = 0;
-  for (const BlockValue& block : command.new_blocks) {
-    // Of two blocks with one label the first is kept, as at CreateAgent.
-    if (!labels.insert(block.label).second) continue;
-    if (block.value.size() > kBlockBytesMax) return block_too_large(block.label, block.value.size());
-    const StreamId id = derived_stream_in(facts.command, "block", ordinal++, home, facts.partitions);
-    created.blocks.push_back({id, block.label});
-    values.push_back(block);
-    decision.births.push_back({id, {BlockCreated{block}}});
-  }
+  auto born = born_blocks(facts, command.new_blocks);
+  if (!born) return born.error();
+  created.blocks = std::move(born->refs);
+  decision.births = std::move(born->births);
   if (command.system_message) {
     Message system;
     system.id = "message-" + derived_uuid(facts.command, "message", 0);
     system.role = Role::system;
-    system.content = compiled_system_message(command, values);
+    system.content = compiled_system_message(command, born->values);
     created.messages.push_back(std::move(system));
   }
   decision.events.emplace_back(std::move(created));
