@@ -131,7 +131,16 @@ struct Applier {
   }
   void operator()(const ToolDeleted& event) const { catalogue().tools.erase(event.id); }
 
-  void operator()(const BlockCreated& event) const { block().value = event.block; }
+  void operator()(const BlockCreated& event) const {
+    block().value = event.block;
+    const Part& first = commit.parts.front();
+    for (const StoredEvent& stored : first.events) {
+      const auto* other = std::get_if<Event>(&stored);
+      if (other != nullptr && std::holds_alternative<ImportBegun>(*other)) {
+        block().imported_with = first.stream;
+      }
+    }
+  }
   void operator()(const BlockUpdated& event) const { block().value = event.block; }
   void operator()(const BlockDeleted& /*event*/) const {
     state.deleted = true;

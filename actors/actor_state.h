@@ -84,6 +84,10 @@ struct AgentState {
 
 struct BlockState {
   BlockValue value;
+  // The agent whose import it was born with, in the same partition: until that is sealed nobody sees the
+  // block. Empty for every other block.
+  StreamId imported_with;
+  bool imported() const { return !imported_with.value().empty(); }
   friend bool operator==(const BlockState&, const BlockState&) = default;
 };
 

@@ -19,6 +19,9 @@ struct BornBlocks {
 };
 Result<BornBlocks> born_blocks(const Facts& facts, const std::vector<BlockValue>& blocks);
 
+// It is neither sealed nor over.
+bool import_goes_on(const ActorState& state, WallTime now);
+
 // Errc::invalid_argument over kSettingsBytesMax.
 Status check_settings(const AgentSettings& settings);
 

@@ -30,13 +30,16 @@ std::optional<Result<Decision>> ended(const ActorState& state, const Facts& fact
   const AgentState& agent = *state.agent();
   if (agent.import_hash.empty()) return Result<Decision>{another_import()};
   if (!agent.importing) return Result<Decision>{Decision{}};
-  if (facts.now.value() - state.created_at.value() > kImportMicros) {
-    return Result<Decision>{no_such_agent(facts)};
-  }
+  if (!import_goes_on(state, facts.now)) return Result<Decision>{no_such_agent(facts)};
   return std::nullopt;
 }
 
 }  // namespace
+
+bool import_goes_on(const ActorState& state, WallTime now) {
+  const AgentState* agent = state.agent();
+  return agent != nullptr && agent->importing && now.value() - state.created_at.value() <= kImportMicros;
+}
 
 Result<Decision> AgentDecider::operator()(const BeginImport& command) const {
   if (state.sequence > Sequence{}) {

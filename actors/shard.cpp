@@ -167,7 +167,15 @@ Task<CommandAnswer> Shard::carry_out(Actor* actor, PendingPtr pending) {
     facts.blocks = std::move(*blocks);
   }
 
-  auto decision = decide(actor->state, envelope.command, facts);
+  bool hidden = false;
+  if (const BlockState* block = actor->state.block(); block != nullptr && block->imported()) {
+    const StreamId agent = block->imported_with;
+    auto asked = co_await is_hidden(agent);
+    if (!asked) co_return asked.error();
+    hidden = *asked;
+  }
+  static const ActorState kUnborn;
+  auto decision = decide(hidden ? kUnborn : actor->state, envelope.command, facts);
   if (!decision || decision->events.empty()) {
     // A refusal, or a success without an event, may come from a stale owner: it needs the present.
     if (Status present = co_await owner_.present(pending->deadline); !present) co_return present.error();
@@ -247,25 +255,45 @@ CommandAnswer Shard::answer_from(const ActorState& state) const {
   return answer;
 }
 
-Task<CommandAnswer> Shard::read_block(StreamId stream) {
+// The actor of a stream whose history is sound, for a question that needs no mailbox.
+Task<Shard::Actor*> Shard::sound_actor(StreamId stream) {
   auto activated = co_await activate(stream);
   if (!activated) co_return activated.error();
-  const ActorState& state = (*activated)->state;
-  (*activated)->used = env_.now();
-  if (state.corrupt) co_return Error{Errc::corrupt, "the history of '" + stream.value() + "' is damaged"};
-  CommandAnswer answer = answer_from(state);
-  if (!answer.block || !state.exists()) answer.block = BlockFact{stream, state.sequence, false, {}};
+  Actor* actor = *activated;
+  actor->used = env_.now();
+  if (actor->state.corrupt) {
+    co_return Error{Errc::corrupt, "the history of '" + stream.value() + "' is damaged"};
+  }
+  co_return actor;
+}
+
+Task<bool> Shard::is_hidden(StreamId imported_with) {
+  auto activated = co_await activate(imported_with);
+  if (!activated) co_return activated.error();
+  const AgentState* agent = (*activated)->state.agent();  // Of a damaged history what came before.
+  co_return agent != nullptr && agent->importing;
+}
+
+Task<CommandAnswer> Shard::read_block(StreamId stream) {
+  auto actor = co_await sound_actor(stream);
+  if (!actor) co_return actor.error();
+  CommandAnswer answer = answer_from((*actor)->state);
+  const BlockFact nothing{stream, (*actor)->state.sequence, false, {}};
+  if (!answer.block || !answer.block->exists) answer.block = nothing;
+  const BlockState* block = (*actor)->state.block();
+  if (block == nullptr || !block->imported()) co_return answer;
+  const StreamId agent = block->imported_with;
+  auto hidden = co_await is_hidden(agent);
+  if (!hidden) co_return hidden.error();
+  if (*hidden) answer.block = BlockFact{stream, Sequence{}, false, {}};
   co_return answer;
 }
 
 Task<CommandAnswer> Shard::read_tools(StreamId stream, ReadTools question) {
-  auto activated = co_await activate(stream);
-  if (!activated) co_return activated.error();
-  const ActorState& state = (*activated)->state;
-  (*activated)->used = env_.now();
-  if (state.corrupt) co_return Error{Errc::corrupt, "the history of '" + stream.value() + "' is damaged"};
-  CommandAnswer answer = answer_from(state);
-  answer.tools = tools_asked_for(state, question);
+  auto actor = co_await sound_actor(stream);
+  if (!actor) co_return actor.error();
+  CommandAnswer answer = answer_from((*actor)->state);
+  answer.tools = tools_asked_for((*actor)->state, question);
   co_return answer;
 }
 

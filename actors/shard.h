@@ -127,6 +127,9 @@ class Shard final : public PartitionListener {
   // A command that has taken effect before: its answer, or a conflict. Nothing = it is new.
   std::optional<Result<CommandAnswer>> replayed(const ActorState& state,
                                                 const CommandEnvelope& envelope) const;
+  Task<Actor*> sound_actor(StreamId stream);
+  // Blocks of an import that is not sealed: to everybody they are not there yet.
+  Task<bool> is_hidden(StreamId imported_with);
   Task<CommandAnswer> read_block(StreamId stream);
   Task<CommandAnswer> read_tools(StreamId stream, ReadTools question);
   Task<std::vector<BlockFact>> ask_blocks(StreamId asking, std::vector<StreamId> blocks);

@@ -64,6 +64,7 @@ struct BodyWriter {
   void operator()(const BlockState& block) const {
     out.begin_object().key("block");
     write_block_value(out, block.value);
+    if (block.imported()) out.field("imported_with", block.imported_with.value());
     out.end_object();
   }
 };
@@ -154,11 +155,12 @@ void read_body(const std::string& kind, JsonFields& fields, ActorState& state) {
   } else if (kind == "agent") {
     state.body = read_agent(fields.object("body"), fields);
   } else if (kind == "block") {
-    auto block =
-        read_block_value(fields.object("body").find("block") != nullptr ? *fields.object("body").find("block")
-                                                                        : Json::object());
+    const Json& body = fields.object("body");
+    auto block = read_block_value(body.find("block") != nullptr ? *body.find("block") : Json::object());
+    const Json* imported_with = body.find("imported_with");
     if (block) {
-      state.body = BlockState{std::move(*block)};
+      const bool imported = imported_with != nullptr && imported_with->is_string();
+      state.body = BlockState{std::move(*block), StreamId{imported ? imported_with->as_string() : ""}};
     } else {
       fields.set_fault(block.error().message);
     }

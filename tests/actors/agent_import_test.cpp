@@ -98,6 +98,7 @@ TEST(AgentImport, AfterADayItIsOver) {
   actor.done("b", actor.begin(1));
   actor.facts.now = WallTime{1000 + kDay};
   EXPECT_EQ("", outcome(actor.send("b", actor.begin(1))));
+  EXPECT_EQ("not_found", outcome(actor.send("d", DeleteAgent{})));
   actor.facts.now = WallTime{1001 + kDay};
   EXPECT_EQ("not_found", outcome(actor.send("b", actor.begin(1))));
   EXPECT_EQ("not_found", outcome(actor.send("r0", ImportedActor::append(0))));

@@ -194,10 +194,27 @@ TEST_F(Import, NobodySeesAnImportBeforeItIsSealed) {
   expect(404, "GET", "/v1/agents/" + id + "/export");
   expect(404, "PATCH", "/v1/agents/" + id, R"({"name":"x"})");
   expect(404, "POST", "/v1/agents/" + id + "/messages", say("hi"));
+  expect(404, "DELETE", "/v1/agents/" + id);
+  const Partition home = partition_of(StreamId{id}, world_->options().partitions);
+  const auto unsealed = world_->node().shard(home).peek(StreamId{id});
+  ASSERT_TRUE(unsealed.has_value());
+  const std::string block = unsealed->agent()->blocks.at(0).block.value();
+  const std::string other = create_agent();
+  expect(404, "GET", "/v1/blocks/" + block);
+  expect(404, "PATCH", "/v1/blocks/" + block, R"({"value":"x"})");
+  expect(404, "DELETE", "/v1/blocks/" + block);
+  expect(404, "PATCH", "/v1/agents/" + other + "/core-memory/blocks/attach/" + block);
+  expect(200, "DELETE", "/v1/agents/" + other);
+  const Json theirs = expect(200, "GET", "/v1/blocks/");
+  expect(200, "DELETE", "/v1/blocks/" + text(theirs.items().at(0), "id"));
+  restart();  // Also from a snapshot.
+  expect(404, "PATCH", "/v1/blocks/" + block, R"({"value":"x"})");
   expect(200, "POST", kPath, form(long_file(12), {}), headers(key));
   EXPECT_EQ(1U, listed("/v1/agents/"));
   EXPECT_EQ(1U, listed("/v1/blocks/"));
   EXPECT_EQ(13U, listed("/v1/agents/" + id + "/messages?limit=100"));
+  expect(200, "PATCH", "/v1/blocks/" + block, R"({"value":"mine"})");
+  expect(200, "PATCH", "/v1/agents/" + id + "/core-memory/blocks/human", R"({"value":"ours"})");
 }
 
 TEST_F(Import, GoesOnWithItsKeyWhereverItWasCut) {
