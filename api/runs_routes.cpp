@@ -18,12 +18,16 @@ std::string run_not_found(const std::string& id) {
   return "Run not found with id='" + id + "'";
 }
 
-std::string list_of(const std::vector<std::string>& objects) {
+using Text = std::optional<std::string>;
+
+// A list with one object a row.
+Result<Text> list_of(const Result<std::vector<Row>>& rows, std::string (*render)(const Row&)) {
+  if (!rows) return rows.error();
   JsonWriter out;
   out.begin_array();
-  for (const std::string& object : objects) out.raw(object);
+  for (const Row& row : *rows) out.raw(render(row));
   out.end_array();
-  return out.take();
+  return Text{out.take()};
 }
 
 Result<std::optional<Row>> run_row(ViewReader& reader, const std::string& id) {
@@ -31,6 +35,17 @@ Result<std::optional<Row>> run_row(ViewReader& reader, const std::string& id) {
   if (!run) return run.error();
   if (!*run) return std::optional<Row>{};
   return std::optional<Row>{std::move((*run)->run)};
+}
+
+// What `render` makes of the run; nothing if there is no such run.
+std::function<Result<Text>(ViewReader&)> of_run(std::string id,
+                                                std::function<Result<Text>(ViewReader&, Row)> render) {
+  return [id = std::move(id), render = std::move(render)](ViewReader& reader) -> Result<Text> {
+    auto row = run_row(reader, id);
+    if (!row) return row.error();
+    if (!*row) return Text{};
+    return render(reader, std::move(**row));
+  };
 }
 
 }  // namespace
@@ -53,26 +68,17 @@ Api::Answer Api::list_runs(Call call) {
   }
   const auto conversation = query_value(call.target, "conversation_id");
   const bool elsewhere = conversation && !conversation->empty() && *conversation != "default";
-  Render render = [page = *page.value, filter,
-                   elsewhere](ViewReader& reader) -> Result<std::optional<std::string>> {
-    if (elsewhere) return std::optional<std::string>{"[]"};
-    auto rows = varve::list_runs(reader, page, filter);
-    if (!rows) return rows.error();
-    std::vector<std::string> runs;
-    for (const Row& row : *rows) runs.push_back(render_run(row));
-    return std::optional<std::string>{list_of(runs)};
+  Render render = [page = *page.value, filter, elsewhere](ViewReader& reader) -> Result<Text> {
+    if (elsewhere) return Text{"[]"};
+    return list_of(varve::list_runs(reader, page, filter), render_run);
   };
   co_return co_await answer_read(std::move(call), std::move(render), "");
 }
 
 Api::Answer Api::get_run(Call call) {
   const std::string id = call.ids[0];
-  Render render = [id](ViewReader& reader) -> Result<std::optional<std::string>> {
-    auto row = run_row(reader, id);
-    if (!row) return row.error();
-    if (!*row) return std::optional<std::string>{};
-    return std::optional<std::string>{render_run(**row)};
-  };
+  Render render =
+      of_run(id, [](ViewReader&, const Row& run) -> Result<Text> { return Text{render_run(run)}; });
   co_return co_await answer_read(std::move(call), std::move(render), run_not_found(id));
 }
 
@@ -81,10 +87,7 @@ Api::Answer Api::list_run_messages(Call call) {
   const auto page = parse_page(call.target, 100, false);
   if (!page.value) co_return refusal(page.error);
   const std::string id = call.ids[0];
-  Render render = [id, page = *page.value](ViewReader& reader) -> Result<std::optional<std::string>> {
-    auto run = run_row(reader, id);
-    if (!run) return run.error();
-    if (!*run) return std::optional<std::string>{};
+  Render render = of_run(id, [id, page = *page.value](ViewReader& reader, const Row&) -> Result<Text> {
     auto rows = messages_of_run(reader, id);
     if (!rows) return rows.error();
     if (page.descending) std::reverse(rows->begin(), rows->end());
@@ -102,8 +105,8 @@ Api::Answer Api::list_run_messages(Call call) {
     out.begin_array();
     for (const Row& row : *rows) render_message(out, view_of(row), std::nullopt);
     out.end_array();
-    return std::optional<std::string>{out.take()};
-  };
+    return Text{out.take()};
+  });
   co_return co_await answer_read(std::move(call), std::move(render), run_not_found(id));
 }
 
@@ -111,33 +114,23 @@ Api::Answer Api::list_run_steps(Call call) {
   const auto page = parse_page(call.target, 100, true);
   if (!page.value) co_return refusal(page.error);
   const std::string id = call.ids[0];
-  Render render = [id, page = *page.value](ViewReader& reader) -> Result<std::optional<std::string>> {
-    auto run = run_row(reader, id);
-    if (!run) return run.error();
-    if (!*run) return std::optional<std::string>{};
-    auto rows = varve::list_steps(reader, page, std::nullopt, id);
-    if (!rows) return rows.error();
-    std::vector<std::string> steps;
-    for (const Row& row : *rows) steps.push_back(render_step(row));
-    return std::optional<std::string>{list_of(steps)};
-  };
+  Render render = of_run(id, [id, page = *page.value](ViewReader& reader, const Row&) -> Result<Text> {
+    return list_of(varve::list_steps(reader, page, std::nullopt, id), render_step);
+  });
   co_return co_await answer_read(std::move(call), std::move(render), run_not_found(id));
 }
 
 Api::Answer Api::get_run_usage(Call call) {
   const std::string id = call.ids[0];
-  Render render = [id](ViewReader& reader) -> Result<std::optional<std::string>> {
-    auto run = run_row(reader, id);
-    if (!run) return run.error();
-    if (!*run) return std::optional<std::string>{};
-    const std::int64_t prompt = (*run)->integer(runs::prompt_tokens);
-    const std::int64_t completion = (*run)->integer(runs::completion_tokens);
+  Render render = of_run(id, [](ViewReader&, const Row& run) -> Result<Text> {
+    const std::int64_t prompt = run.integer(runs::prompt_tokens);
+    const std::int64_t completion = run.integer(runs::completion_tokens);
     JsonWriter out;
     out.begin_object().field_integer("completion_tokens", completion).field_integer("prompt_tokens", prompt);
     out.field_integer("total_tokens", prompt + completion).field_null("prompt_tokens_details");
     out.field_null("completion_tokens_details").end_object();
-    return std::optional<std::string>{out.take()};
-  };
+    return Text{out.take()};
+  });
   co_return co_await answer_read(std::move(call), std::move(render), run_not_found(id));
 }
 
@@ -188,15 +181,12 @@ Api::Answer Api::stream_run(Call call) {
 Api::Answer Api::opened_run(Call call, CommandAnswer answer) {
   const std::string id = "run-" + derived_uuid(call.command.id, "run", 0);
   answer.commit.reset();
-  Render render = [id](ViewReader& reader) -> Result<std::optional<std::string>> {
-    auto row = run_row(reader, id);
-    if (!row) return row.error();
-    if (!*row) return std::optional<std::string>{};
-    (*row)->values[runs::status] = std::string("created");
-    (*row)->values[runs::stop_reason] = Value{};
-    (*row)->values[runs::completed_at] = Value{};
-    return std::optional<std::string>{render_run(**row)};
-  };
+  Render render = of_run(id, [](ViewReader&, Row run) -> Result<Text> {
+    run.values[runs::status] = std::string("created");
+    run.values[runs::stop_reason] = Value{};
+    run.values[runs::completed_at] = Value{};
+    return Text{render_run(run)};
+  });
   co_return co_await answer_write(std::move(call), std::move(answer), std::move(render));
 }
 
@@ -242,23 +232,19 @@ Api::Answer Api::list_steps(Call call) {
   if (!page.value) co_return refusal(page.error);
   const auto agent = query_value(call.target, "agent_id");
   const auto run = query_value(call.target, "run_id");
-  Render render = [page = *page.value, agent, run](ViewReader& reader) -> Result<std::optional<std::string>> {
-    auto rows = varve::list_steps(reader, page, agent, run);
-    if (!rows) return rows.error();
-    std::vector<std::string> steps;
-    for (const Row& row : *rows) steps.push_back(render_step(row));
-    return std::optional<std::string>{list_of(steps)};
+  Render render = [page = *page.value, agent, run](ViewReader& reader) -> Result<Text> {
+    return list_of(varve::list_steps(reader, page, agent, run), render_step);
   };
   co_return co_await answer_read(std::move(call), std::move(render), "");
 }
 
 Api::Answer Api::get_step(Call call) {
   const std::string id = call.ids[0];
-  Render render = [id](ViewReader& reader) -> Result<std::optional<std::string>> {
+  Render render = [id](ViewReader& reader) -> Result<Text> {
     auto row = find_step(reader, id);
     if (!row) return row.error();
-    if (!*row) return std::optional<std::string>{};
-    return std::optional<std::string>{render_step(**row)};
+    if (!*row) return Text{};
+    return Text{render_step(**row)};
   };
   co_return co_await answer_read(std::move(call), std::move(render), "Step not found with id='" + id + "'");
 }
@@ -267,14 +253,14 @@ Api::Answer Api::get_step(Call call) {
 Api::Answer Api::agent_after(Call call, CommandAnswer answer, bool whole) {
   const std::string id = call.ids[0];
   answer.commit.reset();
-  Render render = [id, whole](ViewReader& reader) -> Result<std::optional<std::string>> {
-    if (!whole) return std::optional<std::string>{"null"};
+  Render render = [id, whole](ViewReader& reader) -> Result<Text> {
+    if (!whole) return Text{"null"};
     auto agent = find_agent(reader, id, {});
     if (!agent) return agent.error();
-    if (!*agent) return std::optional<std::string>{};
+    if (!*agent) return Text{};
     JsonWriter out;
     render_agent(out, **agent, {});
-    return std::optional<std::string>{out.take()};
+    return Text{out.take()};
   };
   co_return co_await answer_write(std::move(call), std::move(answer), std::move(render));
 }
