@@ -9,6 +9,7 @@
 #include "api/node.h"
 #include "cli/commands.h"
 #include "cli/models.h"
+#include "cli/old_views.h"
 #include "eventlog/sqlite_event_log.h"
 #include "projections/sqlite_snapshot_store.h"
 #include "projections/sqlite_view_store.h"
@@ -93,6 +94,15 @@ Task<> drain(Server& server) {
   co_return ok();
 }
 
+// The present views have caught up, so nobody needs those of an older version of this program.
+void drop_old_views(Server& server) {
+  const OldViews old = remove_old_views(server.config.data_dir, kViewsGeneration);
+  for (const std::string& name : old.removed)
+    server.env.log(LogLevel::info, "removed " + name + ": views of an older generation");
+  for (const std::string& why : old.failed)
+    server.env.log(LogLevel::warning, "cannot remove old views: " + why);
+}
+
 Task<> start(Server& server) {
   const Config& options = server.config;
   if (Status listed = co_await server.models->refresh(); !listed) co_return listed.error();
@@ -104,6 +114,7 @@ Task<> start(Server& server) {
     server.env.stop();
     co_return ok();
   }
+  drop_old_views(server);
   HttpServer::Options listen;
   listen.host = options.host;
   listen.port = options.port;

@@ -14,8 +14,8 @@
 
 namespace varve {
 
-// The generation that this program folds and reads. Raised with every change that rows of old need; the file
-// of the last one is left alone and may be removed.
+// The generation that this program folds and reads. Raised with every change that rows of old need; the
+// server removes the files of older ones when this one has caught up.
 inline constexpr std::uint64_t kViewsGeneration = 2;
 
 class SqliteViewStore final : public ViewStore {
