@@ -280,6 +280,18 @@ TEST_F(ShardTest, DeletingAnAgentEndsItsTurn) {
   expect(404, "DELETE", "/v1/agents/" + agent);
 }
 
+TEST_F(ShardTest, ACancelledTurnDoesNotWaitForItsModelAndTheNextOneBegins) {
+  start(R"({"replies":[{"match":"slow","delay_ms":60000,"text":"at last"}]})");
+  const std::string path = "/v1/agents/" + create_agent() + "/messages";
+  const Pending slow = begin("POST", path, say("slow"));
+  run_for(100);
+  expect(200, "POST", path + "/cancel", "{}");
+  const MonoTime before = world_->scheduler().now();
+  EXPECT_NE(std::string::npos, finish(slow).body.find("cancelled"));
+  expect(200, "POST", path, say("hi"));
+  EXPECT_LT(world_->scheduler().now(), before + std::chrono::seconds{1});
+}
+
 TEST_F(ShardTest, ADeletedBlockIsDetachedFromWhoeverLearnsIt) {
   const std::string agent = create_agent();
   const std::string block =
