@@ -1,7 +1,8 @@
-// Tool rules: what they let a model call next, as a table over what the turn has called already.
+// Tool rules: what they let a model call next, as a table over what the turn has called already; and turns
+// of a whole simulated server that keep to them.
 #include "actors/tool_rules.h"
 
-#include <gtest/gtest.h>
+#include "tests/support/sim_server.h"
 
 namespace varve {
 namespace {
@@ -68,6 +69,53 @@ TEST(ToolRules, SomeAreReadForTheTurnItself) {
   EXPECT_FALSE(by.last.contains("b"));
   EXPECT_TRUE(by.approval.contains("b"));
   EXPECT_EQ("a b c", allowed(by, {"a"}));
+}
+
+class RuledTurns : public test::SimServer {
+ public:
+  std::string ruled(const std::string& listed) {
+    return "/v1/agents/" +
+           create_agent(R"({"memory_blocks":[{"label":"human","value":"Ann"}],"tool_rules":[)" + listed +
+                        "]}") +
+           "/messages";
+  }
+  // "memory_insert conversation_search, choice": what the model would be offered.
+  std::string offered(const std::string& path) {
+    const Json request = expect(200, "POST", path + "/preview-raw-payload", say("hi"));
+    std::string line;
+    const Json* tools = request.find("tools");
+    for (const Json& tool : tools != nullptr ? tools->items() : std::vector<Json>{}) {
+      line += (line.empty() ? "" : " ") + text(*tool.find("function"), "name");
+    }
+    const Json* choice = request.find("tool_choice");
+    return line + ", " + (choice == nullptr ? "free" : choice->dump());
+  }
+};
+
+TEST_F(RuledTurns, TheModelIsOfferedWhatTheRulesLeave) {
+  const std::string all = offered(ruled(""));
+  EXPECT_NE(std::string::npos, all.find("conversation_search")) << all;
+  EXPECT_NE(std::string::npos, all.find("memory_insert")) << all;
+  const std::string first = offered(ruled(R"({"type":"run_first","tool_name":"conversation_search"})"));
+  EXPECT_TRUE(first.starts_with("conversation_search, ")) << first;
+  EXPECT_NE(std::string::npos, first.substr(first.find(", ")).find("conversation_search")) << first;
+  const std::string two =
+      R"({"type":"run_first","tool_name":"conversation_search"},{"type":"run_first","tool_name":"memory_insert"})";
+  const std::string either = offered(ruled(two));
+  EXPECT_NE(std::string::npos, either.find("required")) << either;
+}
+
+TEST_F(RuledTurns, AToolThatEndsTheLoopEndsTheTurn) {
+  start(R"({"replies":[{"match":"tea","then":"one more word","tool_calls":
+    [{"name":"memory_insert","arguments":{"label":"human","new_string":"Tea."}}]}]})");
+  const Json free = expect(200, "POST", ruled(""), say("tea"));
+  EXPECT_EQ("end_turn", text(*free.find("stop_reason"), "stop_reason"));
+  EXPECT_NE(std::string::npos, free.dump().find("one more word"));
+  const Json last =
+      expect(200, "POST", ruled(R"({"type":"exit_loop","tool_name":"memory_insert"})"), say("tea"));
+  EXPECT_EQ("tool_rule", text(*last.find("stop_reason"), "stop_reason"));
+  EXPECT_EQ(std::string::npos, last.dump().find("one more word"));
+  EXPECT_NE(std::string::npos, last.dump().find("Tea."));
 }
 
 }  // namespace
