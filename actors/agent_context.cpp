@@ -66,6 +66,11 @@ Result<Decision> AgentDecider::operator()(const ResetMessages& /*command*/) cons
   return decision;
 }
 
+Result<Decision> AgentDecider::operator()(const PreviewTurn& /*command*/) const {
+  if (!available()) return no_such_agent(facts);
+  return Decision{};  // The shard imagines the turn.
+}
+
 Result<Decision> AgentDecider::operator()(const SummarizeContext& /*command*/) const {
   if (!available()) return no_such_agent(facts);
   return Decision{};  // The shard asks the model and records what it says with RecordSummary.

@@ -9,11 +9,20 @@
 namespace varve {
 namespace {
 
+constexpr std::size_t kSpeakerNameMax = 64;
 constexpr std::string_view kResultMissing = "The result of this call is missing.";
 
-void write_image(JsonWriter& out, std::string_view url) {
+void write_image(JsonWriter& out, std::string_view url, std::string_view detail) {
   out.begin_object().field("type", "image_url").key("image_url").begin_object().field("url", url);
-  out.end_object().end_object();
+  out.field("detail", detail.empty() ? "auto" : detail).end_object().end_object();
+}
+
+// What OpenAI takes as the name of who speaks; with another one it would refuse the request.
+bool is_provider_name(std::string_view name) {
+  const auto fits = [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-';
+  };
+  return !name.empty() && name.size() <= kSpeakerNameMax && std::all_of(name.begin(), name.end(), fits);
 }
 
 void write_text_part(JsonWriter& out, std::string_view text) {
@@ -54,7 +63,7 @@ void write_user_content(JsonWriter& out, const Message& message) {
   for (const Json& part : parts) {
     const std::string url = is_image(part) ? url_of_image(part) : std::string{};
     if (!url.empty()) {
-      write_image(out, url);
+      write_image(out, url, string_at(part.find("source"), "detail"));
     } else if (const Json* text = part.find("text"); text != nullptr && text->is_string()) {
       write_text_part(out, text->as_string());
     } else {
@@ -108,6 +117,7 @@ void write_messages(JsonWriter& out, const ModelRequest& request) {
       case Role::summary:
         out.begin_object().field("role", "user").key("content");
         write_user_content(out, message);
+        if (message.name && is_provider_name(*message.name)) out.field("name", *message.name);
         out.end_object();
         break;
       case Role::assistant:
@@ -230,6 +240,10 @@ std::string chat_request_body(const ModelRequest& request, const ChatDialect& di
     out.field_boolean("include_usage", true).end_object();
   }
   return out.end_object().take();
+}
+
+std::string ModelClient::payload(const ModelRequest& request) const {
+  return chat_request_body(request, {request.model.substr(request.model.find('/') + 1)});
 }
 
 std::string provider_words(const Json& body) {

@@ -73,6 +73,13 @@ struct FollowTurn {
   std::string run_id;
   friend bool operator==(const FollowTurn&, const FollowTurn&) = default;
 };
+// What the model would be asked if these messages began a turn now. Changes nothing, asks nobody; an open
+// turn counts as over.
+struct PreviewTurn {
+  std::vector<Message> messages;  // Without ids.
+  std::string request = "{}";     // As that of SendMessages.
+  friend bool operator==(const PreviewTurn&, const PreviewTurn&) = default;
+};
 // Asks the agent's model for a summary of its oldest messages, which then leave the context.
 struct SummarizeContext {
   friend bool operator==(const SummarizeContext&, const SummarizeContext&) = default;
@@ -197,7 +204,7 @@ using Command =
                  CreateBlock, UpdateBlock, DeleteBlock, ReadBlock, EditBlock, RecordReply, RecordToolReturn,
                  FailTurn, ResumeTurn, HandOverTurn, DropDeletedBlock, ChangeTools, CancelTurn, ResetMessages,
                  FollowTurn, SummarizeContext, PutTool, UpdateTool, DeleteTool, ReadTools, RecordSummary,
-                 BeginImport, AppendImport, SealImport>;
+                 BeginImport, AppendImport, SealImport, PreviewTurn>;
 
 std::string_view type_of(const Command& command);
 
@@ -260,6 +267,7 @@ struct CommandAnswer {
   // publishes what it does. Null if the turn has ended before.
   std::shared_ptr<TurnChannel> channel;
   std::optional<SummaryResult> summary;  // SummarizeContext
+  std::string payload;                   // PreviewTurn: JSON
 };
 
 }  // namespace varve

@@ -229,6 +229,14 @@ void write_data(JsonWriter& out, const FollowTurn& command) {
 void read_data(JsonFields& fields, FollowTurn& command) {
   command.run_id = fields.text("run_id");
 }
+void write_data(JsonWriter& out, const PreviewTurn& command) {
+  write_messages(out, "messages", command.messages);
+  out.field_raw("request", command.request);
+}
+void read_data(JsonFields& fields, PreviewTurn& command) {
+  command.messages = read_messages(fields, "messages");
+  command.request = fields.object("request").dump();
+}
 void write_data(JsonWriter& /*out*/, const SummarizeContext& /*command*/) {}
 void read_data(JsonFields& /*fields*/, SummarizeContext& /*command*/) {}
 
@@ -369,6 +377,7 @@ constexpr std::array<Entry, std::variant_size_v<Command>> kEntries{{
     {"BeginImport", read_as<BeginImport>},
     {"AppendImport", read_as<AppendImport>},
     {"SealImport", read_as<SealImport>},
+    {"PreviewTurn", read_as<PreviewTurn>},
 }};
 
 }  // namespace

@@ -102,6 +102,8 @@ class ModelClient {
   }
   // False for a model that cannot sum up a conversation; its agents' contexts are trimmed instead.
   virtual bool summarizes(std::string_view /*handle*/) const { return true; }
+  // What a provider would be sent: the body of a chat completions request. Asks nobody.
+  virtual std::string payload(const ModelRequest& request) const;
   // An Error only when this process cannot even ask (shutting down).
   virtual Task<ModelOutcome> complete(ModelRequest request, MonoTime deadline) = 0;
 };

@@ -51,6 +51,11 @@ bool ModelRouter::summarizes(std::string_view handle) const {
   return client != nullptr && client->summarizes(handle);
 }
 
+std::string ModelRouter::payload(const ModelRequest& request) const {
+  const ModelClient* client = client_for(request.model);
+  return client != nullptr ? client->payload(request) : ModelClient::payload(request);
+}
+
 Task<ModelOutcome> ModelRouter::complete(ModelRequest request, MonoTime deadline) {
   if (ModelClient* client = client_for(request.model)) return client->complete(std::move(request), deadline);
   return fail({400, "llm_bad_request", "no provider serves the model '" + request.model + "'"});

@@ -15,6 +15,7 @@ class ModelRouter final : public ModelClient {
   std::vector<std::string> handles() const override;
   std::vector<ModelInfo> models() const override;
   bool summarizes(std::string_view handle) const override;
+  std::string payload(const ModelRequest& request) const override;
   Task<ModelOutcome> complete(ModelRequest request, MonoTime deadline) override;
 
  private:

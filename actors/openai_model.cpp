@@ -321,6 +321,13 @@ std::vector<ModelInfo> OpenAiModel::models() const {
   return all;
 }
 
+std::string OpenAiModel::payload(const ModelRequest& request) const {
+  std::string_view name;
+  const Provider* provider = impl_->provider_of(request.model, name);
+  if (provider == nullptr) return ModelClient::payload(request);
+  return chat_request_body(request, {std::string{name}, provider->options.max_tokens_field});
+}
+
 Task<ModelOutcome> OpenAiModel::complete(ModelRequest request, MonoTime deadline) {
   std::string_view name;
   const Provider* provider = impl_->provider_of(request.model, name);

@@ -48,6 +48,7 @@ class OpenAiModel final : public ModelClient {
   bool serves(std::string_view handle) const override;
   std::vector<std::string> handles() const override;
   std::vector<ModelInfo> models() const override;
+  std::string payload(const ModelRequest& request) const override;
   Task<ModelOutcome> complete(ModelRequest request, MonoTime deadline) override;
 
   // Asks every provider without a list of its own what it has. One that is down keeps the list that it had,

@@ -45,6 +45,9 @@ Task<CommandAnswer> Shard::execute(CommandEnvelope envelope, CallLimits limits) 
   if (auto* tools = std::get_if<ReadTools>(&envelope.command)) {
     co_return co_await read_tools(envelope.stream, std::move(*tools));
   }
+  if (auto* preview = std::get_if<PreviewTurn>(&envelope.command)) {
+    co_return co_await preview_turn(envelope.stream, std::move(*preview), limits.deadline);
+  }
   if (std::holds_alternative<SummarizeContext>(envelope.command)) {
     co_return co_await summarize_on_demand(envelope.stream);
   }

@@ -172,6 +172,7 @@ class Shard final : public PartitionListener {
   Task<Message> search_tool(Actor* actor, RunTool action);
   Task<SummaryResult> summarize(Actor* actor);
   Task<CommandAnswer> summarize_on_demand(StreamId stream);
+  Task<CommandAnswer> preview_turn(StreamId stream, PreviewTurn command, MonoTime deadline);
 
   Task<> join_turn(std::shared_ptr<TurnChannel> channel, PendingPtr pending, CommandAnswer answer);
   void admit_waiting_turn(Actor& actor);

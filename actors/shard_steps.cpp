@@ -439,4 +439,49 @@ Task<CommandAnswer> Shard::summarize_on_demand(StreamId stream) {
   co_return answer;
 }
 
+// PreviewTurn: the turn is decided and applied on a copy of the agent, which is then forgotten.
+Task<CommandAnswer> Shard::preview_turn(StreamId stream, PreviewTurn command, MonoTime deadline) {
+  Command check = PreviewTurn{};
+  auto exists = co_await submit(stream, std::move(check), deadline);
+  if (!exists) co_return exists.error();
+  auto activated = co_await activate(stream);
+  if (!activated) co_return activated.error();
+  ActorState imagined = (*activated)->state;
+  auto* agent = std::get_if<AgentState>(&imagined.body);
+  if (agent == nullptr || !imagined.exists()) {
+    co_return Error{Errc::not_found, "Agent with ID " + stream.value() + " not found"};
+  }
+  agent->turn.reset();
+  const WallTime now = env_.wall_now();
+  const CommandId id = command_id_from_text("preview " + uuid4(env_.rng()));
+  const Facts facts{stream, id, now, ports_.log.partitions(), {}};
+  Command begin = SendMessages{std::move(command.messages), 1, std::move(command.request)};
+  auto decision = decide(imagined, begin, facts);
+  if (!decision) co_return decision.error();
+  Commit commit;
+  commit.at = now;
+  commit.command.id = id;
+  Part part{stream, next(imagined.sequence), {}};
+  for (Event& event : decision->events) part.events.emplace_back(std::move(event));
+  apply_part(imagined, commit, part, Offset{}, true);
+  std::vector<StreamId> attached;
+  for (const BlockRef& ref : agent->blocks) attached.push_back(ref.block);
+  // In nobody's name: who asks drops its deleted blocks, which would be an event.
+  auto blocks = co_await ask_blocks(StreamId{}, std::move(attached));
+  if (!blocks) co_return blocks.error();
+  auto custom = co_await ask_tools(custom_tools(*agent));
+  if (!custom) co_return custom.error();
+  std::vector<BlockValue> values;
+  for (const BlockFact& fact : *blocks) {
+    if (fact.exists) values.push_back(fact.value);
+  }
+  const Json asked = request_of(*agent);
+  const ToolRules rules = tool_rules_of(agent->settings);
+  ModelRequest request = model_request(*agent, values, tools_offered(*agent, *custom, asked, rules), rules);
+  if (wants_tokens(asked)) request.on_delta = [](const ModelDelta& /*delta*/) {};
+  CommandAnswer answer = answer_from(imagined);
+  answer.payload = ports_.model.payload(request);
+  co_return answer;
+}
+
 }  // namespace varve

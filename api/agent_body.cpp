@@ -116,9 +116,12 @@ void refuse_secrets(BodyReader& reader) {
 }
 
 void check_embedding(BodyReader& reader, const std::string& handle, const KnownModels& models) {
-  for (const ModelInfo& model : known_embeddings(models)) {
-    if (model.handle == handle) return;
-  }
+  const auto is_it = [&handle](const ModelInfo& model) { return model.handle == handle; };
+  const std::vector<ModelInfo> known = known_embeddings(models);
+  if (std::any_of(known.begin(), known.end(), is_it)) return;
+  // Under the provider's own name, too.
+  const auto serves = [&](const ModelInfo& model) { return model.embedding && is_it(model); };
+  if (std::any_of(models.models.begin(), models.models.end(), serves)) return;
   reader.fail({400, "body.embedding: embedding model '" + handle + "' not found"});
 }
 
@@ -151,6 +154,12 @@ std::string default_description(std::string_view label) {
 
 }  // namespace
 
+// A proxy of OpenAI serves the models that are known under OpenAI's name.
+static std::string well_known_handle(const std::string& handle) {
+  constexpr std::string_view kProxy = "openai-proxy/";
+  return handle.starts_with(kProxy) ? "openai/" + handle.substr(kProxy.size()) : handle;
+}
+
 std::vector<ModelInfo> known_embeddings(const KnownModels& models) {
   std::vector<ModelInfo> known;
   for (const std::string_view handle : kEmbeddings) {
@@ -162,8 +171,15 @@ std::vector<ModelInfo> known_embeddings(const KnownModels& models) {
     known.push_back(std::move(model));
   }
   for (const ModelInfo& model : models.models) {
-    const auto same = [&model](const ModelInfo& other) { return other.handle == model.handle; };
-    if (model.embedding && std::none_of(known.begin(), known.end(), same)) known.push_back(model);
+    if (!model.embedding) continue;
+    const std::string handle = well_known_handle(model.handle);
+    const auto same = [&handle](const ModelInfo& other) { return other.handle == handle; };
+    const auto found = std::find_if(known.begin(), known.end(), same);
+    if (found == known.end()) {
+      known.push_back(model);
+    } else if (found->endpoint.empty()) {
+      found->endpoint = model.endpoint;
+    }
   }
   return known;
 }
@@ -254,7 +270,14 @@ Parsed<UpdateAgent> parse_update_agent(const Json& body, const KnownModels& mode
     patch.set("tools", std::move(names));
   }
   refuse_secrets(reader);
-  patch.set("extra", kept_fields(body, is_kept_agent_field));
+  Json kept = kept_fields(body, is_kept_agent_field);
+  // Whoever changes the model or its window gets that model's settings anew, and new ones let it reason.
+  const bool configures = patch.find("model") != nullptr || patch.find("context_window") != nullptr ||
+                          kept.find("max_tokens") != nullptr;
+  if (configures && kept.find("llm_config") == nullptr && kept.find("enable_reasoner") == nullptr) {
+    kept.set("enable_reasoner", Json::boolean(true));
+  }
+  patch.set("extra", std::move(kept));
   return parsed(UpdateAgent{patch.dump()}, reader);
 }
 

@@ -5,6 +5,7 @@
 #include "actors/memory_tools.h"
 #include "api/agent_file.h"
 #include "api/body_reader.h"
+#include "api/render.h"
 
 namespace varve {
 namespace {
@@ -80,8 +81,8 @@ constexpr std::array<DefaultMember, 52> kAgentMembers{{{"name", ""},
                                                        {"enable_sleeptime", "false"},
                                                        {"response_format", "null"},
                                                        {"timezone", ""},
-                                                       {"max_files_open", "10"},
-                                                       {"per_file_view_window_char_limit", "25000"},
+                                                       {"max_files_open", ""},
+                                                       {"per_file_view_window_char_limit", ""},
                                                        {"hidden", "null"},
                                                        {"parallel_tool_calls", "null"},
                                                        {"id", ""},
@@ -277,6 +278,15 @@ void write_models(const Row& row, const Json& extra, const Json& kept, Json& liv
   live.set("embedding_config", config.members().empty() ? Json::null() : std::move(config));
 }
 
+// Those of the agent's context window, unless others were kept.
+void write_file_limits(const Row& row, const Json& kept, Json& live) {
+  const FileLimits& limits = file_limits(row.integer(agents::context_window));
+  for (const auto& [name, limit] : {std::pair{"max_files_open", limits.files_open},
+                                    {"per_file_view_window_char_limit", limits.chars_in_view}}) {
+    if (kept.find(name) == nullptr) live.set(name, Json::integer(limit));
+  }
+}
+
 std::string numbered(std::string_view kind, std::size_t number) {
   return std::string(kind) + "-" + std::to_string(number);
 }
@@ -362,6 +372,7 @@ std::string AgentFileWriter::finish(WallTime now) {
   for (const auto& [key, value] : extra.members()) {
     if (key != kAgentFileField) besides.set(key, value);
   }
+  write_file_limits(row, besides, live);
   const Json agent = in_order(kAgentMembers, live, besides);
   const Json around = in_order(kFileMembers, Json::object(), object_in(kept, "file"));
   JsonWriter out;

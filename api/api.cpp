@@ -132,7 +132,7 @@ const std::vector<Api::Route>& Api::routes() {
       {"POST", "/v1/agents/{agent_id}/messages/stream", &Api::stream_messages},
       {"POST", "/v1/agents/{agent_id}/messages/async", &Api::create_messages_async},
       {"POST", "/v1/agents/{agent_id}/messages/cancel", &Api::cancel_messages},
-      {"POST", "/v1/agents/{agent_id}/messages/preview-raw-payload", &Api::not_yet},
+      {"POST", "/v1/agents/{agent_id}/messages/preview-raw-payload", &Api::preview_turn},
       {"PATCH", "/v1/agents/{agent_id}/messages/{message_id}", &Api::refuse_message_change},
       {"GET", "/v1/agents/{agent_id}/archival-memory", &Api::not_yet},
       {"POST", "/v1/agents/{agent_id}/archival-memory", &Api::not_yet},

@@ -90,6 +90,7 @@ class Api {
   Answer create_messages(Call call);
   Answer stream_messages(Call call);
   Answer create_messages_async(Call call);
+  Answer preview_turn(Call call);
   Answer cancel_messages(Call call);
   Answer refuse_message_change(Call call);
   Answer list_all_messages(Call call);

@@ -50,7 +50,10 @@ void render_model(JsonWriter& out, const ModelInfo& model) {
 void render_embedding(JsonWriter& out, const ModelInfo& model) {
   const std::string name = model_name(model.handle);
   out.begin_object().field("handle", model.handle).field("name", name).field("display_name", name);
-  out.field("provider_type", model.provider_type).field("provider_name", provider_of(model.handle));
+  // letta/letta-free was OpenAI's model behind another URL, and clients know it so.
+  const std::string provider = provider_of(model.handle);
+  out.field("provider_type", model.provider_type)
+      .field("provider_name", provider == "letta" ? "openai" : provider);
   out.field("model_type", "embedding").field("embedding_endpoint_type", "openai");
   out.field("embedding_endpoint", model.endpoint).field("embedding_model", name);
   out.field_integer("embedding_dim", model.embedding_dim).field_integer("embedding_chunk_size", 300);

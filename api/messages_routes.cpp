@@ -114,6 +114,21 @@ Api::Answer Api::create_messages_async(Call call) {
   co_return co_await send_messages(std::move(call), false, true);
 }
 
+// What the model would be asked, as its provider would get it.
+Api::Answer Api::preview_turn(Call call) {
+  auto body = parse_object(call.request);
+  if (!body.value) co_return refusal(body.error);
+  auto parsed = parse_messages_request(*body.value, options_.models);
+  if (!parsed.value) co_return refusal(parsed.error);
+  SendMessages& turn = parsed.value->command;
+  PreviewTurn preview{std::move(turn.messages), std::move(turn.request)};
+  CommandEnvelope envelope{{}, StreamId{call.ids[0]}, std::move(preview)};
+  const CallLimits limits{call.deadline};
+  auto answer = co_await ports_.sender.send(std::move(envelope), limits);
+  if (!answer) co_return refused_message(answer.error(), call.keyless);
+  co_return json_response(std::move(answer->payload));
+}
+
 // A turn: its answer when it ends, its events as they come, or (`async`) its run at once.
 Api::Answer Api::send_messages(Call call, bool always_streams, bool async) {
   auto body = parse_object(call.request);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <limits>
 
 #include "actors/decide.h"
 #include "api/body.h"
@@ -17,7 +18,7 @@ struct DefaultField {
 };
 
 // Members of an agent that nothing has set, as the API's clients get them.
-constexpr std::array<DefaultField, 19> kAgentDefaults{{{"tool_rules", "[]"},
+constexpr std::array<DefaultField, 17> kAgentDefaults{{{"tool_rules", "[]"},
                                                        {"response_format", "null"},
                                                        {"project_id", "null"},
                                                        {"template_id", "null"},
@@ -27,8 +28,6 @@ constexpr std::array<DefaultField, 19> kAgentDefaults{{{"tool_rules", "[]"},
                                                        {"identity_ids", "[]"},
                                                        {"message_buffer_autoclear", "false"},
                                                        {"enable_sleeptime", "null"},
-                                                       {"max_files_open", "10"},
-                                                       {"per_file_view_window_char_limit", "25000"},
                                                        {"hidden", "null"},
                                                        {"tool_exec_environment_variables", "[]"},
                                                        {"secrets", "[]"},
@@ -36,6 +35,22 @@ constexpr std::array<DefaultField, 19> kAgentDefaults{{{"tool_rules", "[]"},
                                                        {"identities", "[]"},
                                                        {"pending_approval", "null"},
                                                        {"multi_agent_group", "null"}}};
+
+constexpr std::array<FileLimits, 5> kFileLimits{{{8'000, 3, 5'000},
+                                                 {32'000, 5, 15'000},
+                                                 {128'000, 10, 25'000},
+                                                 {200'000, 10, 40'000},
+                                                 {std::numeric_limits<std::int64_t>::max(), 15, 40'000}}};
+
+void render_file_limits(JsonWriter& out, std::int64_t context_window, const Json& extra) {
+  const FileLimits& limits = file_limits(context_window);
+  const auto limit = [&](std::string_view name, std::int64_t otherwise) {
+    const Json* kept = extra.find(name);
+    out.field_raw(name, kept != nullptr ? kept->dump() : std::to_string(otherwise));
+  };
+  limit("max_files_open", limits.files_open);
+  limit("per_file_view_window_char_limit", limits.chars_in_view);
+}
 
 // Kept and returned; a summary is the work of the agent's own model.
 constexpr std::string_view kCompactionDefault =
@@ -88,7 +103,9 @@ void render_llm_config(JsonWriter& out, const std::string& handle, std::int64_t 
   out.field_boolean("put_inner_thoughts_in_kwargs", false)
       .field("handle", handle)
       .field_raw("temperature", "1.0");
-  out.field_integer("max_tokens", limit.value_or(16384)).field_boolean("enable_reasoner", false);
+  const Json* reasons = extra.find("enable_reasoner");
+  out.field_integer("max_tokens", limit.value_or(16384));
+  out.field_boolean("enable_reasoner", reasons != nullptr && reasons->is_boolean() && reasons->as_boolean());
   out.field_null("reasoning_effort").field_integer("max_reasoning_tokens", 0).field_null("effort");
   out.field_null("frequency_penalty")
       .field_null("compatibility_type")
@@ -147,6 +164,13 @@ void render_activity(JsonWriter& out, const std::optional<Row>& activity) {
 
 }  // namespace
 
+const FileLimits& file_limits(std::int64_t context_window) {
+  const auto fits = [context_window](const FileLimits& row) {
+    return context_window <= row.context_window_max;
+  };
+  return *std::find_if(kFileLimits.begin(), kFileLimits.end(), fits);
+}
+
 void render_memory(JsonWriter& out, const AgentParts& parts, bool include_blocks) {
   out.begin_object().field("agent_type", parts.agent.text(agents::agent_type));
   out.field_boolean("git_enabled", false).key("blocks");
@@ -188,6 +212,7 @@ void render_agent(JsonWriter& out, const AgentParts& parts, const Relationships&
     const Json* kept = extra.find(field.name);
     out.field_raw(field.name, kept != nullptr ? kept->dump() : std::string(field.json));
   }
+  render_file_limits(out, agent.integer(agents::context_window), extra);
   out.field_null("managed_group");
   render_activity(out, parts.activity);
   out.field("timezone", agent.text(agents::timezone)).end_object();

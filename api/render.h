@@ -36,6 +36,15 @@ struct AgentParts {
   std::optional<Row> pending_approval;   // The reply whose tool calls wait for the client.
 };
 
+// How many files an agent may have open and how much of each is in view, unless somebody has said: by the
+// size of its context window.
+struct FileLimits {
+  std::int64_t context_window_max;
+  std::int64_t files_open;
+  std::int64_t chars_in_view;
+};
+const FileLimits& file_limits(std::int64_t context_window);
+
 void render_agent(JsonWriter& out, const AgentParts& parts, const Relationships& include);
 void render_block(JsonWriter& out, const Row& block);
 // The "memory" member of an agent.

@@ -61,6 +61,27 @@ void begin(JsonWriter& out, const MessageView& view, const Head& head) {
   out.field_optional("run_id", view.run_id);
 }
 
+// An image that was sent within its message is kept there, and shown as the archived server shows images that
+// it has taken: with the id of a file, which here is made of the image itself, so that one image has one id.
+void show_kept_image(Json& part) {
+  const Json* source = part.find("source");
+  const auto text_at = [source](std::string_view key) {
+    const Json* found = source != nullptr ? source->find(key) : nullptr;
+    return found != nullptr && found->is_string() ? found->as_string() : std::string{};
+  };
+  const std::string data = text_at("data");
+  if (text_at("type") != "base64" || data.empty()) return;
+  Json shown = Json::object();
+  shown.set("type", Json::string("letta"));
+  shown.set("file_id", Json::string("file-" + derived_uuid(command_id_from_text(data), "image", 0)));
+  const std::string media_type = text_at("media_type");
+  shown.set("media_type", media_type.empty() ? Json::null() : Json::string(media_type));
+  shown.set("data", Json::string(data));
+  const Json* detail = source->find("detail");
+  shown.set("detail", detail != nullptr ? *detail : Json::null());
+  part.set("source", std::move(shown));
+}
+
 void render_content(JsonWriter& out, const std::string& content) {
   const Json json = parsed_or_empty(content);
   if (!json.is_array()) {
@@ -80,6 +101,7 @@ void render_content(JsonWriter& out, const std::string& content) {
     const Json* type = part.find("type");
     const bool text = type != nullptr && type->is_string() && type->as_string() == "text";
     if (text && part.find("signature") == nullptr) part.set("signature", Json::null());
+    show_kept_image(part);
     out.raw(part.dump());
   }
   out.end_array();

@@ -134,7 +134,8 @@ TEST(AgentImport, ASnapshotAndACommandKeepIt) {
   ASSERT_TRUE(state) << state.error().message;
   EXPECT_EQ(actor.state, *state);
   EXPECT_EQ(1, state->agent()->records_imported);
-  for (const Command& command : {Command{actor.begin(3)}, Command{append}, Command{SealImport{}}}) {
+  for (const Command& command : {Command{actor.begin(3)}, Command{append}, Command{SealImport{}},
+                                 Command{PreviewTurn{append.messages, R"({"a":1})"}}}) {
     const CommandEnvelope envelope{{command_id_from_text("b"), {}, false}, StreamId{"agent-1"}, command};
     const auto decoded = decode_command(encode_command(envelope));
     ASSERT_TRUE(decoded) << decoded.error().message;

@@ -108,11 +108,11 @@ TEST(ChatRequest, SendsImages) {
       {R"([{"type":"text","text":"a"},{"type":"text","text":"b"}])",
        R"([{"type":"text","text":"a"},{"type":"text","text":"b"}])"},
       {R"([{"type":"image","source":{"type":"base64","media_type":"image/jpeg","data":"QUJD"}}])",
-       R"([{"type":"image_url","image_url":{"url":"data:image/jpeg;base64,QUJD"}}])"},
-      {R"([{"type":"image","source":{"type":"base64","data":"QUJD"}}])",
-       R"([{"type":"image_url","image_url":{"url":"data:image/png;base64,QUJD"}}])"},
+       R"([{"type":"image_url","image_url":{"url":"data:image/jpeg;base64,QUJD","detail":"auto"}}])"},
+      {R"([{"type":"image","source":{"type":"base64","data":"QUJD","detail":"low"}}])",
+       R"([{"type":"image_url","image_url":{"url":"data:image/png;base64,QUJD","detail":"low"}}])"},
       {R"([{"type":"text","text":"see"},{"type":"image","source":{"type":"url","url":"https://x/y.png"}}])",
-       R"([{"type":"text","text":"see"},{"type":"image_url","image_url":{"url":"https://x/y.png"}}])"},
+       R"([{"type":"text","text":"see"},{"type":"image_url","image_url":{"url":"https://x/y.png","detail":"auto"}}])"},
       {R"([{"type":"image","source":7},{"type":"video"},3])",
        R"([{"type":"text","text":"[a part that cannot be shown]"},)"
        R"({"type":"text","text":"[a part that cannot be shown]"},)"
@@ -124,6 +124,20 @@ TEST(ChatRequest, SendsImages) {
   // Only users may send them.
   EXPECT_EQ(R"({"role":"assistant","content":"a"})",
             messages_of({message(Role::assistant, R"([{"type":"image"},{"type":"text","text":"a"}])")}));
+}
+
+// Only as OpenAI takes names: with another one it would refuse the whole conversation.
+TEST(ChatRequest, TellsWhoSpeaks) {
+  const auto said_by = [](std::string name) {
+    Message said;
+    said.content = R"("hi")";
+    said.name = std::move(name);
+    return messages_of({std::make_shared<const Message>(std::move(said))});
+  };
+  EXPECT_EQ(R"({"role":"user","content":"hi","name":"carol_B-2"})", said_by("carol_B-2"));
+  for (const std::string& odd : {std::string{}, std::string{"Ann Lee"}, std::string(65, 'a')}) {
+    EXPECT_EQ(R"({"role":"user","content":"hi"})", said_by(odd)) << odd;
+  }
 }
 
 std::string printed_call(const std::string& id, const std::string& arguments) {

@@ -191,6 +191,100 @@ TEST_F(Routes, AMemoryBlockOfADeletedAgentStays) {
   EXPECT_EQ("Ann", text(expect(200, "GET", "/v1/blocks/" + human), "value"));
 }
 
+// An image that was sent as its bytes is shown as the archived server shows one that it has taken.
+TEST_F(Routes, AnImageIsShownWithAFileIdThatIsMadeOfIt) {
+  const std::string agent = create_agent();
+  const std::string path = "/v1/agents/" + agent + "/messages";
+  const auto say_image = [](const std::string& source) {
+    return R"({"messages":[{"role":"user","content":[{"type":"image","source":)" + source +
+           R"(},{"type":"text","text":"look"}]}]})";
+  };
+  const std::string linked = R"({"type":"url","url":"https://x/y.png"})";
+  for (const std::string& source :
+       {std::string{R"({"type":"base64","media_type":"image/png","data":"QUJD"})"},
+        std::string{R"({"type":"base64","data":"QUJD","detail":"low"})"},
+        std::string{R"({"type":"base64","data":"QUJE"})"}, linked}) {
+    expect(200, "POST", path, say_image(source));
+  }
+  std::vector<Json> shown;
+  const Json listed = expect(200, "GET", path + "?include_return_message_types=user_message");
+  for (const Json& message : listed.items()) {
+    shown.push_back(*message.find("content")->items().front().find("source"));
+  }
+  ASSERT_EQ(4U, shown.size());
+  const std::string file = text(shown[0], "file_id");
+  ASSERT_TRUE(file.starts_with("file-")) << file;
+  EXPECT_TRUE(is_uuid4(file.substr(5))) << file;
+  EXPECT_EQ(
+      R"({"type":"letta","file_id":")" + file + R"(","media_type":"image/png","data":"QUJD","detail":null})",
+      shown[0].dump());
+  EXPECT_EQ(R"({"type":"letta","file_id":")" + file + R"(","media_type":null,"data":"QUJD","detail":"low"})",
+            shown[1].dump());
+  EXPECT_NE(file, text(shown[2], "file_id"));
+  EXPECT_EQ(linked, shown[3].dump());
+  expect(200, "POST", path, say_image(shown[0].dump()));  // As it was shown, so it can be sent.
+  const Json payload = expect(200, "POST", path + "/preview-raw-payload", R"({"input":"x"})");
+  const auto& sent = payload.find("messages")->items();
+  EXPECT_EQ(R"({"url":"data:image/png;base64,QUJD","detail":"auto"})",
+            sent[sent.size() - 3].find("content")->items().front().find("image_url")->dump());
+}
+
+TEST_F(Routes, LimitsOfFilesFollowTheContextWindowUntilSomebodySetsThem) {
+  const auto limits = [](const Json& agent) {
+    return agent.find("max_files_open")->dump() + " " + agent.find("per_file_view_window_char_limit")->dump();
+  };
+  const auto reasons = [](const Json& agent) {
+    return agent.find("llm_config")->find("enable_reasoner")->as_boolean();
+  };
+  const Json created = expect(200, "POST", "/v1/agents/", R"({"name":"a"})");
+  EXPECT_EQ("10 25000", limits(created));
+  EXPECT_FALSE(reasons(created));
+  const std::string path = "/v1/agents/" + text(created, "id");
+  EXPECT_FALSE(reasons(expect(200, "PATCH", path, R"({"description":"d"})")));
+  for (const auto& [window, shown] : {std::pair{"8000", "3 5000"},
+                                      {"8001", "5 15000"},
+                                      {"32000", "5 15000"},
+                                      {"128001", "10 40000"},
+                                      {"200001", "15 40000"}}) {
+    const Json agent = expect(200, "PATCH", path, R"({"context_window_limit":)" + std::string(window) + "}");
+    EXPECT_EQ(shown, limits(agent)) << window;
+    EXPECT_TRUE(reasons(agent)) << window;
+  }
+  EXPECT_FALSE(
+      reasons(expect(200, "PATCH", path, R"({"context_window_limit":16000,"enable_reasoner":false})")));
+  EXPECT_EQ("5 15000", limits(expect(200, "GET", path + "/export").find("agents")->items().front()));
+  EXPECT_EQ("7 15000", limits(expect(200, "PATCH", path, R"({"max_files_open":7})")));
+  EXPECT_EQ("7 5000", limits(expect(200, "PATCH", path, R"({"context_window_limit":4000})")));
+  EXPECT_EQ("7 5000", limits(expect(200, "GET", path + "/export").find("agents")->items().front()));
+}
+
+// What the providers serve beside what everybody knows; a proxy of OpenAI serves OpenAI's.
+TEST(KnownEmbeddings, AModelIsListedOnce) {
+  const auto embedding = [](std::string handle, std::string endpoint) {
+    ModelInfo model;
+    model.handle = std::move(handle);
+    model.endpoint = std::move(endpoint);
+    model.embedding = true;
+    return model;
+  };
+  KnownModels models;
+  models.handles = {"varve/echo"};
+  models.models = {embedding("openai-proxy/text-embedding-3-small", "http://proxy/v1"),
+                   embedding("openai-proxy/my-embed", "http://proxy/v1"),
+                   embedding("ollama/text-embedding-3-small", "http://ollama/v1")};
+  std::string line;
+  for (const ModelInfo& model : known_embeddings(models)) line += model.handle + "@" + model.endpoint + " ";
+  EXPECT_EQ(
+      "letta/letta-free@ openai/text-embedding-3-large@ openai/text-embedding-3-small@http://proxy/v1 "
+      "openai/text-embedding-ada-002@ openai-proxy/my-embed@http://proxy/v1 "
+      "ollama/text-embedding-3-small@http://ollama/v1 ",
+      line);
+  for (const char* handle : {"openai/text-embedding-3-small", "openai-proxy/text-embedding-3-small"}) {
+    const auto body = Json::parse(R"({"embedding":")" + std::string(handle) + "\"}");
+    EXPECT_TRUE(parse_create_agent(*body, models, {}, "seed").value) << handle;
+  }
+}
+
 TEST_F(Routes, AWrongTrailingSlashIsARedirectBothWays) {
   const Response no_slash = call("GET", "/v1/agents?limit=1", "", {{"Host", "here:8283"}});
   EXPECT_EQ(307, no_slash.status);

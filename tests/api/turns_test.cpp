@@ -278,6 +278,75 @@ TEST_F(Turns, TheHistoryIsSearchedByClientsAndByTheAgent) {
   expect(422, "POST", "/v1/messages/search", R"({"query":"x","limit":1000})");
 }
 
+// "system user:hi assistant:You said: hi " of a request to a provider.
+std::string dialogue(const Json& payload) {
+  std::string line;
+  const Json* messages = payload.find("messages");
+  for (const Json& message : messages != nullptr ? messages->items() : std::vector<Json>{}) {
+    const std::string role = Turns::text(message, "role");
+    line += role + (role == "system" ? " " : ":" + Turns::text(message, "content") + " ");
+  }
+  return line;
+}
+
+TEST_F(Turns, APreviewIsWhatTheModelWouldBeAskedAndLeavesNothingBehind) {
+  const std::string agent = create_agent(
+      R"({"memory_blocks":[{"label":"human","value":"Ann"}],"model_settings":{"temperature":0.5}})");
+  const std::string path = "/v1/agents/" + agent + "/messages";
+  expect(200, "POST", path, say("hi"));
+  run_for(100);
+  const std::size_t before = records();
+  const std::string body = R"({"messages":[{"role":"user","content":"and now?","name":"carol"}]})";
+  const Json payload = expect(200, "POST", path + "/preview-raw-payload", body);
+  EXPECT_EQ("system user:hi assistant:You said: hi user:and now? ", dialogue(payload));
+  const Json& last = payload.find("messages")->items().back();
+  EXPECT_EQ("carol", text(last, "name"));
+  EXPECT_NE(std::string::npos, text(payload.find("messages")->items().front(), "content").find("Ann"));
+  EXPECT_EQ("echo", text(payload, "model"));
+  EXPECT_EQ("0.5", payload.find("temperature")->dump());
+  EXPECT_EQ(3U, payload.find("tools")->items().size());
+  EXPECT_EQ(nullptr, payload.find("stream"));
+  const std::string streamed = R"({"input":"x","streaming":true,"stream_tokens":true})";
+  EXPECT_EQ("true", expect(200, "POST", path + "/preview-raw-payload", streamed).find("stream")->dump());
+  EXPECT_EQ(before, records());
+  EXPECT_EQ("user_message:hi;assistant_message:You said: hi;", history(agent));
+  EXPECT_EQ(1U, expect(200, "GET", "/v1/runs/?agent_id=" + agent).items().size());
+}
+
+TEST_F(Turns, APreviewDoesNotWaitForAnOpenTurn) {
+  const std::string agent = create_agent();
+  const std::string path = "/v1/agents/" + agent + "/messages";
+  const Pending slow = begin("POST", path, say("a slow one"));
+  run_for(1000);
+  EXPECT_EQ("system user:a slow one user:next ",
+            dialogue(expect(200, "POST", path + "/preview-raw-payload", say("next"))));
+  EXPECT_FALSE(slow->has_value());
+  EXPECT_EQ(200, finish(slow).status);
+  EXPECT_EQ("user_message:a slow one;assistant_message:At last.;", history(agent));
+}
+
+TEST_F(Turns, APreviewOfWhatCouldNotBeSentIsRefused) {
+  const std::string agent = create_agent();
+  const std::string path = "/v1/agents/" + agent + "/messages";
+  const std::string preview = path + "/preview-raw-payload";
+  const std::string gone =
+      "/v1/agents/agent-00000000-0000-4000-8000-00000000dead/messages/preview-raw-payload";
+  expect(404, "POST", gone, say("x"));
+  expect(422, "POST", preview, "{}");
+  expect(422, "POST", preview, R"({"messages":[{"role":"tool","content":"x"}]})");
+  expect(404, "POST", preview, R"({"input":"x","override_model":"openai/none"})");
+  const std::string approve =
+      R"({"messages":[{"type":"approval","approvals":[{"type":"approval","tool_call_id":"c","approve":true}]}]})";
+  expect(422, "POST", preview, approve);
+  const std::string tools = R"(,"client_tools":[{"name":"my_tool","description":"d","parameters":{}}]})";
+  const std::string local = R"({"input":"a local one")" + tools;
+  EXPECT_EQ(4U, expect(200, "POST", preview, local).find("tools")->items().size());
+  expect(200, "POST", path, local);  // Now a call waits for the client.
+  expect(409, "POST", preview, say("x"));
+  expect(200, "DELETE", "/v1/agents/" + agent);
+  expect(404, "POST", preview, say("x"));
+}
+
 TEST_F(Turns, ResetEmptiesTheContextAndASummaryTakesThePlaceOfOldMessages) {
   const std::string agent = create_agent();
   const std::string path = "/v1/agents/" + agent;
