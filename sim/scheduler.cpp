@@ -50,7 +50,10 @@ class SimExecutor {
 
 }  // namespace
 
-Scheduler::Scheduler(std::uint64_t seed) : rng_(seed) {}
+Scheduler::Scheduler(std::uint64_t seed)
+    : own_choices_(std::make_unique<Choices>(seed)), choices_(*own_choices_) {}
+
+Scheduler::Scheduler(Choices& choices) : choices_(choices) {}
 
 Scheduler::~Scheduler() {
   while (!alive_.empty()) die(*alive_.begin());
@@ -75,11 +78,14 @@ Incarnation Scheduler::be_born() {
 void Scheduler::die(Incarnation incarnation) {
   // Inert first: destroying what is queued unwinds tasks, and an unwinding task posts.
   alive_.erase(incarnation);
+  paused_.erase(incarnation);
   std::vector<Item> dead;
-  for (Item& item : ready_) {
-    if (item.incarnation == incarnation) dead.push_back(std::move(item));
+  for (std::vector<Item>* items : {&ready_, &waiting_}) {
+    for (Item& item : *items) {
+      if (item.incarnation == incarnation) dead.push_back(std::move(item));
+    }
+    std::erase_if(*items, [](const Item& item) { return item.work == nullptr; });
   }
-  std::erase_if(ready_, [](const Item& item) { return item.work == nullptr; });
   for (auto timer = timers_.begin(); timer != timers_.end();) {
     if (timer->second.incarnation == incarnation) {
       dead.push_back(std::move(timer->second));
@@ -93,7 +99,15 @@ void Scheduler::die(Incarnation incarnation) {
 
 void Scheduler::post(Incarnation incarnation, std::unique_ptr<Callback> work) {
   if (!alive(incarnation)) return;  // Destroyed at once.
-  ready_.push_back({incarnation, std::move(work)});
+  (paused(incarnation) ? waiting_ : ready_).push_back({incarnation, std::move(work)});
+}
+
+void Scheduler::resume(Incarnation incarnation) {
+  if (paused_.erase(incarnation) == 0) return;
+  for (Item& item : waiting_) {
+    if (item.incarnation == incarnation) ready_.push_back(std::move(item));
+  }
+  std::erase_if(waiting_, [](const Item& item) { return item.work == nullptr; });
 }
 
 TimerId Scheduler::call_at(Incarnation incarnation, MonoTime at, Callback work) {
@@ -112,17 +126,44 @@ void Scheduler::cancel(TimerId timer) {
   timer_times_.erase(found);
 }
 
-bool Scheduler::step() {
-  if (ready_.empty()) {
-    if (timers_.empty()) return false;
-    now_ = std::max(now_, timers_.begin()->first.first);
-    while (!timers_.empty() && timers_.begin()->first.first <= now_) {
-      auto node = timers_.extract(timers_.begin());
-      timer_times_.erase(node.key().second);
-      ready_.push_back(std::move(node.mapped()));
-    }
+void Scheduler::let_time_pass() {
+  now_ = std::max(now_, timers_.begin()->first.first);
+  while (!timers_.empty() && timers_.begin()->first.first <= now_) {
+    auto node = timers_.extract(timers_.begin());
+    timer_times_.erase(node.key().second);
+    Item item = std::move(node.mapped());
+    (paused(item.incarnation) ? waiting_ : ready_).push_back(std::move(item));
   }
-  const std::uint64_t chosen = rng_.below(ready_.size());
+}
+
+std::size_t Scheduler::choose_ready() {
+  const std::size_t count = ready_.size();
+  switch (policy_) {
+    case PickPolicy::uniform:
+      return choices_.choose(Domain::schedule, count);
+    case PickPolicy::fifo:
+      return 0;
+    case PickPolicy::newest:
+      return choices_.chance(Domain::schedule, 3, 4) ? count - 1 : choices_.choose(Domain::schedule, count);
+    case PickPolicy::starve:
+      break;
+  }
+  if (choices_.chance(Domain::schedule, 1, 64))
+    starved_ = ready_[choices_.choose(Domain::schedule, count)].incarnation;
+  const std::size_t chosen = choices_.choose(Domain::schedule, count);
+  if (ready_[chosen].incarnation != starved_ || !choices_.chance(Domain::schedule, 15, 16)) return chosen;
+  for (std::size_t i = 0; i < count; ++i) {
+    if (ready_[i].incarnation != starved_) return i;
+  }
+  return chosen;
+}
+
+bool Scheduler::step() {
+  while (ready_.empty()) {
+    if (timers_.empty()) return false;
+    let_time_pass();
+  }
+  const std::size_t chosen = choose_ready();
   Item item = std::move(ready_[chosen]);
   ready_.erase(ready_.begin() + static_cast<std::ptrdiff_t>(chosen));
   ++steps_;
@@ -137,6 +178,34 @@ bool Scheduler::step() {
 
 SimEnv::SimEnv(Scheduler& scheduler, std::string name, std::uint64_t seed)
     : scheduler_(scheduler), name_(std::move(name)), rng_(seed), incarnation_(scheduler.be_born()) {}
+
+MonoTime SimEnv::now() const {
+  if (clock_.drift_ppm == 0) return rate_base_ + (scheduler_.now() - rate_since_);
+  const std::int64_t passed = (scheduler_.now() - rate_since_).count();
+  // In two parts, so that days of nanoseconds do not overflow.
+  const std::int64_t drifted =
+      passed / 1'000'000 * clock_.drift_ppm + passed % 1'000'000 * clock_.drift_ppm / 1'000'000;
+  return rate_base_ + Duration{passed + drifted};
+}
+
+// The first moment of the world at which now() is not before `ours`.
+MonoTime SimEnv::world_time(MonoTime ours) const {
+  if (ours == kNever) return kNever;
+  const std::int64_t passed = (ours - rate_base_).count();
+  if (clock_.drift_ppm == 0) return rate_since_ + Duration{passed};
+  const std::int64_t rate = 1'000'000 + clock_.drift_ppm;
+  const std::int64_t whole = passed / rate;
+  const std::int64_t rest = passed % rate;
+  return rate_since_ + Duration{whole * 1'000'000 + rest * 1'000'000 / rate + 2};
+}
+
+void SimEnv::set_clock(NodeClock clock) {
+  CHECK(clock.drift_ppm > -900'000 && clock.drift_ppm < 900'000);
+  const MonoTime at = now();
+  rate_since_ = scheduler_.now();
+  rate_base_ = at;
+  clock_ = clock;
+}
 
 void SimEnv::kill() {
   if (!alive()) return;
@@ -153,7 +222,7 @@ void SimEnv::post(Callback work) {
 }
 
 TimerId SimEnv::call_at(MonoTime at, Callback work) {
-  return scheduler_.call_at(incarnation_, at, std::move(work));
+  return scheduler_.call_at(incarnation_, world_time(at), std::move(work));
 }
 
 void SimEnv::cancel(TimerId timer) {
@@ -162,7 +231,8 @@ void SimEnv::cancel(TimerId timer) {
 
 void SimEnv::offload(Lane /*lane*/, Callback work, Callback done) {
   // A delayed step; the work and its report are two, so that a crash can fall between them.
-  const MonoTime at = now() + std::chrono::microseconds{10 + scheduler_.rng().below(200)};
+  const std::uint64_t extra = scheduler_.choices().choose(Domain::time, 200);
+  const MonoTime at = now() + std::chrono::microseconds{10 + extra};
   call_at(at, [this, work = std::move(work), done = std::move(done)] {
     work();
     post(done);

@@ -1,8 +1,10 @@
 // Scheduler: the one thread of a simulated world. It owns time, the order of everything that is ready, and
-// the incarnations that things belong to. One seed gives one order and one trace hash.
+// the incarnations that things belong to. One seed gives one order and one trace hash. A paused incarnation
+// takes no step, while time goes on and work for it piles up: when it goes on it is a zombie that has noticed
+// nothing.
 //
-// SimEnv: the Env of one incarnation of one node. kill() makes all its handles inert first and destroys its
-// tasks then, so that no destructor can reach the world after death.
+// SimEnv: the Env of one incarnation of one node, with clocks of its own. kill() makes all its handles inert
+// first and destroys its tasks then, so that no destructor can reach the world after death.
 #pragma once
 
 #include <boost/asio/any_io_executor.hpp>
@@ -15,19 +17,32 @@
 #include <vector>
 
 #include "runtime/env.h"
+#include "sim/choices.h"
 
 namespace varve::sim {
 
 using Incarnation = std::uint64_t;
 
+// How the next of the ready things is chosen. Each is a fair order, as long as choices are fair.
+enum class PickPolicy : unsigned char {
+  uniform,  // Any of them.
+  fifo,     // The oldest.
+  newest,   // Mostly the newest.
+  starve,   // One incarnation's work waits as long as there is other work, most of the time.
+};
+
 class Scheduler : public boost::asio::execution_context {
  public:
   explicit Scheduler(std::uint64_t seed);
+  // Takes its decisions from `choices`, which must outlive it.
+  explicit Scheduler(Choices& choices);
   ~Scheduler();
 
   // Runs one thing that is ready, or lets time pass to the next timer. False: nothing will ever happen again.
   bool step();
   std::uint64_t steps() const { return steps_; }
+  void pick(PickPolicy policy) { policy_ = policy; }
+  Choices& choices() { return choices_; }
   MonoTime now() const { return now_; }
   // Of everything that has happened: times, choices and what was traced.
   std::uint64_t trace_hash() const { return hash_; }
@@ -39,11 +54,13 @@ class Scheduler : public boost::asio::execution_context {
   bool alive(Incarnation incarnation) const { return alive_.contains(incarnation); }
   // Its handles are inert from now on; what was queued for it is destroyed.
   void die(Incarnation incarnation);
+  void pause(Incarnation incarnation) { paused_.insert(incarnation); }
+  void resume(Incarnation incarnation);
+  bool paused(Incarnation incarnation) const { return paused_.contains(incarnation); }
 
   void post(Incarnation incarnation, std::unique_ptr<Callback> work);
   TimerId call_at(Incarnation incarnation, MonoTime at, Callback work);
   void cancel(TimerId timer);
-  Rng& rng() { return rng_; }
 
  private:
   struct Item {
@@ -51,19 +68,33 @@ class Scheduler : public boost::asio::execution_context {
     std::unique_ptr<Callback> work;
   };
   void mix(std::uint64_t value);
+  std::size_t choose_ready();
+  // Lets time pass to the next timer, and makes ready what is due.
+  void let_time_pass();
 
-  Rng rng_;
+  std::unique_ptr<Choices> own_choices_;
+  Choices& choices_;
+  PickPolicy policy_ = PickPolicy::uniform;
+  Incarnation starved_ = 0;
   MonoTime now_{1'000'000'000};
   std::uint64_t steps_ = 0;
   std::uint64_t hash_ = 0xcbf29ce484222325ULL;
   bool print_ = false;
   Incarnation next_incarnation_ = 1;
   std::set<Incarnation> alive_;
-  std::vector<Item> ready_;
+  std::set<Incarnation> paused_;
+  std::vector<Item> ready_;    // Of those that are not paused, oldest first.
+  std::vector<Item> waiting_;  // Of those that are paused.
   // By time, then by the order in which they were set: never by address.
   std::map<std::pair<MonoTime, TimerId>, Item> timers_;
   std::map<TimerId, MonoTime> timer_times_;
   TimerId next_timer_ = 1;
+};
+
+// A node's clocks: how far they run from the world's.
+struct NodeClock {
+  std::int64_t drift_ppm = 0;  // Of both clocks; below one million either way.
+  std::int64_t wall_offset_us = 0;
 };
 
 class SimEnv final : public Env {
@@ -73,11 +104,18 @@ class SimEnv final : public Env {
 
   void kill();
   bool alive() const { return scheduler_.alive(incarnation_); }
+  void pause() { scheduler_.pause(incarnation_); }
+  void resume() { scheduler_.resume(incarnation_); }
+  bool paused() const { return scheduler_.paused(incarnation_); }
+  // The wall clock may jump; the other one only changes its rate.
+  void set_clock(NodeClock clock);
+  const NodeClock& clock() const { return clock_; }
+  Incarnation incarnation() const { return incarnation_; }
 
-  MonoTime now() const override { return scheduler_.now(); }
+  MonoTime now() const override;
   // Virtual time began at 2026-01-01T00:00:00Z.
   WallTime wall_now() const override {
-    return WallTime{1'767'225'600'000'000 + scheduler_.now().value() / 1000};
+    return WallTime{1'767'225'600'000'000 + now().value() / 1000 + clock_.wall_offset_us};
   }
   Rng& rng() override { return rng_; }
   boost::asio::any_io_executor executor() override;
@@ -89,10 +127,16 @@ class SimEnv final : public Env {
   void trace(std::string_view what) override;
 
  private:
+  MonoTime world_time(MonoTime ours) const;
+
   Scheduler& scheduler_;
   std::string name_;
   Rng rng_;
   Incarnation incarnation_;
+  NodeClock clock_;
+  // Since when the rate is what it is, by the world's clock and by ours.
+  MonoTime rate_since_{};
+  MonoTime rate_base_{};
 };
 
 }  // namespace varve::sim

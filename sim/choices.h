@@ -1,0 +1,92 @@
+// Choices: every decision that a simulated world takes, one number each. Chance is drawn from one seed, a
+// stream for every domain, so that one more draw of the network moves no draw of the disk. 0 is always the
+// benign answer: no fault, the oldest of what is ready, the shortest delay, the first option.
+//
+// A Tape is the record of a run's decisions. A world that replays a tape gets its numbers; past its end, and
+// where a number does not fit any more, it gets 0. That is what makes a failing run shrinkable: fewer and
+// smaller numbers are a calmer world.
+//
+// Never: chance for the code under test (Env::rng() gives it, from the seed of its incarnation).
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "runtime/result.h"
+#include "runtime/rng.h"
+
+namespace varve::sim {
+
+enum class Domain : unsigned char {
+  schedule,  // Which of the ready things runs next.
+  time,      // How long offloaded work takes.
+  clock,     // Skew, drift, jumps.
+  network,
+  log,
+  group,  // The consumer group: assignments.
+  disk,
+  store,
+  model,
+  nemesis,   // Crashes, pauses, partitions: when and whom.
+  workload,  // What the clients ask for.
+};
+inline constexpr std::size_t kDomains = 11;
+const char* to_string(Domain domain);
+
+class Tape {
+ public:
+  std::uint64_t at(Domain domain, std::size_t index) const;
+  std::size_t size(Domain domain) const { return of(domain).size(); }
+  // Decisions that are not 0.
+  std::size_t weight() const;
+  void add(Domain domain, std::uint64_t value);
+  void set(Domain domain, std::size_t index, std::uint64_t value);
+  void truncate(Domain domain, std::size_t size);
+  // One line per domain: "schedule 3:2 17:1", index and value of what is not 0.
+  std::string encode() const;
+  static Result<Tape> decode(std::string_view text);
+
+  friend bool operator==(const Tape&, const Tape&) = default;
+
+ private:
+  std::vector<std::uint64_t>& of(Domain domain) { return values_[static_cast<std::size_t>(domain)]; }
+  const std::vector<std::uint64_t>& of(Domain domain) const {
+    return values_[static_cast<std::size_t>(domain)];
+  }
+  std::array<std::vector<std::uint64_t>, kDomains> values_;
+};
+
+class Choices {
+ public:
+  explicit Choices(std::uint64_t seed);
+  // `seed` is still what incarnations draw their own chance from.
+  Choices(std::uint64_t seed, Tape replayed);
+
+  std::uint64_t seed() const { return seed_; }
+  // 0 .. bound-1; 0 is benign. A bound of 0 or 1 gives 0 and takes no place on the tape.
+  std::uint64_t choose(Domain domain, std::uint64_t bound);
+  // True, the fault, with this probability.
+  bool chance(Domain domain, std::uint64_t numerator, std::uint64_t denominator);
+  // Mostly short, rarely up to `longest`: small numbers are benign. Log-uniform in [0, longest].
+  std::uint64_t spread(Domain domain, std::uint64_t longest);
+
+  // What was decided until now, if record() was called before the first decision.
+  void record() { recording_ = true; }
+  const Tape& tape() const { return tape_; }
+
+ private:
+  std::uint64_t take(Domain domain, std::uint64_t drawn, std::uint64_t bound);
+
+  std::uint64_t seed_;
+  std::vector<Rng> streams_;
+  std::optional<Tape> replayed_;
+  std::array<std::size_t, kDomains> next_{};
+  bool recording_ = false;
+  Tape tape_;
+};
+
+}  // namespace varve::sim

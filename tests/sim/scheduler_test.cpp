@@ -1,0 +1,143 @@
+// Choices and tapes, paused incarnations, clocks that are wrong.
+#include "sim/scheduler.h"
+
+#include <gtest/gtest.h>
+
+#include "runtime/suspend.h"
+
+namespace varve::sim {
+namespace {
+
+constexpr std::chrono::milliseconds kMs{1};
+
+std::vector<std::uint64_t> draw(Choices& choices) {
+  std::vector<std::uint64_t> drawn;
+  for (int i = 0; i < 20; ++i) {
+    drawn.push_back(choices.choose(Domain::network, 10));
+    drawn.push_back(choices.chance(Domain::disk, 1, 3) ? 1 : 0);
+    drawn.push_back(choices.spread(Domain::model, 1000));
+  }
+  return drawn;
+}
+
+TEST(Choices, ATapeGivesTheSameDecisions) {
+  Choices first(7);
+  first.record();
+  const auto drawn = draw(first);
+  auto tape = Tape::decode(first.tape().encode());
+  ASSERT_TRUE(tape) << tape.error().message;
+  Choices replay(7, *tape);
+  replay.record();
+  EXPECT_EQ(draw(replay), drawn);
+  EXPECT_EQ(replay.tape(), first.tape());
+}
+
+TEST(Choices, PastTheEndOfATapeEverythingIsBenign) {
+  Choices replay(7, Tape{});
+  for (const std::uint64_t value : draw(replay)) EXPECT_EQ(value, 0U);
+}
+
+TEST(Choices, ANumberThatDoesNotFitIsBenign) {
+  Tape tape;
+  tape.add(Domain::log, 9);
+  Choices replay(1, tape);
+  EXPECT_EQ(replay.choose(Domain::log, 5), 0U);
+}
+
+TEST(Choices, OneDomainDoesNotMoveAnother) {
+  Choices one(3);
+  Choices two(3);
+  for (int i = 0; i < 5; ++i) one.choose(Domain::network, 100);
+  for (int i = 0; i < 20; ++i) EXPECT_EQ(one.choose(Domain::disk, 1000), two.choose(Domain::disk, 1000)) << i;
+}
+
+TEST(Choices, SpreadStaysWithinItsBound) {
+  Choices choices(5);
+  std::uint64_t largest = 0;
+  for (int i = 0; i < 2000; ++i) largest = std::max(largest, choices.spread(Domain::time, 1000));
+  EXPECT_LE(largest, 1000U);
+  EXPECT_GT(largest, 500U);
+}
+
+TEST(Tape, SaysWhatIsWrong) {
+  EXPECT_EQ(Tape::decode("networks 1:2").error().message, "a tape has no domain 'networks'");
+  EXPECT_EQ(Tape::decode("network 1:2 3").error().message, "a tape's entry is INDEX:VALUE, not '3'");
+  EXPECT_FALSE(Tape::decode("network 99999999999:1"));
+}
+
+TEST(Scheduler, APausedIncarnationIsAZombieThatHasNoticedNothing) {
+  Scheduler scheduler(1);
+  SimEnv node(scheduler, "node", 1);
+  SimEnv other(scheduler, "other", 2);
+  int ran = 0;
+  node.call_at(node.now() + kMs, [&] { ++ran; });
+  node.post([&] { ++ran; });
+  node.pause();
+  node.post([&] { ++ran; });
+  other.call_at(other.now() + 10 * kMs, [&] { node.resume(); });
+  const MonoTime before = node.now();
+  while (node.paused() && scheduler.step()) EXPECT_LE(ran, 1);
+  EXPECT_GE((node.now() - before).count(), Duration(10 * kMs).count());
+  while (scheduler.step()) {
+  }
+  EXPECT_EQ(ran, 3);
+}
+
+TEST(Scheduler, APausedIncarnationCanDie) {
+  Scheduler scheduler(1);
+  SimEnv node(scheduler, "node", 1);
+  int ran = 0;
+  node.pause();
+  node.post([&] { ++ran; });
+  node.kill();
+  while (scheduler.step()) {
+  }
+  EXPECT_EQ(ran, 0);
+}
+
+TEST(SimClock, ADriftingClockFiresByItsOwnTime) {
+  for (const std::int64_t drift : {-200'000, -7, 0, 13, 500'000}) {
+    Scheduler scheduler(1);
+    SimEnv node(scheduler, "node", 1);
+    node.set_clock({drift, 0});
+    const MonoTime wanted = node.now() + std::chrono::hours{30};
+    MonoTime fired{};
+    node.call_at(wanted, [&] { fired = node.now(); });
+    const MonoTime began = scheduler.now();
+    while (scheduler.step()) {
+    }
+    EXPECT_GE(fired, wanted) << drift;
+    EXPECT_LT((fired - wanted).count(), 1'000'000) << drift;
+    const std::int64_t passed = (scheduler.now() - began).count();
+    const std::int64_t rate = 1'000'000 + drift;
+    EXPECT_NEAR(static_cast<double>(passed), 1.08e20 / static_cast<double>(rate), 1e6) << drift;
+  }
+}
+
+TEST(SimClock, TheWallClockJumpsAndTheOtherDoesNot) {
+  Scheduler scheduler(1);
+  SimEnv node(scheduler, "node", 1);
+  const MonoTime mono = node.now();
+  const WallTime wall = node.wall_now();
+  node.set_clock({100, -3'000'000});
+  EXPECT_EQ(node.now(), mono);
+  EXPECT_EQ(node.wall_now().value(), wall.value() - 3'000'000);
+}
+
+TEST(Scheduler, EveryPolicyRunsEverything) {
+  for (const PickPolicy policy :
+       {PickPolicy::uniform, PickPolicy::fifo, PickPolicy::newest, PickPolicy::starve}) {
+    Scheduler scheduler(3);
+    scheduler.pick(policy);
+    SimEnv one(scheduler, "one", 1);
+    SimEnv two(scheduler, "two", 2);
+    int ran = 0;
+    for (int i = 0; i < 100; ++i) (i % 3 == 0 ? one : two).post([&] { ++ran; });
+    while (scheduler.step()) {
+    }
+    EXPECT_EQ(ran, 100);
+  }
+}
+
+}  // namespace
+}  // namespace varve::sim
