@@ -138,6 +138,7 @@ ModelRequest model_request(const AgentState& agent, const std::vector<BlockValue
   ModelRequest request;
   request.model = model_of(agent);
   request.system = compile_prompt(agent.settings, blocks);
+  request.messages.reserve(agent.context.size());
   for (std::size_t i = 1; i < agent.context.size(); ++i) {
     if (auto message = shown(agent.context[i].message)) request.messages.push_back(std::move(message));
   }

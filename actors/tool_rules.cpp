@@ -48,10 +48,15 @@ ToolRules tool_rules_of(const AgentSettings& settings) {
 std::vector<std::string> tools_called(const AgentState& agent) {
   std::vector<std::string> called;
   if (!agent.turn) return called;
-  for (const ContextMessage& entry : agent.context) {
-    if (entry.run_id != agent.turn->run_id) continue;
-    for (const ToolCall& call : entry.message->tool_calls) called.push_back(call.name);
+  // From the newest on: no other run's messages come behind the open turn's, and before them may be any
+  // number.
+  for (auto entry = agent.context.rbegin(); entry != agent.context.rend(); ++entry) {
+    if (entry->run_id.empty()) continue;
+    if (entry->run_id != agent.turn->run_id) break;
+    const auto& calls = entry->message->tool_calls;
+    for (auto call = calls.rbegin(); call != calls.rend(); ++call) called.push_back(call->name);
   }
+  std::reverse(called.begin(), called.end());
   return called;
 }
 

@@ -29,6 +29,7 @@ LogLevel level_of(const std::string& name) {
 RealEnv::Options env_options(const Config& config) {
   RealEnv::Options options;
   options.log_level = level_of(config.log_level);
+  options.read_threads = 2;  // A checkpoint of the views is one of their jobs.
   options.log_format = config.log_format == "json" ? LogFormat::json : LogFormat::text;
   return options;
 }

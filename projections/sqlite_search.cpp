@@ -1,5 +1,7 @@
 #include "projections/sqlite_search.h"
 
+#include <optional>
+
 #include "projections/search_terms.h"
 #include "runtime/check.h"
 
@@ -40,32 +42,45 @@ Status add_words(sqlite::Statement& statement, std::int64_t rowid, std::string_v
   return statement.run();
 }
 
-Result<std::int64_t> rowid_of(SqliteConnection& connection, const Row& message) {
-  const auto prepared = connection.statement(
-      "SELECT rowid FROM messages WHERE id = ? AND from_offset = ? AND from_ordinal = ? AND from_partition = "
-      "?");
+// The newest row that is indexed; nothing if the index was made by another version of kSearchVersion.
+Result<std::optional<std::int64_t>> indexed_until(SqliteConnection& connection) {
+  const auto prepared = connection.statement("SELECT indexed FROM search_index WHERE version = ?");
   if (!prepared) return prepared.error();
-  sqlite::Statement& statement = **prepared;
-  statement.bind_text(1, message.text(messages::id))
-      .bind(2, static_cast<std::int64_t>(message.from.offset.value()))
-      .bind(3, message.from.ordinal)
-      .bind(4, message.from.partition.value());
-  const auto found = statement.step();
-  const std::int64_t rowid = found && *found ? statement.integer(0) : 0;
-  statement.reset();
-  if (!found) return found.error();
-  CHECK(*found);  // It was inserted in this transaction.
-  return rowid;
-}
-
-Result<bool> is_up_to_date(SqliteConnection& connection) {
-  const auto prepared = connection.statement("SELECT version FROM search_index");
-  if (!prepared) return prepared.error();
+  (*prepared)->bind(1, kSearchVersion);
   const auto found = (*prepared)->step();
-  const bool same = found && *found && (*prepared)->integer(0) == kSearchVersion;
+  std::optional<std::int64_t> until;
+  if (found && *found) until = (*prepared)->integer(0);
   (*prepared)->reset();
   if (!found) return found.error();
-  return same;
+  return until;
+}
+
+// Indexes the messages behind row `from` and remembers up to where.
+Status add_messages(SqliteConnection& connection, std::int64_t from) {
+  const auto prepared = connection.statement(
+      "SELECT rowid, agent_id, role, content FROM messages WHERE rowid > ? ORDER BY rowid");
+  if (!prepared) return prepared.error();
+  sqlite::Statement& message = **prepared;
+  // Not INSERT .. SELECT: that begins a savepoint of its own.
+  const auto insert = connection.statement(kInsert);
+  if (!insert) return insert.error();
+  message.bind(1, from);
+  std::int64_t last = from;
+  Status status = ok();
+  while (status) {
+    const auto row = message.step();
+    if (!row) return row.error();
+    if (!*row) break;
+    last = message.integer(0);
+    const std::string words = message_words(message.text(2), std::string{message.text(3)});
+    if (!words.empty()) status = add_words(**insert, last, message.text(1), words);
+  }
+  message.reset();
+  if (!status) return status;
+  const auto remember = connection.statement("UPDATE search_index SET version = ?, indexed = ?");
+  if (!remember) return remember.error();
+  (*remember)->bind(1, kSearchVersion).bind(2, last);
+  return (*remember)->run();
 }
 
 Status fill(SqliteConnection& connection) {
@@ -73,67 +88,13 @@ Status fill(SqliteConnection& connection) {
       !emptied) {
     return emptied;
   }
-  auto messages =
-      connection.db().prepare("SELECT rowid, agent_id, role, content FROM messages ORDER BY rowid");
-  if (!messages) return messages.error();
-  auto insert = connection.db().prepare(kInsert);
-  if (!insert) return insert.error();
-  for (;;) {
-    const auto row = messages->step();
-    if (!row) return row.error();
-    if (!*row) break;
-    const std::string words = message_words(messages->text(2), std::string{messages->text(3)});
-    if (words.empty()) continue;
-    if (const auto done = add_words(*insert, messages->integer(0), messages->text(1), words); !done)
-      return done;
-  }
-  const auto remember = connection.statement("UPDATE search_index SET version = ?");
-  if (!remember) return remember.error();
-  (*remember)->bind(1, kSearchVersion);
-  return (*remember)->run();
+  return add_messages(connection, 0);
 }
 
-}  // namespace
-
-Status index_messages(SqliteConnection& connection, const Batch& batch) {
-  for (const RowChange& change : batch.changes) {
-    const auto* inserted = std::get_if<RowInsert>(&change);
-    if (inserted == nullptr || inserted->view != View::messages) continue;
-    const Row& message = inserted->row;
-    const std::string words = message_words(message.text(messages::role), message.text(messages::content));
-    if (words.empty()) continue;
-    const auto rowid = rowid_of(connection, message);
-    if (!rowid) return rowid.error();
-    // Not INSERT .. SELECT: that begins a savepoint of its own.
-    const auto insert = connection.statement(kInsert);
-    if (!insert) return insert.error();
-    if (const auto done = add_words(**insert, *rowid, message.text(messages::agent_id), words); !done) {
-      return done;
-    }
-  }
-  return ok();
-}
-
-Status bring_search_index_up_to_date(SqliteConnection& connection) {
-  const auto before = is_up_to_date(connection);
-  if (!before) return before.error();
-  if (*before) return ok();
-  if (const auto begun = connection.run("BEGIN IMMEDIATE"); !begun) return begun;
-  const auto status = fill(connection);
-  const auto ended = connection.run(status ? "COMMIT" : "ROLLBACK");
-  return status ? ended : status;
-}
-
-SqlQuery search_sql(const SearchQuery& search, const std::vector<std::string>& phrases) {
-  CHECK(!phrases.empty());
-  SqlQuery sql;
-  // CROSS JOIN: SQLite is not to walk the messages of an agent and ask the index about each.
-  sql.text =
-      "SELECT message.rowid FROM message_words CROSS JOIN messages AS message "
-      "ON message.rowid = message_words.rowid WHERE message_words MATCH ?";
-  sql.parameters.emplace_back(match_of(search, phrases));
+// What is asked for but for the words; `hint` keeps SQLite from using an index of messages.
+void add_conditions(SqlQuery& sql, const SearchQuery& search, const char* hint) {
   if (search.agent_id) {
-    sql.text += " AND agent_id = ?";
+    sql.text.append(" AND ").append(hint).append("message.agent_id = ?");
     sql.parameters.emplace_back(*search.agent_id);
   }
   if (!search.roles.empty()) {
@@ -157,10 +118,61 @@ SqlQuery search_sql(const SearchQuery& search, const std::vector<std::string>& p
       "AND importing = 0)"
       " AND NOT EXISTS (SELECT 1 FROM messages AS newer WHERE newer.id = message.id "
       "AND (newer.from_offset, newer.from_ordinal) > (message.from_offset, message.from_ordinal))";
-  sql.text.append(kNewestFirst).append(" LIMIT ?");
-  sql.parameters.emplace_back(static_cast<std::int64_t>(search.limit));
+}
+
+// The rows whose rowids `sql` selects.
+void select_rows(SqlQuery& sql) {
   sql.text = "SELECT " + select_columns(View::messages) + " FROM messages WHERE rowid IN (" + sql.text + ")";
   sql.text.append(kNewestFirst);
+}
+
+}  // namespace
+
+Status index_waiting_messages(SqliteConnection& connection, std::int64_t waiting_max) {
+  const auto prepared = connection.statement(
+      "SELECT indexed, (SELECT coalesce(max(rowid), 0) FROM messages) FROM search_index");
+  if (!prepared) return prepared.error();
+  const auto found = (*prepared)->step();
+  const std::int64_t indexed = found && *found ? (*prepared)->integer(0) : 0;
+  const std::int64_t newest = found && *found ? (*prepared)->integer(1) : 0;
+  (*prepared)->reset();
+  if (!found) return found.error();
+  // Nothing is ever deleted from messages: rows are numbered without gaps.
+  if (newest - indexed <= waiting_max) return ok();
+  return add_messages(connection, indexed);
+}
+
+Status bring_search_index_up_to_date(SqliteConnection& connection) {
+  const auto before = indexed_until(connection);
+  if (!before) return before.error();
+  if (const auto begun = connection.run("BEGIN IMMEDIATE"); !begun) return begun;
+  const auto status = *before ? add_messages(connection, **before) : fill(connection);
+  const auto ended = connection.run(status ? "COMMIT" : "ROLLBACK");
+  return status ? ended : status;
+}
+
+SqlQuery search_sql(const SearchQuery& search, const std::vector<std::string>& phrases) {
+  CHECK(!phrases.empty());
+  SqlQuery sql;
+  // CROSS JOIN: SQLite is not to walk the messages of an agent and ask the index about each.
+  sql.text =
+      "SELECT message.rowid FROM message_words CROSS JOIN messages AS message "
+      "ON message.rowid = message_words.rowid WHERE message_words MATCH ?";
+  sql.parameters.emplace_back(match_of(search, phrases));
+  add_conditions(sql, search, "");
+  sql.text.append(kNewestFirst).append(" LIMIT ?");
+  sql.parameters.emplace_back(static_cast<std::int64_t>(search.limit));
+  select_rows(sql);
+  return sql;
+}
+
+SqlQuery waiting_sql(const SearchQuery& search) {
+  SqlQuery sql;
+  sql.text =
+      "SELECT message.rowid FROM messages AS message WHERE message.rowid > (SELECT indexed FROM "
+      "search_index)";
+  add_conditions(sql, search, "+");
+  select_rows(sql);
   return sql;
 }
 

@@ -3,6 +3,7 @@
 // connections and in their transactions.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -12,15 +13,19 @@
 
 namespace varve {
 
-// Indexes the messages that the batch inserted. Belongs behind the last savepoint of a transaction: FTS5
-// writes what it has gathered whenever one begins.
-Status index_messages(SqliteConnection& connection, const Batch& batch);
+// Indexes what waits, if more than `waiting_max` messages do. Belongs behind the last savepoint of a
+// transaction: FTS5 writes what it has gathered whenever one begins.
+Status index_waiting_messages(SqliteConnection& connection, std::int64_t waiting_max);
 
-// Indexes all messages of the file anew, in one transaction, unless they are indexed by kSearchVersion.
+// Indexes what waits, and all messages of the file anew unless they are indexed by kSearchVersion, in one
+// transaction.
 Status bring_search_index_up_to_date(SqliteConnection& connection);
 
 // Columns of the result: as those of select_sql() for messages. `search` has passed check_search(), `phrases`
 // are those of its query, at least one.
 SqlQuery search_sql(const SearchQuery& search, const std::vector<std::string>& phrases);
+// The messages that wait to be indexed and are what is asked for but for their words, newest first; without a
+// limit.
+SqlQuery waiting_sql(const SearchQuery& search);
 
 }  // namespace varve

@@ -1,5 +1,8 @@
 #include "projections/sqlite_view_reader.h"
 
+#include <algorithm>
+#include <tuple>
+
 #include "projections/digest.h"
 #include "projections/search_terms.h"
 #include "projections/sqlite_query.h"
@@ -93,19 +96,7 @@ void bind_value(sqlite::Statement& statement, int parameter, const Value& value)
 
 Result<std::vector<Row>> SqliteViewReader::select(const Query& query) {
   if (const auto checked = check_query(query); !checked) return checked.error();
-  const SqlQuery sql = select_sql(query);
-  const auto statement = connection_.statement(sql.text);
-  if (!statement) return statement.error();
-  const Running running{**statement};
-  bind_all(**statement, sql.parameters);
-  const ViewSchema& schema = schema_of(query.view);
-  std::vector<Row> rows;
-  for (;;) {
-    const auto row = (*statement)->step();
-    if (!row) return row.error();
-    if (!*row) return rows;
-    rows.push_back(row_at(**statement, schema));
-  }
+  return rows_of(query.view, select_sql(query));
 }
 
 Result<std::int64_t> SqliteViewReader::count(const Query& query) {
@@ -120,23 +111,45 @@ Result<std::int64_t> SqliteViewReader::count(const Query& query) {
   return (*statement)->integer(0);
 }
 
-Result<std::vector<SearchHit>> SqliteViewReader::search_messages(const SearchQuery& search) {
-  if (const auto checked = check_search(search); !checked) return checked.error();
-  const std::vector<std::string> phrases = search_phrases(search.query);
-  if (phrases.empty()) return std::vector<SearchHit>{};
-  const SqlQuery sql = search_sql(search, phrases);
+Result<std::vector<Row>> SqliteViewReader::rows_of(View view, const SqlQuery& sql) {
   const auto statement = connection_.statement(sql.text);
   if (!statement) return statement.error();
   const Running running{**statement};
   bind_all(**statement, sql.parameters);
-  std::vector<SearchHit> hits;
+  const ViewSchema& schema = schema_of(view);
+  std::vector<Row> rows;
   for (;;) {
     const auto row = (*statement)->step();
     if (!row) return row.error();
-    if (!*row) return hits;
-    const auto rank = static_cast<std::int64_t>(hits.size()) + 1;
-    hits.push_back({row_at(**statement, schema_of(View::messages)), rank});
+    if (!*row) return rows;
+    rows.push_back(row_at(**statement, schema));
   }
+}
+
+Result<std::vector<SearchHit>> SqliteViewReader::search_messages(const SearchQuery& search) {
+  if (const auto checked = check_search(search); !checked) return checked.error();
+  const std::vector<std::string> phrases = search_phrases(search.query);
+  if (phrases.empty()) return std::vector<SearchHit>{};
+  auto found = rows_of(View::messages, search_sql(search, phrases));
+  if (!found) return found.error();
+  auto waiting = rows_of(View::messages, waiting_sql(search));
+  if (!waiting) return waiting.error();
+  for (Row& row : *waiting) {
+    const std::string words = message_words(row.text(messages::role), row.text(messages::content));
+    if (holds_phrases(words, phrases)) found->push_back(std::move(row));
+  }
+  std::sort(found->begin(), found->end(), [](const Row& left, const Row& right) {
+    const auto place = [](const RowFrom& from) {
+      return std::tie(from.at, from.offset, from.ordinal, from.partition);
+    };
+    return place(left.from) > place(right.from);
+  });
+  std::vector<SearchHit> hits;
+  for (Row& row : *found) {
+    if (hits.size() == search.limit) break;
+    hits.push_back({std::move(row), static_cast<std::int64_t>(hits.size()) + 1});
+  }
+  return hits;
 }
 
 Result<Checkpoint> SqliteViewReader::checkpoint(Partition partition) {

@@ -11,6 +11,8 @@
 
 namespace varve {
 
+struct SqlQuery;
+
 // A connection that prepares each text once.
 class SqliteConnection {
  public:
@@ -44,6 +46,8 @@ class SqliteViewReader final : public ViewReader {
   Result<std::vector<StreamId>> parked(Partition partition);
 
  private:
+  Result<std::vector<Row>> rows_of(View view, const SqlQuery& sql);
+
   SqliteConnection& connection_;
 };
 

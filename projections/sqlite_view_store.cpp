@@ -6,6 +6,7 @@
 #include <array>
 #include <deque>
 #include <span>
+#include <utility>
 
 #include "projections/digest.h"
 #include "projections/sqlite_migrate.h"
@@ -25,13 +26,21 @@ constexpr std::size_t kReadConnectionsMax = 4;
 constexpr std::size_t kCommitsPerTransactionMax = 64;
 
 // Ids are random, so a batch touches pages all over the indexes: the cache holds what the last batches
-// touched, the write-ahead log takes several batches between two checkpoints (in pages), and savepoints stay
-// in memory. The one comparison so far, with 100,000 messages on a loaded machine: 35 ms for a batch of 100
-// rows against 54 ms with SQLite's defaults.
+// touched, and savepoints stay in memory. The one comparison so far, with 100,000 messages on a loaded
+// machine: 35 ms for a batch of 100 rows against 54 ms with SQLite's defaults.
 constexpr std::array kWriterPragmas{
-    "PRAGMA journal_mode = WAL",  "PRAGMA synchronous = NORMAL",      "PRAGMA temp_store = MEMORY",
-    "PRAGMA cache_size = -32768", "PRAGMA wal_autocheckpoint = 4000",
+    "PRAGMA journal_mode = WAL",
+    "PRAGMA synchronous = NORMAL",
+    "PRAGMA temp_store = MEMORY",
+    "PRAGMA cache_size = -32768",
 };
+
+// A checkpoint syncs the log and the file and takes tens of milliseconds: beside the commits, once the log
+// has so many pages. What was written meanwhile is little, and the next commit brings that into the file,
+// too: only then does the log begin anew. Past the second number a commit does all of it, so that the log
+// stays bounded.
+constexpr int kCheckpointPages = 16'000;
+constexpr int kCheckpointPagesMax = 48'000;
 
 // A page of an agent's newest messages lies on as many pages of the file as it has messages.
 constexpr std::array kReaderPragmas{"PRAGMA temp_store = MEMORY", "PRAGMA cache_size = -16384"};
@@ -61,13 +70,33 @@ using Outcomes = std::vector<Result<CommitOutcome>>;
 // them.
 class Writer {
  public:
-  Status open(const std::string& path) {
+  Status open(const std::string& path, std::int64_t search_waiting_max) {
+    search_waiting_max_ = search_waiting_max;
     if (const auto opened = connection_.open(path, sqlite::Access::create); !opened) return opened;
     for (const char* pragma : kWriterPragmas) {
       if (const auto set = connection_.db().exec(pragma); !set) return set;
     }
     if (const auto migrated = migrate(connection_.db(), "views", path); !migrated) return migrated;
+    sqlite3_wal_hook(connection_.db().raw(), &Writer::after_commit, this);
     return bring_search_index_up_to_date(connection_);
+  }
+
+  // In the write-ahead log, after the newest commit.
+  int log_pages() const { return log_pages_; }
+
+  // Ends with a checkpoint if `checkpoint` says so or if the log is too large.
+  Outcomes write_and_checkpoint(const Group& group, bool checkpoint) {
+    Outcomes outcomes = write(group);
+    if (!checkpoint && log_pages_ < kCheckpointPagesMax) return outcomes;
+    // Whatever it says, nothing is lost: the pages stay in the log.
+    sqlite3_wal_checkpoint_v2(connection_.db().raw(), nullptr, SQLITE_CHECKPOINT_PASSIVE, nullptr, nullptr);
+    return outcomes;
+  }
+
+ private:
+  static int after_commit(void* writer, sqlite3* /*db*/, const char* /*schema*/, int pages) {
+    static_cast<Writer*>(writer)->log_pages_ = pages;
+    return SQLITE_OK;
   }
 
   Outcomes write(const Group& group) {
@@ -80,16 +109,15 @@ class Writer {
       // A full disk may make SQLite roll back the whole transaction: then nothing of the group was written.
       if (!connection_.db().in_transaction()) return all(group, nothing_written(outcomes.back()));
     }
-    bool any = false;
-    for (std::size_t i = 0; i < group.size(); ++i) {
-      if (!outcomes[i] || *outcomes[i] != CommitOutcome::committed) continue;
-      any = true;
-      if (const auto done = index_messages(connection_, group[i]->batch); !done)
-        return all(group, give_up(done.error()));
-    }
+    const bool any = std::any_of(outcomes.begin(), outcomes.end(), [](const Result<CommitOutcome>& outcome) {
+      return outcome && *outcome == CommitOutcome::committed;
+    });
     if (!any) {
       roll_back();
       return outcomes;
+    }
+    if (const auto done = index_waiting_messages(connection_, search_waiting_max_); !done) {
+      return all(group, give_up(done.error()));
     }
     if (const auto ended = connection_.run("COMMIT"); !ended) {
       roll_back();
@@ -98,7 +126,6 @@ class Writer {
     return outcomes;
   }
 
- private:
   static Outcomes all(const Group& group, const Error& error) {
     return Outcomes(group.size(), Result<CommitOutcome>{error});
   }
@@ -258,8 +285,38 @@ class Writer {
   bool violates_a_constraint() { return (connection_.db().last_code() & 0xff) == SQLITE_CONSTRAINT; }
 
   SqliteConnection connection_;
+  std::int64_t search_waiting_max_ = 0;
+  int log_pages_ = 0;
   ViewSql sql_;
 };
+
+// Checkpoints beside the commits, on a connection of its own. Lives on the Env's thread; outlives the store
+// until its job has ended.
+struct Checkpointer {
+  SqliteConnection connection;
+  bool running = false;
+  bool ended = false;  // And the next commit brings the rest.
+};
+
+Status checkpoint_on(SqliteConnection& connection, const std::string& path) {
+  if (!connection.is_open()) {
+    if (const auto opened = connection.open(path, sqlite::Access::read_write); !opened) return opened;
+  }
+  const int rc =
+      sqlite3_wal_checkpoint_v2(connection.db().raw(), nullptr, SQLITE_CHECKPOINT_PASSIVE, nullptr, nullptr);
+  if (rc == SQLITE_OK || rc == SQLITE_BUSY) return ok();
+  return sqlite::error_of(rc, connection.db().raw(), "checkpoint of the views");
+}
+
+Task<> run_checkpoint(Env* env, std::shared_ptr<Checkpointer> checkpointer, std::string path) {
+  std::function<Result<Unit>()> job = [checkpointer, path = std::move(path)] {
+    return checkpoint_on(checkpointer->connection, path);
+  };
+  const Status done = co_await offload<Unit>(*env, Lane::read, std::move(job));
+  checkpointer->running = false;
+  checkpointer->ended = true;
+  co_return done;
+}
 
 // One read transaction on Lane::read. The connection is opened by the first that uses it.
 Status read_on(SqliteConnection& connection, const std::string& path,
@@ -289,6 +346,7 @@ struct SqliteViewStore::Impl {
   std::deque<std::shared_ptr<Pending>> queue;  // Commits that no transaction has taken yet.
   bool writing = false;
   Notifier written;
+  std::shared_ptr<Checkpointer> checkpointer = std::make_shared<Checkpointer>();
   std::vector<std::shared_ptr<SqliteConnection>> free;  // Connections that no read holds.
   Notifier freed;
 
@@ -311,10 +369,17 @@ Task<> SqliteViewStore::Impl::write_group() {
   // Whoever is about to commit too joins this transaction: partitions move together under load.
   co_await yield(env);
   auto group = std::make_shared<Group>(take_group());
-  std::function<Result<Outcomes>()> job = [writer = writer, group] { return writer->write(*group); };
+  const bool checkpoint = std::exchange(checkpointer->ended, false);
+  std::function<Result<Outcomes>()> job = [writer = writer, group, checkpoint] {
+    return writer->write_and_checkpoint(*group, checkpoint);
+  };
   auto outcomes = co_await offload<Outcomes>(env, Lane::store, std::move(job));
   for (std::size_t i = 0; i < group->size(); ++i) {
     (*group)[i]->outcome = outcomes ? (*outcomes)[i] : Result<CommitOutcome>{outcomes.error()};
+  }
+  if (writer->log_pages() >= kCheckpointPages && !checkpointer->running && !checkpointer->ended) {
+    checkpointer->running = true;
+    env.spawn("checkpoint of the views", run_checkpoint(&env, checkpointer, path));
   }
   writing = false;
   written.notify_all();
@@ -344,7 +409,8 @@ std::string SqliteViewStore::path_of(const Options& options) {
 Result<std::unique_ptr<SqliteViewStore>> SqliteViewStore::open(Env& env, Options options) {
   auto impl = std::make_unique<Impl>(env);
   impl->path = path_of(options);
-  if (const auto opened = impl->writer->open(impl->path); !opened) return opened.error();
+  if (const auto opened = impl->writer->open(impl->path, options.search_waiting_max); !opened)
+    return opened.error();
   for (std::size_t i = 0; i < kReadConnectionsMax; ++i)
     impl->free.push_back(std::make_shared<SqliteConnection>());
   return std::unique_ptr<SqliteViewStore>(new SqliteViewStore{std::move(impl)});

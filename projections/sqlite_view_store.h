@@ -18,11 +18,16 @@ namespace varve {
 // server removes the files of older ones when this one has caught up.
 inline constexpr std::uint64_t kViewsGeneration = 2;
 
+// Messages that may wait until they are indexed for search; a search reads them one by one. A transaction of
+// the index costs far more than a few words in it (docs/benchmarks.md).
+inline constexpr std::int64_t kSearchWaitingMax = 128;
+
 class SqliteViewStore final : public ViewStore {
  public:
   struct Options {
     std::string directory;  // Exists.
     std::uint64_t generation = 1;
+    std::int64_t search_waiting_max = kSearchWaitingMax;
   };
 
   // Makes the file, or brings it to the newest schema; blocks the caller meanwhile. `env` must outlive the
