@@ -156,6 +156,22 @@ ModelRequest model_request(const AgentState& agent, const std::vector<BlockValue
   return request;
 }
 
+// Puts what the model said into the record, as far as it can be stored.
+void take_reply(RecordReply& record, const ModelReply& reply, const std::vector<OfferedTool>& offered) {
+  record.message.role = Role::assistant;
+  record.message.content = json_string(stored_output(reply.text));
+  record.message.reasoning = stored_output(reply.reasoning);
+  for (const ToolCall& call : reply.tool_calls) {
+    const std::string name = stored_output(call.name);
+    record.message.tool_calls.push_back({stored_output(call.id), name, stored_output(call.arguments)});
+    const auto waits = [&name](const OfferedTool& one) { return one.needs_client && one.tool.name == name; };
+    if (std::any_of(offered.begin(), offered.end(), waits)) record.message.is_approval_request = true;
+  }
+  record.usage = {reply.prompt_tokens, reply.completion_tokens, 1};
+  if (reply.tool_calls.empty()) record.stop_reason = reply.stop_reason;
+  if (record.message.is_approval_request) record.stop_reason = "requires_approval";
+}
+
 std::vector<std::string> custom_tools(const AgentState& agent) {
   std::vector<std::string> ids;
   for (const std::string& ref : agent.settings.tools) {
@@ -257,19 +273,7 @@ Task<> Shard::call_model(Actor* actor) {
     actor->made = MadeStep{run_id, step, std::move(failed), command};
     co_return co_await record_step(actor);
   }
-  ModelReply& reply = std::get<ModelReply>(*outcome);
-  record.message.role = Role::assistant;
-  record.message.content = json_string(stored_output(reply.text));
-  record.message.reasoning = stored_output(reply.reasoning);
-  for (ToolCall& call : reply.tool_calls) {
-    const std::string name = stored_output(call.name);
-    record.message.tool_calls.push_back({stored_output(call.id), name, stored_output(call.arguments)});
-    const auto waits = [&name](const OfferedTool& one) { return one.needs_client && one.tool.name == name; };
-    if (std::any_of(offered.begin(), offered.end(), waits)) record.message.is_approval_request = true;
-  }
-  record.usage = {reply.prompt_tokens, reply.completion_tokens, 1};
-  if (reply.tool_calls.empty()) record.stop_reason = reply.stop_reason;
-  if (record.message.is_approval_request) record.stop_reason = "requires_approval";
+  take_reply(record, std::get<ModelReply>(*outcome), offered);
   actor->made = MadeStep{run_id, step, std::move(record), command};
   co_return co_await record_step(actor);
 }

@@ -16,6 +16,7 @@ import os
 import pty
 import re
 import select
+import shutil
 import struct
 import subprocess
 import sys
@@ -106,7 +107,7 @@ class Terminal:
                 raise support.Failure("waited in vain until " + what)
 
     def prompts(self):
-        return self.last.endswith("\n" + PROMPT)
+        return self.last.endswith(PROMPT)
 
 
 def healthy():
@@ -164,10 +165,15 @@ def play(book, home, recording):
 def main():
     book = readme.Readme()
     recording = Recording()
-    with tempfile.TemporaryDirectory(prefix="varve-record-") as home, readme.ollama(11434):
+    # Always the same place: a compiler cache then knows the second recording's build.
+    home = os.path.join(tempfile.gettempdir(), "varve-record")
+    shutil.rmtree(home, ignore_errors=True)
+    os.makedirs(home)
+    with readme.ollama(11434):
         subprocess.run(["git", "clone", "-q", "--bare", readme.ROOT, os.path.join(home, readme.RECORDED_REPOSITORY)],
                        check=True)
         play(book, home, recording)
+    shutil.rmtree(home)
     cast = recording.bytes()
     with open(os.path.join(HERE, "quickstart.cast"), "wb") as file:
         file.write(cast)
