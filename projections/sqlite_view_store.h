@@ -14,8 +14,8 @@
 
 namespace varve {
 
-// The generation that this program folds and reads. Raised with every change that rows of old need; the
-// server removes the files of older ones when this one has caught up.
+// The generation that this program folds and reads. Raised with every change that rows of old need; files of
+// older ones are removed when this one has caught up (cli/old_views.h).
 inline constexpr std::uint64_t kViewsGeneration = 2;
 
 // Messages that may wait until they are indexed for search; a search reads them one by one. A transaction of
