@@ -39,8 +39,8 @@ constexpr std::array kWriterPragmas{
 // has so many pages. What was written meanwhile is little, and the next commit brings that into the file,
 // too: only then does the log begin anew. Past the second number a commit does all of it, so that the log
 // stays bounded.
-constexpr int kCheckpointPages = 16'000;
-constexpr int kCheckpointPagesMax = 48'000;
+constexpr int kCheckpointPages = 6000;
+constexpr int kCheckpointPagesMax = 24'000;
 
 // A page of an agent's newest messages lies on as many pages of the file as it has messages.
 constexpr std::array kReaderPragmas{"PRAGMA temp_store = MEMORY", "PRAGMA cache_size = -16384"};
