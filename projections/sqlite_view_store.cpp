@@ -35,12 +35,10 @@ constexpr std::array kWriterPragmas{
     "PRAGMA cache_size = -32768",
 };
 
-// A checkpoint syncs the log and the file and takes tens of milliseconds: beside the commits, once the log
-// has so many pages. What was written meanwhile is little, and the next commit brings that into the file,
-// too: only then does the log begin anew. Past the second number a commit does all of it, so that the log
-// stays bounded.
-constexpr int kCheckpointPages = 6000;
-constexpr int kCheckpointPagesMax = 24'000;
+// A checkpoint syncs the log and the file and takes tens of milliseconds: it runs beside the commits. What
+// was written meanwhile is little, and the next commit brings that into the file, too: only then does the log
+// begin anew. So many times Options::checkpoint_pages, and a commit does all of it.
+constexpr int kCheckpointLateMax = 4;
 
 // A page of an agent's newest messages lies on as many pages of the file as it has messages.
 constexpr std::array kReaderPragmas{"PRAGMA temp_store = MEMORY", "PRAGMA cache_size = -16384"};
@@ -70,8 +68,9 @@ using Outcomes = std::vector<Result<CommitOutcome>>;
 // them.
 class Writer {
  public:
-  Status open(const std::string& path, std::int64_t search_waiting_max) {
-    search_waiting_max_ = search_waiting_max;
+  Status open(const std::string& path, const SqliteViewStore::Options& options) {
+    search_waiting_max_ = options.search_waiting_max;
+    checkpoint_pages_ = options.checkpoint_pages;
     if (const auto opened = connection_.open(path, sqlite::Access::create); !opened) return opened;
     for (const char* pragma : kWriterPragmas) {
       if (const auto set = connection_.db().exec(pragma); !set) return set;
@@ -81,13 +80,13 @@ class Writer {
     return bring_search_index_up_to_date(connection_);
   }
 
-  // In the write-ahead log, after the newest commit.
-  int log_pages() const { return log_pages_; }
+  // After the newest commit. Asked between two jobs.
+  bool checkpoint_is_due() const { return log_pages_ >= checkpoint_pages_; }
 
   // Ends with a checkpoint if `checkpoint` says so or if the log is too large.
   Outcomes write_and_checkpoint(const Group& group, bool checkpoint) {
     Outcomes outcomes = write(group);
-    if (!checkpoint && log_pages_ < kCheckpointPagesMax) return outcomes;
+    if (!checkpoint && log_pages_ / kCheckpointLateMax < checkpoint_pages_) return outcomes;
     // Whatever it says, nothing is lost: the pages stay in the log.
     sqlite3_wal_checkpoint_v2(connection_.db().raw(), nullptr, SQLITE_CHECKPOINT_PASSIVE, nullptr, nullptr);
     return outcomes;
@@ -286,7 +285,8 @@ class Writer {
 
   SqliteConnection connection_;
   std::int64_t search_waiting_max_ = 0;
-  int log_pages_ = 0;
+  int checkpoint_pages_ = 0;
+  int log_pages_ = 0;  // In the write-ahead log.
   ViewSql sql_;
 };
 
@@ -377,7 +377,7 @@ Task<> SqliteViewStore::Impl::write_group() {
   for (std::size_t i = 0; i < group->size(); ++i) {
     (*group)[i]->outcome = outcomes ? (*outcomes)[i] : Result<CommitOutcome>{outcomes.error()};
   }
-  if (writer->log_pages() >= kCheckpointPages && !checkpointer->running && !checkpointer->ended) {
+  if (writer->checkpoint_is_due() && !checkpointer->running && !checkpointer->ended) {
     checkpointer->running = true;
     env.spawn("checkpoint of the views", run_checkpoint(&env, checkpointer, path));
   }
@@ -409,8 +409,7 @@ std::string SqliteViewStore::path_of(const Options& options) {
 Result<std::unique_ptr<SqliteViewStore>> SqliteViewStore::open(Env& env, Options options) {
   auto impl = std::make_unique<Impl>(env);
   impl->path = path_of(options);
-  if (const auto opened = impl->writer->open(impl->path, options.search_waiting_max); !opened)
-    return opened.error();
+  if (const auto opened = impl->writer->open(impl->path, options); !opened) return opened.error();
   for (std::size_t i = 0; i < kReadConnectionsMax; ++i)
     impl->free.push_back(std::make_shared<SqliteConnection>());
   return std::unique_ptr<SqliteViewStore>(new SqliteViewStore{std::move(impl)});

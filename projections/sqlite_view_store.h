@@ -22,12 +22,17 @@ inline constexpr std::uint64_t kViewsGeneration = 2;
 // the index costs far more than a few words in it (docs/benchmarks.md).
 inline constexpr std::int64_t kSearchWaitingMax = 128;
 
+// Pages of the write-ahead log (4 KiB each) at which it is checkpointed beside the commits; at four times as
+// many a commit does it, so that the log stays bounded.
+inline constexpr int kCheckpointPages = 6000;
+
 class SqliteViewStore final : public ViewStore {
  public:
   struct Options {
     std::string directory;  // Exists.
     std::uint64_t generation = 1;
     std::int64_t search_waiting_max = kSearchWaitingMax;
+    int checkpoint_pages = kCheckpointPages;
   };
 
   // Makes the file, or brings it to the newest schema; blocks the caller meanwhile. `env` must outlive the

@@ -39,15 +39,6 @@ std::uint64_t Tape::at(Domain domain, std::size_t index) const {
   return index < of(domain).size() ? of(domain)[index] : 0;
 }
 
-std::size_t Tape::weight() const {
-  std::size_t sum = 0;
-  for (const auto& values : values_) {
-    sum += static_cast<std::size_t>(
-        std::count_if(values.begin(), values.end(), [](std::uint64_t value) { return value != 0; }));
-  }
-  return sum;
-}
-
 void Tape::add(Domain domain, std::uint64_t value) {
   of(domain).push_back(value);
 }
@@ -55,10 +46,6 @@ void Tape::add(Domain domain, std::uint64_t value) {
 void Tape::set(Domain domain, std::size_t index, std::uint64_t value) {
   if (index >= of(domain).size()) of(domain).resize(index + 1);
   of(domain)[index] = value;
-}
-
-void Tape::truncate(Domain domain, std::size_t size) {
-  if (size < of(domain).size()) of(domain).resize(size);
 }
 
 std::string Tape::encode() const {
@@ -97,14 +84,12 @@ Result<Tape> Tape::decode(std::string_view text) {
   return tape;
 }
 
-Choices::Choices(std::uint64_t seed) : seed_(seed) {
+Choices::Choices(std::uint64_t seed) {
   Rng root(seed);
   for (const char* name : kNames) streams_.push_back(root.fork(name));
 }
 
-Choices::Choices(std::uint64_t seed, Tape replayed) : Choices(seed) {
-  replayed_ = std::move(replayed);
-}
+Choices::Choices(Tape replayed) : replayed_(std::move(replayed)) {}
 
 std::uint64_t Choices::take(Domain domain, std::uint64_t drawn, std::uint64_t bound) {
   std::size_t& next = next_[static_cast<std::size_t>(domain)];

@@ -40,12 +40,8 @@ const char* to_string(Domain domain);
 class Tape {
  public:
   std::uint64_t at(Domain domain, std::size_t index) const;
-  std::size_t size(Domain domain) const { return of(domain).size(); }
-  // Decisions that are not 0.
-  std::size_t weight() const;
   void add(Domain domain, std::uint64_t value);
   void set(Domain domain, std::size_t index, std::uint64_t value);
-  void truncate(Domain domain, std::size_t size);
   // One line per domain: "schedule 3:2 17:1", index and value of what is not 0.
   std::string encode() const;
   static Result<Tape> decode(std::string_view text);
@@ -63,10 +59,8 @@ class Tape {
 class Choices {
  public:
   explicit Choices(std::uint64_t seed);
-  // `seed` is still what incarnations draw their own chance from.
-  Choices(std::uint64_t seed, Tape replayed);
+  explicit Choices(Tape replayed);
 
-  std::uint64_t seed() const { return seed_; }
   // 0 .. bound-1; 0 is benign. A bound of 0 or 1 gives 0 and takes no place on the tape.
   std::uint64_t choose(Domain domain, std::uint64_t bound);
   // True, the fault, with this probability.
@@ -81,7 +75,6 @@ class Choices {
  private:
   std::uint64_t take(Domain domain, std::uint64_t drawn, std::uint64_t bound);
 
-  std::uint64_t seed_;
   std::vector<Rng> streams_;
   std::optional<Tape> replayed_;
   std::array<std::size_t, kDomains> next_{};

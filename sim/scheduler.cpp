@@ -80,12 +80,8 @@ void Scheduler::die(Incarnation incarnation) {
   alive_.erase(incarnation);
   paused_.erase(incarnation);
   std::vector<Item> dead;
-  for (std::vector<Item>* items : {&ready_, &waiting_}) {
-    for (Item& item : *items) {
-      if (item.incarnation == incarnation) dead.push_back(std::move(item));
-    }
-    std::erase_if(*items, [](const Item& item) { return item.work == nullptr; });
-  }
+  move_of(incarnation, ready_, dead);
+  move_of(incarnation, waiting_, dead);
   for (auto timer = timers_.begin(); timer != timers_.end();) {
     if (timer->second.incarnation == incarnation) {
       dead.push_back(std::move(timer->second));
@@ -102,12 +98,21 @@ void Scheduler::post(Incarnation incarnation, std::unique_ptr<Callback> work) {
   (paused(incarnation) ? waiting_ : ready_).push_back({incarnation, std::move(work)});
 }
 
-void Scheduler::resume(Incarnation incarnation) {
-  if (paused_.erase(incarnation) == 0) return;
-  for (Item& item : waiting_) {
-    if (item.incarnation == incarnation) ready_.push_back(std::move(item));
+void Scheduler::move_of(Incarnation incarnation, std::vector<Item>& from, std::vector<Item>& to) {
+  for (Item& item : from) {
+    if (item.incarnation == incarnation) to.push_back(std::move(item));
   }
-  std::erase_if(waiting_, [](const Item& item) { return item.work == nullptr; });
+  std::erase_if(from, [](const Item& item) { return item.work == nullptr; });
+}
+
+void Scheduler::pause(Incarnation incarnation) {
+  if (!alive(incarnation)) return;
+  paused_.insert(incarnation);
+  move_of(incarnation, ready_, waiting_);
+}
+
+void Scheduler::resume(Incarnation incarnation) {
+  if (paused_.erase(incarnation) == 1) move_of(incarnation, waiting_, ready_);
 }
 
 TimerId Scheduler::call_at(Incarnation incarnation, MonoTime at, Callback work) {

@@ -111,13 +111,7 @@ class Terminal:
 
 
 def healthy():
-    client = support.Client(PORT, seconds=2)
-    try:
-        return client.request("GET", "/v1/health/").status == 200
-    except support.Unreachable:
-        return False
-    finally:
-        client.close()
+    return support.answers(PORT)
 
 
 def play(book, home, recording):

@@ -210,13 +210,7 @@ class Reader:
         if self.server.poll() is not None:
             with open(os.path.join(self.home, "terminal-1"), encoding="utf-8") as log:
                 raise Failure("the server ended; its terminal says:\n" + log.read()[-3000:])
-        client = support.Client(self.port, seconds=5)
-        try:
-            return client.request("GET", "/v1/health/").status == 200
-        except support.Unreachable:
-            return False
-        finally:
-            client.close()
+        return support.answers(self.port)
 
     def interrupt(self):
         """What Ctrl-C does."""

@@ -140,6 +140,17 @@ class Client:
         return answer
 
 
+def answers(port, path="/v1/health/"):
+    """Whether a server on this port answers the path with 200 now."""
+    client = Client(port, seconds=5)
+    try:
+        return client.request("GET", path).status == 200
+    except Unreachable:
+        return False
+    finally:
+        client.close()
+
+
 def retried(client, method, path, body, headers, deadline):
     """Sends the same request until it is answered with something other than 5xx or 429."""
     pause = 0.02
@@ -240,13 +251,7 @@ class Server:
             if self.process.poll() is not None:
                 raise Failure("the server ended with exit code %d before it answered; it said:\n%s"
                               % (self.process.returncode, self.tail()))
-            client = Client(self.port, seconds=5)
-            try:
-                return client.request("GET", "/v1/health/").status == 200
-            except Unreachable:
-                return False
-            finally:
-                client.close()
+            return answers(self.port)
 
         poll("the server at %s answers (its log: %s)" % (self.base, self.log_path), START_SECONDS_MAX, healthy)
 

@@ -50,17 +50,8 @@ def start_mock(workshop):
     log.close()
     base = "http://127.0.0.1:%d/v1" % port
 
-    def listens():
-        client = support.Client(port, seconds=5)
-        try:
-            return client.request("GET", "/v1/models").status == 200
-        except support.Unreachable:
-            return False
-        finally:
-            client.close()
-
     try:
-        support.poll("the mock provider answers", 30, listens)
+        support.poll("the mock provider answers", 30, lambda: support.answers(port, "/v1/models"))
     except Failure:
         process.kill()
         raise

@@ -384,6 +384,22 @@ TEST_F(SqliteViewStoreTest, ManyMessagesAreIndexedAtOnceAndFoundBeforeThat) {
   EXPECT_EQ(found("tea", 2), "m4 m3");
 }
 
+TEST_F(SqliteViewStoreTest, TheWriteAheadLogStaysSmall) {
+  store_.reset();
+  auto store = SqliteViewStore::open(*env_, {.directory = directory_.path(), .checkpoint_pages = 20});
+  ASSERT_TRUE(store) << to_string(store.error());
+  store_ = *std::move(store);
+  constexpr std::uint64_t kCommits = 200;
+  for (std::uint64_t i = 0; i < kCommits; ++i) {
+    const std::string id = "m" + std::to_string(i);
+    ASSERT_EQ(commit(batch_of(0, i, {message(id, "a1", at(i + 1))})), "committed");
+  }
+  // Four times 20 pages, and what the last commit wrote. Without a checkpoint every commit adds four at
+  // least.
+  EXPECT_LE(std::filesystem::file_size(path() + "-wal"), std::uint64_t{150} * 4096);
+  EXPECT_EQ(message_ids().size(), kCommits);
+}
+
 TEST_F(SqliteViewStoreTest, WordsOfAnotherVersionAreMadeAnewAndOfThisOneAreKept) {
   ASSERT_EQ(commit(batch_of(0, 0, {said({"m1", "tea"}, at(1))})), "committed");
   reopen();

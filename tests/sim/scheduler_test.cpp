@@ -26,21 +26,21 @@ TEST(Choices, ATapeGivesTheSameDecisions) {
   const auto drawn = draw(first);
   auto tape = Tape::decode(first.tape().encode());
   ASSERT_TRUE(tape) << tape.error().message;
-  Choices replay(7, *tape);
+  Choices replay(*tape);
   replay.record();
   EXPECT_EQ(draw(replay), drawn);
   EXPECT_EQ(replay.tape(), first.tape());
 }
 
 TEST(Choices, PastTheEndOfATapeEverythingIsBenign) {
-  Choices replay(7, Tape{});
+  Choices replay(Tape{});
   for (const std::uint64_t value : draw(replay)) EXPECT_EQ(value, 0U);
 }
 
 TEST(Choices, ANumberThatDoesNotFitIsBenign) {
   Tape tape;
   tape.add(Domain::log, 9);
-  Choices replay(1, tape);
+  Choices replay(tape);
   EXPECT_EQ(replay.choose(Domain::log, 5), 0U);
 }
 
@@ -76,7 +76,7 @@ TEST(Scheduler, APausedIncarnationIsAZombieThatHasNoticedNothing) {
   node.post([&] { ++ran; });
   other.call_at(other.now() + 10 * kMs, [&] { node.resume(); });
   const MonoTime before = node.now();
-  while (node.paused() && scheduler.step()) EXPECT_LE(ran, 1);
+  while (scheduler.step() && node.paused()) EXPECT_EQ(ran, 0);
   EXPECT_GE((node.now() - before).count(), Duration(10 * kMs).count());
   while (scheduler.step()) {
   }
