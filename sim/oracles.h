@@ -8,14 +8,10 @@
 #include <vector>
 
 #include "projections/fold.h"
+#include "sim/violation.h"
 #include "sim/world.h"
 
 namespace varve::sim {
-
-struct Violation {
-  std::string invariant;  // "I1"
-  std::string what;
-};
 
 class Oracles {
  public:
