@@ -261,7 +261,8 @@ SqliteEventLog::~SqliteEventLog() {
 }
 
 Result<std::unique_ptr<SqliteEventLog>> SqliteEventLog::open(Env& env, Options options) {
-  auto writer = LogWriter::open(options.directory, options.partitions);
+  const auto files = options.files ? options.files : sqlite::system_log_files();
+  auto writer = LogWriter::open(*files, options.directory, options.partitions);
   if (!writer) return writer.error();
   auto ends = (*writer)->ends();
   if (!ends) return ends.error();

@@ -18,11 +18,16 @@
 
 namespace varve {
 
+namespace sqlite {
+class LogFiles;
+}
+
 class SqliteEventLog final : public EventLog {
  public:
   struct Options {
     std::string directory;
     std::uint32_t partitions = kPartitionsDefault;
+    std::shared_ptr<sqlite::LogFiles> files = nullptr;  // Null: those of the operating system.
   };
 
   // In flight: handed to append(), outcome not known yet.

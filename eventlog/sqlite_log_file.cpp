@@ -122,18 +122,38 @@ Result<DirectoryLock> DirectoryLock::take(const std::string& directory) {
   return lock;
 }
 
-Result<std::shared_ptr<LogWriter>> LogWriter::open(const std::string& directory, std::uint32_t partitions) {
+namespace {
+
+class SystemLogFiles final : public LogFiles {
+ public:
+  Result<std::shared_ptr<void>> claim(const std::string& directory) override {
+    if (Status made = make_directory(directory); !made) return made.error();
+    auto lock = DirectoryLock::take(directory);
+    if (!lock) return lock.error();
+    return std::shared_ptr<void>{std::make_shared<DirectoryLock>(std::move(*lock))};
+  }
+  Status settle(const std::string& path) override { return sync_path(path); }
+  Status sync_directory(const std::string& directory) override { return sync_path(directory); }
+};
+
+}  // namespace
+
+std::shared_ptr<LogFiles> system_log_files() {
+  return std::make_shared<SystemLogFiles>();
+}
+
+Result<std::shared_ptr<LogWriter>> LogWriter::open(LogFiles& files, const std::string& directory,
+                                                   std::uint32_t partitions) {
   if (partitions == 0 || partitions > kPartitionsMax) {
     return Error{Errc::invalid_argument,
                  "the number of partitions must be 1 to " + std::to_string(kPartitionsMax)};
   }
-  if (Status made = make_directory(directory); !made) return made.error();
-  auto lock = DirectoryLock::take(directory);
+  auto lock = files.claim(directory);
   if (!lock) return lock.error();
   const std::string path = path_of(directory);
   // Records that a killed server wrote but did not sync become visible now: let them be durable first (rule
   // 1).
-  if (Status synced = sync_path(path + "-wal"); !synced) return synced.error();
+  if (Status settled = files.settle(path + "-wal"); !settled) return settled.error();
   auto db = Database::open(path, Access::create);
   if (!db) return db.error();
 
@@ -142,7 +162,7 @@ Result<std::shared_ptr<LogWriter>> LogWriter::open(const std::string& directory,
   writer->lock_ = std::move(*lock);
   writer->db_ = std::move(*db);
   if (Status prepared = writer->prepare_schema(partitions); !prepared) return prepared.error();
-  if (Status synced = sync_path(directory); !synced) return synced.error();
+  if (Status synced = files.sync_directory(directory); !synced) return synced.error();
   return writer;
 }
 
@@ -267,8 +287,12 @@ WriteResult LogWriter::write(const std::vector<FileRecord>& records) {
 
 Result<std::shared_ptr<LogFileReader>> LogFileReader::open(const std::string& directory) {
   const std::string path = path_of(directory);
-  std::error_code error;
-  if (!std::filesystem::exists(path, error)) return Error{Errc::not_found, "there is no log in " + directory};
+  // Asked where SQLite will look for it.
+  sqlite3_vfs* vfs = sqlite3_vfs_find(nullptr);
+  int exists = 0;
+  if (vfs->xAccess(vfs, path.c_str(), SQLITE_ACCESS_EXISTS, &exists) != SQLITE_OK || exists == 0) {
+    return Error{Errc::not_found, "there is no log in " + directory};
+  }
   auto db = Database::open(path, Access::read_only);
   if (!db) return db.error();
   std::shared_ptr<LogFileReader> reader(new LogFileReader);

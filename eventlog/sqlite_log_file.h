@@ -40,6 +40,25 @@ class DirectoryLock {
   int descriptor_ = -1;
 };
 
+// What the log needs of its directory that SQLite does not do. The simulator gives its own.
+class LogFiles {
+ public:
+  LogFiles() = default;
+  LogFiles(const LogFiles&) = delete;
+  LogFiles& operator=(const LogFiles&) = delete;
+  virtual ~LogFiles() = default;
+
+  // Makes the directory if it is missing and holds its lock until the last reference is gone. Errc::conflict:
+  // another server holds it.
+  virtual Result<std::shared_ptr<void>> claim(const std::string& directory) = 0;
+  // Makes durable what the file holds, as a reader sees it. A file that is missing needs nothing.
+  virtual Status settle(const std::string& path) = 0;
+  // Makes the names in the directory durable.
+  virtual Status sync_directory(const std::string& directory) = 0;
+};
+// Those of the operating system.
+std::shared_ptr<LogFiles> system_log_files();
+
 struct FileRecord {
   Partition partition;
   Offset offset;
@@ -59,7 +78,8 @@ struct WriteResult {
 class LogWriter {
  public:
   // Makes the directory and the file if they are missing.
-  static Result<std::shared_ptr<LogWriter>> open(const std::string& directory, std::uint32_t partitions);
+  static Result<std::shared_ptr<LogWriter>> open(LogFiles& files, const std::string& directory,
+                                                 std::uint32_t partitions);
 
   // All records in one transaction.
   WriteResult write(const std::vector<FileRecord>& records);
@@ -74,7 +94,7 @@ class LogWriter {
   WriteResult rolled_back(WriteResult result);
 
   std::string directory_;
-  DirectoryLock lock_;  // Let go of after the connection is closed.
+  std::shared_ptr<void> lock_;  // Let go of after the connection is closed.
   Database db_;
   std::vector<Statement> inserts_;
   std::vector<Statement> newest_;

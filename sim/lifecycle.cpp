@@ -19,19 +19,15 @@ constexpr const char* kScript = R"({"replies":[
   {"match":"in pieces","text":"one two three","token_delay_ms":5},
   {"match":"slow","delay_ms":300,"text":"That took a while."}]})";
 
-class Lifecycle {
+}  // namespace
+
+class Lifecycle::Story {
  public:
-  Lifecycle(World& world, Oracles& oracles, RunResult& result)
-      : world_(world), oracles_(oracles), result_(result) {}
+  Story(Stage& stage, Acknowledged acknowledged) : world_(stage), acknowledged_(std::move(acknowledged)) {}
 
   bool done() const { return done_; }
-
-  static Task<> start(Lifecycle& self) {
-    Status status = co_await self.story();
-    if (!status) self.result_.failures.push_back("client: " + status.error().message);
-    self.done_ = true;
-    co_return ok();
-  }
+  const std::vector<std::string>& failures() const { return failures_; }
+  void start() { world_.client().spawn("lifecycle", play(*this)); }
 
   void reboot_later() {
     world_.client().call_at(world_.client().now() + kDownTime, [this] {
@@ -40,6 +36,13 @@ class Lifecycle {
   }
 
  private:
+  static Task<> play(Story& self) {
+    Status status = co_await self.story();
+    if (!status) self.failures_.push_back("client: " + status.error().message);
+    self.done_ = true;
+    co_return ok();
+  }
+
   Task<> story() {
     // 1. Create through the API.
     auto created = co_await ask("POST", "/v1/agents/", kCreate, "create");
@@ -172,7 +175,7 @@ class Lifecycle {
     co_return ok();
   }
 
-  static Task<> fire(Lifecycle& self, Request request) {
+  static Task<> fire(Story& self, Request request) {
     ignore_error(co_await self.world_.request(std::move(request), kPatience), "the node dies meanwhile");
     co_return ok();
   }
@@ -213,7 +216,7 @@ class Lifecycle {
       const bool broken = response && response->body.find("event: error") != std::string::npos;
       if (response && response->status < 500 && response->status != 429 && !broken) {
         if (const auto position = response->header("varve-position")) {
-          if (auto positions = parse_positions(*position)) oracles_.acknowledged(*positions);
+          if (auto positions = parse_positions(*position)) acknowledged_(*positions);
         }
         co_return std::move(*response);
       }
@@ -264,29 +267,48 @@ class Lifecycle {
       R"({"name":"ann","tags":["a","b"],"memory_blocks":[{"label":"human","value":"Name: Ann."},)"
       R"({"label":"persona","value":"I am terse."}]})";
 
-  World& world_;
-  Oracles& oracles_;
-  RunResult& result_;
+  Stage& world_;
+  Acknowledged acknowledged_;
+  std::vector<std::string> failures_;
   bool done_ = false;
   std::string history_ =
       "user_message:hello;assistant_message:You said: hello;user_message:Ann likes tea;tool_call_message:;"
       "tool_return_message:success;tool_return_message:success;assistant_message:I have noted it.;";
 };
 
-}  // namespace
+Lifecycle::Lifecycle(Stage& stage, Acknowledged acknowledged)
+    : story_(std::make_unique<Story>(stage, std::move(acknowledged))) {}
+Lifecycle::~Lifecycle() = default;
+
+void Lifecycle::start() {
+  story_->start();
+}
+bool Lifecycle::done() const {
+  return story_->done();
+}
+const std::vector<std::string>& Lifecycle::failures() const {
+  return story_->failures();
+}
+void Lifecycle::reboot_later() {
+  story_->reboot_later();
+}
+const char* Lifecycle::model_script() {
+  return kScript;
+}
 
 RunResult run_lifecycle(const RunOptions& options) {
   RunResult result;
   World::Options world_options;
   world_options.seed = options.seed;
   world_options.sparse_log = options.sparse_log;
-  world_options.model_script = kScript;
+  world_options.model_script = Lifecycle::model_script();
   World world(world_options);
   world.scheduler().print_trace(options.print_trace);
   Oracles oracles(world);
-  Lifecycle scenario(world, oracles, result);
+  Lifecycle scenario(
+      world, [&oracles](const std::vector<LogPosition>& positions) { oracles.acknowledged(positions); });
   world.boot();
-  world.client().spawn("lifecycle", Lifecycle::start(scenario));
+  scenario.start();
 
   const auto step = [&] {
     if (!world.scheduler().step()) return false;
@@ -305,6 +327,7 @@ RunResult run_lifecycle(const RunOptions& options) {
   while (world.scheduler().now() < rest && step()) {
   }
   oracles.at_rest(world);
+  result.failures.insert(result.failures.end(), scenario.failures().begin(), scenario.failures().end());
   for (const Violation& violation : oracles.violations()) {
     result.failures.push_back(violation.invariant + ": " + violation.what);
   }

@@ -5,12 +5,37 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "sim/oracles.h"
 
 namespace varve::sim {
+
+// The story alone, on any stage, which must outlive it.
+class Lifecycle {
+ public:
+  using Acknowledged = std::function<void(const std::vector<LogPosition>&)>;
+  // `acknowledged` gets the positions that an answer has told the client.
+  Lifecycle(Stage& stage, Acknowledged acknowledged);
+  ~Lifecycle();
+
+  void start();
+  bool done() const;
+  // What the client expected in vain.
+  const std::vector<std::string>& failures() const;
+  // After a crash.
+  void reboot_later();
+
+  // What its model must answer.
+  static const char* model_script();
+
+ private:
+  class Story;
+  std::unique_ptr<Story> story_;
+};
 
 struct RunOptions {
   std::uint64_t seed = 1;

@@ -55,8 +55,12 @@ std::vector<AdmittedCommit> admitted_commits(const MemoryLogStorage& log, Partit
 
 }  // namespace
 
-Oracles::Oracles(const World& world) : world_(world) {
-  for (std::uint32_t i = 0; i < world.options().partitions; ++i) shadows_.emplace_back(Partition{i});
+Oracles::Oracles(const World& world) : Oracles(world.log(), world.views(), world.snapshots()) {}
+
+Oracles::Oracles(const MemoryLogStorage& log, const MemoryViewStorage& views,
+                 const MemorySnapshotStorage& snapshots)
+    : log_(log), views_(views), snapshots_(snapshots) {
+  for (std::uint32_t i = 0; i < log.partitions(); ++i) shadows_.emplace_back(Partition{i});
 }
 
 void Oracles::acknowledged(const std::vector<LogPosition>& positions) {
@@ -71,7 +75,7 @@ void Oracles::after_step() {
 }
 
 void Oracles::check_append_only(Partition partition, Shadow& shadow) {
-  const auto& records = world_.log().records(partition);
+  const auto& records = log_.records(partition);
   if (records.size() < shadow.records_seen) return fail("I1", "the log has become shorter");
   for (; shadow.records_seen < records.size(); ++shadow.records_seen) {
     shadow.hash = mixed(shadow.hash, records[shadow.records_seen]);
@@ -79,12 +83,12 @@ void Oracles::check_append_only(Partition partition, Shadow& shadow) {
 }
 
 void Oracles::check_views(Partition partition, Shadow& shadow) {
-  const auto found = world_.views().checkpoints.find(partition);
-  if (found == world_.views().checkpoints.end() || found->second.version == shadow.version) return;
+  const auto found = views_.checkpoints.find(partition);
+  if (found == views_.checkpoints.end() || found->second.version == shadow.version) return;
   const Checkpoint& checkpoint = found->second;
   if (checkpoint.version < shadow.version) return fail("I5", "a checkpoint's version went backwards");
   shadow.version = checkpoint.version;
-  for (const LogRecord& record : world_.log().records(partition)) {
+  for (const LogRecord& record : log_.records(partition)) {
     if (record.offset < shadow.fold.next() || record.offset >= checkpoint.next) continue;
     const Status taken = shadow.fold.take(record);
     if (!taken) return fail("I4", "the log cannot be folded: " + taken.error().message);
@@ -93,7 +97,7 @@ void Oracles::check_views(Partition partition, Shadow& shadow) {
     const auto applied = apply_batch(shadow.storage, shadow.fold.take_batch());
     if (!applied) return fail("I4", "the fold does not fit its own rows: " + applied.error().message);
   }
-  MemoryViewReader reader(world_.views());
+  MemoryViewReader reader(views_);
   const auto of_rows = digest_of_rows(reader, partition);
   if (!of_rows || !(*of_rows == checkpoint.digests)) {
     fail("I5",
@@ -109,10 +113,10 @@ void Oracles::check_views(Partition partition, Shadow& shadow) {
 
 void Oracles::check_partition_of_rows() {
   for (const View view : all_views()) {
-    for (const Row& row : world_.views().tables[static_cast<std::size_t>(view)].rows()) {
+    for (const Row& row : views_.tables[static_cast<std::size_t>(view)].rows()) {
       const Partition home = view == View::shard_owners
                                  ? Partition{static_cast<std::uint32_t>(row.integer(shard_owners::partition))}
-                                 : partition_of(stream_of(view, row), world_.options().partitions);
+                                 : partition_of(stream_of(view, row), log_.partitions());
       if (row.from.partition != home) fail("I12", describe(view, row) + " belongs to another partition");
     }
   }
@@ -122,7 +126,7 @@ void Oracles::check_log(Partition partition) {
   std::uint64_t hash = 0;
   std::set<Offset> counted;  // Admitted records: what every reader will count.
   AdmissionState admission;
-  for (const LogRecord& record : world_.log().records(partition)) {
+  for (const LogRecord& record : log_.records(partition)) {
     hash = mixed(hash, record);
     const auto decoded = decode_record(*record.bytes);
     if (decoded && admit(admission, *decoded) == Verdict::admitted) counted.insert(record.offset);
@@ -132,7 +136,7 @@ void Oracles::check_log(Partition partition) {
   std::map<StreamId, std::uint64_t> sequences;
   std::set<std::pair<StreamId, CommandId>> commands;
   Epoch epoch;
-  for (const AdmittedCommit& entry : admitted_commits(world_.log(), partition)) {
+  for (const AdmittedCommit& entry : admitted_commits(log_, partition)) {
     if (entry.commit.epoch < epoch) fail("I3", "an admitted epoch went backwards");
     epoch = entry.commit.epoch;
     const StreamId& deciding = entry.commit.parts.front().stream;
@@ -152,12 +156,12 @@ void Oracles::check_log(Partition partition) {
   }
 }
 
-void Oracles::check_states(World& world) {
+void Oracles::check_states(Node* node) {
   std::map<StreamId, ActorState> replayed;
   // Every state that a stream has ever had, to judge snapshots of any age.
   std::map<std::pair<StreamId, Sequence>, std::string> history;
   for (std::uint32_t i = 0; i < shadows_.size(); ++i) {
-    for (const AdmittedCommit& entry : admitted_commits(world_.log(), Partition{i})) {
+    for (const AdmittedCommit& entry : admitted_commits(log_, Partition{i})) {
       for (std::size_t part = 0; part < entry.commit.parts.size(); ++part) {
         const Part& one = entry.commit.parts[part];
         ActorState& state = replayed[one.stream];
@@ -166,26 +170,30 @@ void Oracles::check_states(World& world) {
       }
     }
   }
-  for (const auto& [stream, row] : world_.snapshots().snapshots) {
+  for (const auto& [stream, row] : snapshots_.snapshots) {
     const auto found = history.find({stream, row.sequence});
     if (found == history.end() || found->second != row.state) {
       fail("I7", "the snapshot of " + stream.value() + " is not a state that the log gives");
     }
   }
-  if (!world.up()) return;
+  if (node == nullptr) return;
   for (const auto& [stream, state] : replayed) {
-    const Shard& shard = world.node().shard(partition_of(stream, world_.options().partitions));
-    const auto resident = shard.peek(stream);
+    const Shard* shard = node->shard(partition_of(stream, log_.partitions()));
+    const auto resident = shard != nullptr ? shard->peek(stream) : std::nullopt;
     if (resident && !(*resident == state))
       fail("I7", "the state of " + stream.value() + " is not the log's replay");
   }
 }
 
 void Oracles::at_rest(World& world) {
+  at_rest(world.up() ? &world.node() : nullptr);
+}
+
+void Oracles::at_rest(Node* node) {
   after_step();
   for (std::uint32_t i = 0; i < shadows_.size(); ++i) check_log(Partition{i});
   check_partition_of_rows();
-  check_states(world);
+  check_states(node);
 }
 
 }  // namespace varve::sim

@@ -16,6 +16,9 @@ namespace varve::sim {
 class Oracles {
  public:
   explicit Oracles(const World& world);
+  // Of durable things that lie elsewhere; all must outlive the oracles.
+  Oracles(const MemoryLogStorage& log, const MemoryViewStorage& views,
+          const MemorySnapshotStorage& snapshots);
 
   // After every step: the log is append-only (I1), and whenever a view transaction has happened, the views
   // equal the fold of the log up to their checkpoint (I4), with it (I5).
@@ -24,6 +27,8 @@ class Oracles {
   void acknowledged(const std::vector<LogPosition>& positions);
   // At rest: I1 to I3 over the whole log, I7 for resident actors and snapshots, I12 for every row.
   void at_rest(World& world);
+  // The same with the node that runs, or none.
+  void at_rest(Node* node);
 
   const std::vector<Violation>& violations() const { return violations_; }
 
@@ -43,9 +48,11 @@ class Oracles {
   void check_views(Partition partition, Shadow& shadow);
   void check_partition_of_rows();
   void check_log(Partition partition);
-  void check_states(World& world);
+  void check_states(Node* node);
 
-  const World& world_;
+  const MemoryLogStorage& log_;
+  const MemoryViewStorage& views_;
+  const MemorySnapshotStorage& snapshots_;
   std::vector<Shadow> shadows_;
   std::set<LogPosition> acknowledged_;
   std::vector<Violation> violations_;

@@ -63,28 +63,9 @@ void World::crash() {
   life_.reset();
 }
 
-Task<> World::serve(Node& node, Request request, std::shared_ptr<OneShot<Response>> answer, SimEnv& client) {
-  Response response = co_await node.handle(std::move(request));
-  // The client reads a stream to its end; what it got is whole or nothing.
-  while (response.events) {
-    const auto piece = co_await response.events->next();
-    if (!piece) {
-      response.events.reset();
-    } else {
-      response.body += *piece;
-    }
-  }
-  // The answer travels to the client's incarnation, which outlives the node's.
-  client.post([answer, response = std::move(response)] { answer->set(response); });
-  co_return ok();
-}
-
-Task<Response> World::request(Request request, Duration patience) {
-  if (!life_) co_return Error{Errc::unavailable, "connection refused"};
-  auto answer = std::make_shared<OneShot<Response>>();
-  life_->env.spawn("request", serve(life_->node, std::move(request), answer, client_));
-  const MonoTime deadline = client_.now() + patience;
-  co_return co_await answer->get(client_, deadline);
+std::optional<Stage::Running> World::running() {
+  if (!life_) return std::nullopt;
+  return Running{life_->env, life_->node};
 }
 
 }  // namespace varve::sim

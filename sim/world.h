@@ -12,11 +12,11 @@
 #include "eventlog/memory_event_log.h"
 #include "projections/memory_snapshot_store.h"
 #include "projections/memory_view_store.h"
-#include "sim/scheduler.h"
+#include "sim/stage.h"
 
 namespace varve::sim {
 
-class World {
+class World final : public Stage {
  public:
   struct Options {
     std::uint64_t seed = 1;
@@ -25,16 +25,15 @@ class World {
     std::string model_script = "{}";
   };
   explicit World(Options options);
-  ~World();
+  ~World() override;
 
-  void boot();
-  // Kills the node; what is not durable is gone.
-  void crash();
-  bool up() const { return life_ != nullptr; }
+  void boot() override;
+  void crash() override;
+  bool up() const override { return life_ != nullptr; }
   Node& node() { return life_->node; }
 
   Scheduler& scheduler() { return scheduler_; }
-  SimEnv& client() { return client_; }
+  SimEnv& client() override { return client_; }
   const MemoryLogStorage& log() const { return *log_; }
   const MemoryViewStorage& views() const { return *views_; }
   const MemorySnapshotStorage& snapshots() const { return *snapshots_; }
@@ -48,10 +47,6 @@ class World {
     log_->land(partition, std::make_shared<const std::string>(std::move(bytes)));
   }
 
-  // One request from the client to the node, over a network that loses it with the node. Errc::unavailable if
-  // there is no node or no answer within `patience`.
-  Task<Response> request(Request request, Duration patience);
-
  private:
   struct Life {
     Life(World& world, std::uint64_t seed);
@@ -63,7 +58,7 @@ class World {
     std::unique_ptr<ScriptedModel> model;
     Node node;
   };
-  static Task<> serve(Node& node, Request request, std::shared_ptr<OneShot<Response>> answer, SimEnv& client);
+  std::optional<Running> running() override;
 
   Options options_;
   Scheduler scheduler_;

@@ -1,0 +1,199 @@
+#include "sim/disk_lifecycle.h"
+
+#include "actors/scripted_model.h"
+#include "runtime/hash.h"
+
+namespace varve::sim {
+namespace {
+
+constexpr std::uint64_t kStepsMax = 4'000'000;
+constexpr int kNemesisStrikes = 6;
+constexpr std::chrono::seconds kRest{2};
+
+DiskNode::Options node_options(const DiskRunOptions& options, Env& env) {
+  const auto make_model = [](Env& its_env) -> std::unique_ptr<ModelClient> {
+    auto model = ScriptedModel::parse(its_env, Lifecycle::model_script());
+    CHECK(model.has_value());
+    return std::move(*model);
+  };
+  const auto model = make_model(env);
+  DiskNode::Options made;
+  made.seed = options.seed;
+  made.model = make_model;
+  made.node.models.handles = model->handles();
+  made.node.models.default_handle = made.node.models.handles.front();
+  made.node.models.models = model->models();
+  made.node.shard.snapshot_records = 5;
+  made.checkpoint_pages = 30;  // Often, so that crashes fall into checkpoints.
+  return made;
+}
+
+class DiskWorld final : public Stage {
+ public:
+  explicit DiskWorld(const DiskRunOptions& options)
+      : options_(options),
+        scheduler_(options.seed),
+        disk_(scheduler_, result_.counters, {}),
+        client_(scheduler_, "client", options.seed ^ 0xc11e47ULL),
+        node_(scheduler_, disk_, node_options(options, client_)),
+        story_(*this, [this](const std::vector<LogPosition>& positions) {
+          acknowledged_.insert(acknowledged_.end(), positions.begin(), positions.end());
+        }) {
+    scheduler_.print_trace(options.print_trace);
+    disk_.set_faults(options.faults);
+    disk_.crash_at_operation(options.crash_at_operation);
+  }
+  ~DiskWorld() override { client_.kill(); }
+
+  DiskRunResult run() {
+    boot();
+    story_.start();
+    if (options_.nemesis) strike_later(kNemesisStrikes);
+    while (!(story_.done() && strikes_left_ == 0) && scheduler_.steps() < kStepsMax && step()) {
+    }
+    if (!story_.done()) fail("the story did not end");
+    disk_.set_faults({});
+    if (options_.nemesis) restart();  // What stopped because of a fault begins anew.
+    const MonoTime rest = scheduler_.now() + kRest;
+    client_.call_at(rest, [] {});
+    while (scheduler_.now() < rest && step()) {
+    }
+    check("at the end");
+    for (const std::string& failure : story_.failures()) fail(failure);
+    result_.steps = scheduler_.steps();
+    result_.operations = disk_.operations();
+    result_.trace_hash = scheduler_.trace_hash();
+    for (const std::string& path : disk_.files()) {
+      result_.content_hash = result_.content_hash * 31 + xxh64(disk_.content(path));
+    }
+    return result_;
+  }
+
+  void boot() override {
+    if (const Status booted = node_.boot(); !booted) {
+      scheduler_.trace("boot failed: " + booted.error().message);
+      if (disk_.frozen()) {
+        crash();
+      } else if (!options_.nemesis) {
+        fail("boot: " + booted.error().message);
+        return;
+      }
+      story_.reboot_later();
+      return;
+    }
+    check("after a boot");
+  }
+  void crash() override {
+    // The views fold what a reader was shown, and what was shown is durable.
+    if (const auto image = node_.image()) {
+      for (const auto& [partition, checkpoint] : image->views.checkpoints) {
+        if (!checkpoint.mark.none && marks_[partition].offset <= checkpoint.mark.offset)
+          marks_[partition] = checkpoint.mark;
+      }
+    }
+    node_.crash(death_);
+  }
+  bool up() const override { return node_.up(); }
+  SimEnv& client() override { return client_; }
+
+ protected:
+  std::optional<Running> running() override {
+    if (!node_.up()) return std::nullopt;
+    return Running{node_.env(), node_.node()};
+  }
+
+ private:
+  bool step() {
+    if (!scheduler_.step()) return false;
+    if (disk_.frozen()) {
+      crash();
+      story_.reboot_later();
+    }
+    return result_.failures.empty();
+  }
+
+  void restart() {
+    crash();
+    boot();
+  }
+
+  void strike_later(int left) {
+    strikes_left_ = left;
+    if (left == 0) return;
+    const auto pause = 100 + scheduler_.choices().choose(Domain::nemesis, 900);
+    client_.call_at(client_.now() + std::chrono::milliseconds{pause}, [this, left] {
+      death_ = scheduler_.choices().choose(Domain::nemesis, 2) == 0 ? DiskNode::Death::process
+                                                                    : DiskNode::Death::power;
+      if (left == 1) disk_.set_faults({});
+      crash();
+      story_.reboot_later();
+      strike_later(left - 1);
+    });
+  }
+
+  void fail(const std::string& what) { result_.failures.push_back(what); }
+
+  void check(const std::string& when) {
+    const auto image = node_.image();
+    if (!image) return fail(when + ": the files cannot be read: " + image.error().message);
+    Oracles oracles(*image->log, image->views, image->snapshots);
+    oracles.acknowledged(acknowledged_);
+    oracles.at_rest(node_.up() ? &node_.node() : nullptr);
+    for (const Violation& violation : oracles.violations()) {
+      fail(when + ": " + violation.invariant + ": " + violation.what);
+    }
+    for (const auto& [partition, checkpoint] : image->views.checkpoints) {
+      if (checkpoint.next > image->log->end(partition)) fail(when + ": I4: the views are ahead of the log");
+    }
+    for (const auto& [partition, row] : image->snapshots.recovery) {
+      if (row.next > image->log->end(partition)) fail(when + ": a recovery row is ahead of the log");
+    }
+    for (const auto& [partition, mark] : marks_) {
+      const auto& records = image->log->records(partition);
+      const auto place = static_cast<std::size_t>(mark.offset.value());
+      if (place >= records.size() || !(mark_of(records[place]) == mark)) {
+        fail(when + ": I1: record " + to_string(LogPosition{partition, mark.offset}) +
+             ", which the views had folded, is gone");
+      }
+    }
+  }
+
+  DiskRunOptions options_;
+  DiskRunResult result_;
+  Scheduler scheduler_;
+  Disk disk_;
+  SimEnv client_;
+  DiskNode node_;
+  Lifecycle story_;
+  DiskNode::Death death_ = options_.death;
+  int strikes_left_ = 0;
+  std::vector<LogPosition> acknowledged_;
+  std::map<Partition, Mark> marks_;
+};
+
+}  // namespace
+
+DiskRunResult run_disk_lifecycle(const DiskRunOptions& options) {
+  return DiskWorld{options}.run();
+}
+
+SweepResult sweep_disk_lifecycle(const DiskSweep& sweep) {
+  SweepResult result;
+  DiskRunOptions options;
+  options.seed = sweep.seed;
+  options.death = sweep.death;
+  const std::uint64_t operations = run_disk_lifecycle(options).operations;
+  for (std::uint64_t at = sweep.first; at <= operations; at += sweep.stride) {
+    options.crash_at_operation = at;
+    const DiskRunResult run = run_disk_lifecycle(options);
+    ++result.runs;
+    if (run.failures.empty()) continue;
+    ++result.failed;
+    if (!result.first_failure.empty()) continue;
+    result.first_failure = run.failures.front() + "\n  seed " + std::to_string(sweep.seed) +
+                           ", standing still at disk operation " + std::to_string(at);
+  }
+  return result;
+}
+
+}  // namespace varve::sim

@@ -1,0 +1,48 @@
+// The scenario `disk`: the lifecycle story on the embedded server with its SQLite files on a simulated disk.
+// The sweep runs it once for every disk operation, with the machine standing still at that operation.
+//
+// After every boot and at the end: the log verifies, holds everything that was acknowledged and everything
+// that the views had folded before the crash; the views are the fold of the log; snapshots are states that
+// the log gives.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "sim/disk_node.h"
+#include "sim/lifecycle.h"
+
+namespace varve::sim {
+
+struct DiskRunOptions {
+  std::uint64_t seed = 1;
+  std::uint64_t crash_at_operation = 0;  // 0 = only the crash of the story itself.
+  DiskNode::Death death = DiskNode::Death::power;
+  // With faults, the node is killed or loses its power again and again, until the faults end.
+  Disk::Faults faults;
+  bool nemesis = false;
+  bool print_trace = false;
+};
+
+struct DiskRunResult {
+  std::uint64_t steps = 0;
+  std::uint64_t operations = 0;  // Of the disk.
+  std::uint64_t trace_hash = 0;
+  std::uint64_t content_hash = 0;  // Of every file at the end.
+  std::vector<std::string> failures;
+  Counters counters;
+};
+
+DiskRunResult run_disk_lifecycle(const DiskRunOptions& options);
+
+// Stands still at every `stride`-th operation, beginning with `first`.
+struct DiskSweep {
+  std::uint64_t seed = 1;
+  std::uint64_t first = 1;
+  std::uint64_t stride = 1;
+  DiskNode::Death death = DiskNode::Death::power;
+};
+SweepResult sweep_disk_lifecycle(const DiskSweep& sweep);
+
+}  // namespace varve::sim

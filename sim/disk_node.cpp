@@ -1,0 +1,257 @@
+#include "sim/disk_node.h"
+
+#include "eventlog/sqlite_event_log.h"
+#include "eventlog/sqlite_log_file.h"
+#include "projections/sqlite_snapshot_store.h"
+#include "projections/sqlite_view_reader.h"
+#include "projections/sqlite_view_store.h"
+
+namespace varve::sim {
+namespace {
+
+// What the log does beside SQLite, on the simulated disk.
+class DiskLogFiles final : public sqlite::LogFiles {
+ public:
+  explicit DiskLogFiles(Disk& disk) : disk_(disk) {}
+
+  Result<std::shared_ptr<void>> claim(const std::string& directory) override {
+    if (!disk_.lock(directory)) return Error{Errc::conflict, "another server uses " + directory};
+    struct Lock {
+      Disk& disk;
+      std::uint64_t incarnation;
+      std::string directory;
+      ~Lock() { disk.unlock(incarnation, directory); }
+    };
+    return std::shared_ptr<void>{
+        std::unique_ptr<Lock>(new Lock{disk_, disk_.incarnation(), directory})};  // NOLINT
+  }
+  Status settle(const std::string& path) override {
+    const auto file = disk_.open(path, false);
+    if (!file) return ok();
+    return status_of(disk_.sync(*file), path);
+  }
+  Status sync_directory(const std::string& directory) override {
+    return status_of(disk_.sync_directory(directory), directory);
+  }
+
+ private:
+  static Status status_of(DiskStatus status, const std::string& path) {
+    if (status == DiskStatus::done) return ok();
+    return Error{Errc::unavailable, "fsync " + path + ": Input/output error"};
+  }
+
+  Disk& disk_;
+};
+
+constexpr std::size_t kRecordsPerRead = 1000;
+
+Status read_records(Partition partition, MemoryLogStorage& into) {
+  auto file = sqlite::LogFileReader::open(DiskNode::kDirectory);
+  if (!file) return file.error();
+  const auto end = (*file)->end(partition);
+  if (!end) return end.error();
+  ReadOptions options;
+  options.records_max = kRecordsPerRead;
+  for (Offset from; from < *end;) {
+    const auto batch = (*file)->read(partition, from, *end, options);
+    if (!batch) return batch.error();
+    for (const LogRecord& record : batch->records) into.land(partition, record.bytes);
+    from = batch->next;
+  }
+  return ok();
+}
+
+Result<std::shared_ptr<MemoryLogStorage>> read_whole_log() {
+  auto file = sqlite::LogFileReader::open(DiskNode::kDirectory);
+  if (!file) return file.error();
+  const std::uint32_t partitions = (*file)->partitions();
+  auto storage = std::make_shared<MemoryLogStorage>(MemoryLogStorage::Options{partitions, 0});
+  for (std::uint32_t i = 0; i < partitions; ++i) {
+    if (Status read = read_records(Partition{i}, *storage); !read) return read.error();
+  }
+  return storage;
+}
+
+Status read_views(std::uint32_t partitions, MemoryViewStorage& into) {
+  SqliteConnection connection;
+  if (Status opened = connection.open(DiskNode::views_path(), sqlite::Access::read_only); !opened)
+    return opened;
+  if (Status begun = connection.run("BEGIN"); !begun) return begun;
+  SqliteViewReader reader(connection);
+  for (const View view : all_views()) {
+    Query query;
+    query.view = view;
+    query.open_only = false;
+    query.order_by = {kFromOffset, kFromOrdinal};
+    auto rows = reader.select(query);
+    if (!rows) return rows.error();
+    CHECK(rows->size() < query.limit);
+    for (Row& row : *rows) {
+      if (into.tables[static_cast<std::size_t>(view)].insert(std::move(row))) continue;
+      return Error{Errc::corrupt, "two versions of one row in the views"};
+    }
+  }
+  for (std::uint32_t i = 0; i < partitions; ++i) {
+    auto checkpoint = reader.checkpoint(Partition{i});
+    if (!checkpoint) return checkpoint.error();
+    if (checkpoint->version != 0) into.checkpoints.emplace(Partition{i}, *checkpoint);
+  }
+  auto parked = reader.quarantine();
+  if (!parked) return parked.error();
+  into.quarantine = *std::move(parked);
+  return connection.run("COMMIT");
+}
+
+Status read_snapshots(MemorySnapshotStorage& into) {
+  auto db = sqlite::Database::open(DiskNode::control_path(), sqlite::Access::read_only);
+  if (!db) return db.error();
+  auto rows =
+      db->prepare("SELECT stream, \"partition\", sequence, born, open_turn, hash, state FROM snapshots");
+  if (!rows) return rows.error();
+  for (;;) {
+    const auto stepped = rows->step();
+    if (!stepped) return stepped.error();
+    if (!*stepped) break;
+    SnapshotRow row;
+    row.stream = StreamId{std::string{rows->text(0)}};
+    row.partition = Partition{static_cast<std::uint32_t>(rows->integer(1))};
+    row.sequence = Sequence{static_cast<std::uint64_t>(rows->integer(2))};
+    row.born = Offset{static_cast<std::uint64_t>(rows->integer(3))};
+    row.open_turn = rows->integer(4) != 0;
+    row.hash = static_cast<std::uint64_t>(rows->integer(5));
+    row.state = std::string{rows->text(6)};
+    into.snapshots.emplace(row.stream, row);
+  }
+  auto recovery = db->prepare("SELECT \"partition\", next_offset, streams, version FROM recovery");
+  if (!recovery) return recovery.error();
+  for (;;) {
+    const auto stepped = recovery->step();
+    if (!stepped) return stepped.error();
+    if (!*stepped) break;
+    RecoveryRow row;
+    row.partition = Partition{static_cast<std::uint32_t>(recovery->integer(0))};
+    row.next = Offset{static_cast<std::uint64_t>(recovery->integer(1))};
+    row.streams = static_cast<std::uint64_t>(recovery->integer(2));
+    row.version = static_cast<std::uint64_t>(recovery->integer(3));
+    into.recovery.emplace(row.partition, row);
+  }
+  return ok();
+}
+
+}  // namespace
+
+struct DiskNode::Life {
+  Life(Scheduler& scheduler, const std::string& name, std::uint64_t seed) : env(scheduler, name, seed) {}
+  ~Life() { env.kill(); }
+  Life(const Life&) = delete;
+  Life& operator=(const Life&) = delete;
+
+  SimEnv env;
+  std::unique_ptr<SqliteEventLog> log;
+  std::unique_ptr<SqliteSnapshotStore> snapshots;
+  std::unique_ptr<SqliteViewStore> views;
+  std::unique_ptr<ModelClient> model;
+  std::unique_ptr<Node> node;
+};
+
+DiskNode::DiskNode(Scheduler& scheduler, Disk& disk, Options options)
+    : scheduler_(scheduler),
+      disk_(disk),
+      options_(std::move(options)),
+      seeds_(options_.seed ^ 0xd15cULL),
+      vfs_(scheduler, disk, seeds_.u64()) {}
+
+DiskNode::~DiskNode() {
+  crash(Death::process);
+}
+
+std::string DiskNode::views_path() {
+  return SqliteViewStore::path_of({kDirectory, kViewsGeneration});
+}
+std::string DiskNode::log_path() {
+  return std::string{kDirectory} + "/log.db";
+}
+std::string DiskNode::control_path() {
+  return SqliteSnapshotStore::path_of(kDirectory);
+}
+
+SimEnv& DiskNode::env() {
+  CHECK(life_);
+  return life_->env;
+}
+Node& DiskNode::node() {
+  CHECK(life_);
+  return *life_->node;
+}
+EventLog& DiskNode::log() {
+  CHECK(life_);
+  return *life_->log;
+}
+
+// As `varve serve` does it.
+Status DiskNode::boot() {
+  CHECK(!life_);
+  scheduler_.trace(options_.name + ": boot");
+  auto life = std::make_unique<Life>(scheduler_, options_.name, seeds_.u64());
+  const SqliteEventLog::Options log_options{kDirectory, options_.partitions,
+                                            std::make_shared<DiskLogFiles>(disk_)};
+  auto log = SqliteEventLog::open(life->env, log_options);
+  if (!log) return log.error();
+  life->log = std::move(*log);
+  auto snapshots = SqliteSnapshotStore::open(life->env, kDirectory);
+  if (!snapshots) return snapshots.error();
+  life->snapshots = std::move(*snapshots);
+  SqliteViewStore::Options view_options{kDirectory, kViewsGeneration};
+  if (options_.checkpoint_pages > 0) view_options.checkpoint_pages = options_.checkpoint_pages;
+  auto views = SqliteViewStore::open(life->env, view_options);
+  if (!views) return views.error();
+  life->views = std::move(*views);
+  life->model = options_.model(life->env);
+  NodeIdentity identity;
+  identity.node = uuid4(life->env.rng());
+  identity.url = "http://" + options_.name;
+  life->node = std::make_unique<Node>(life->env, std::move(identity),
+                                      Node::Ports{*life->log, *life->snapshots, *life->views, *life->model},
+                                      options_.node);
+  life->node->start();
+  life_ = std::move(life);
+  return ok();
+}
+
+void DiskNode::crash(Death death) {
+  disk_.kill();  // From now on nothing that is destroyed reaches the disk.
+  if (life_) scheduler_.trace(options_.name + ": crash");
+  life_.reset();
+  if (death == Death::power) disk_.power_cut();
+}
+
+template <class Work>
+auto DiskNode::on_a_copy(const Work& work) const {
+  Counters nobody;
+  const auto copy = disk_.fork(nobody);
+  const SqliteVfs vfs(scheduler_, *copy, 1);
+  return work(*copy);
+}
+
+Result<std::shared_ptr<MemoryLogStorage>> DiskNode::read_log() const {
+  return on_a_copy([](const Disk& /*disk*/) { return read_whole_log(); });
+}
+
+Result<DiskNode::Image> DiskNode::image() const {
+  const auto read = [](const Disk& disk) -> Result<Image> {
+    Image image;
+    auto log = read_whole_log();
+    if (!log) return log.error();
+    image.log = std::move(*log);
+    if (disk.exists(views_path())) {
+      if (Status views = read_views(image.log->partitions(), image.views); !views) return views.error();
+    }
+    if (disk.exists(control_path())) {
+      if (Status snapshots = read_snapshots(image.snapshots); !snapshots) return snapshots.error();
+    }
+    return image;
+  };
+  return on_a_copy(read);
+}
+
+}  // namespace varve::sim

@@ -1,0 +1,33 @@
+#include "sim/stage.h"
+
+namespace varve::sim {
+namespace {
+
+Task<> serve(Node& node, Request request, std::shared_ptr<OneShot<Response>> answer, SimEnv& client) {
+  Response response = co_await node.handle(std::move(request));
+  // The client reads a stream to its end; what it got is whole or nothing.
+  while (response.events) {
+    const auto piece = co_await response.events->next();
+    if (!piece) {
+      response.events.reset();
+    } else {
+      response.body += *piece;
+    }
+  }
+  // The answer travels to the client's incarnation, which outlives the node's.
+  client.post([answer, response = std::move(response)] { answer->set(response); });
+  co_return ok();
+}
+
+}  // namespace
+
+Task<Response> Stage::request(Request request, Duration patience) {
+  const auto node = running();
+  if (!node) co_return Error{Errc::unavailable, "connection refused"};
+  auto answer = std::make_shared<OneShot<Response>>();
+  node->env.spawn("request", serve(node->node, std::move(request), answer, client()));
+  const MonoTime deadline = client().now() + patience;
+  co_return co_await answer->get(client(), deadline);
+}
+
+}  // namespace varve::sim
