@@ -1,6 +1,7 @@
 #include "projections/fold.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "projections/digest.h"
 
@@ -28,23 +29,30 @@ std::string json_texts(const std::vector<std::string>& texts) {
   return out.take();
 }
 
+// From where on the rows of a part are valid: from its record, or from the ruling that released it.
+struct Validity {
+  LogPosition position;
+  WallTime at;
+  bool released = false;
+};
+
 // One event's row changes.
 struct Folder {
   const StreamId& stream;
   const Commit& commit;
-  LogPosition position;
-  std::int64_t ordinal;  // Of the event in its record.
+  const Validity& valid;
+  std::int64_t ordinal;  // Of the event at that position.
   Sequence sequence;     // Of the event in its stream.
   std::vector<RowChange>& out;
   std::int64_t rows = 0;
 
   void insert(View view, std::vector<Value> values) {
-    RowFrom from{position.partition, position.offset, ordinal * kRowsPerEventMax + rows++, commit.at,
-                 sequence};
+    RowFrom from{valid.position.partition, valid.position.offset, ordinal * kRowsPerEventMax + rows++,
+                 valid.at, sequence};
     out.emplace_back(RowInsert{view, Row{std::move(values), from, std::nullopt}});
   }
   void close(View view, std::vector<Value> key) {
-    out.emplace_back(RowClose{view, std::move(key), RowTo{position.offset, commit.at}});
+    out.emplace_back(RowClose{view, std::move(key), RowTo{valid.position.offset, valid.at}});
   }
   bool begins_import() const {
     const auto is_begin = [](const StoredEvent& stored) {
@@ -193,25 +201,40 @@ struct Folder {
   void operator()(const BlockDeleted& /*event*/) { close(View::blocks, {id()}); }
 };
 
-void fold_part(const Commit& commit, const Part& part, std::int64_t first_ordinal, LogPosition position,
+// A part and how it is folded.
+struct PartToFold {
+  const Part& part;
+  LogPosition position;      // Of its record.
+  std::int64_t ordinal = 0;  // Of its first event in the record.
+  std::size_t first = 0;     // The event to begin with.
+  Validity valid;
+};
+
+void fold_part(const Commit& commit, const PartToFold& what, const EventPlaces& stops,
                std::set<StreamId>& parked, FoldOutput& out) {
-  if (parked.contains(part.stream)) {
-    out.quarantined.push_back({part.stream, position.partition, position.offset, -1, "",
-                               "waits behind an earlier event of its stream", commit.at});
-    return;
-  }
-  for (std::size_t i = 0; i < part.events.size(); ++i) {
+  const Part& part = what.part;
+  const LogPosition position = what.position;
+  const auto park = [&](std::int64_t number, std::string type, std::string why) {
+    out.quarantined.push_back({part.stream, position.partition, position.offset, number, std::move(type),
+                               std::move(why), commit.at});
+    parked.insert(part.stream);
+  };
+  if (parked.contains(part.stream)) return park(-1, "", "waits behind an earlier event of its stream");
+  for (std::size_t i = what.first; i < part.events.size(); ++i) {
     const auto number = static_cast<std::int64_t>(i);
     const auto* event = std::get_if<Event>(&part.events[i]);
     if (event == nullptr) {
       const auto& unreadable = std::get<UnreadableEvent>(part.events[i]);
-      out.quarantined.push_back({part.stream, position.partition, position.offset, number, unreadable.type,
-                                 unreadable.why, commit.at});
-      parked.insert(part.stream);
-      return;
+      return park(number, unreadable.type, unreadable.why);
+    }
+    if (!stops.empty() && stops.contains({part.stream, position.offset, number})) {
+      return park(number, "", "a ruling about it follows");
     }
     const Sequence sequence{part.first.value() + i};
-    std::visit(Folder{part.stream, commit, position, first_ordinal + number, sequence, out.changes}, *event);
+    // What a ruling releases comes from many records: only the sequence tells its events apart.
+    const std::int64_t ordinal =
+        what.valid.released ? static_cast<std::int64_t>(sequence.value()) : what.ordinal + number;
+    std::visit(Folder{part.stream, commit, what.valid, ordinal, sequence, out.changes}, *event);
   }
 }
 
@@ -229,42 +252,202 @@ void fold_claim(const Claim& claim, LogPosition position, FoldOutput& out) {
                     std::nullopt}});
 }
 
-}  // namespace
-
-void fold_record(const Record& record, LogPosition position, std::set<StreamId>& parked, FoldOutput& out) {
+void fold_parts(const Record& record, LogPosition position, const EventPlaces& stops,
+                std::set<StreamId>& parked, FoldOutput& out) {
   if (const auto* claim = std::get_if<Claim>(&record)) return fold_claim(*claim, position, out);
   const auto* commit = std::get_if<Commit>(&record);
-  if (commit == nullptr) return;  // A ruling changes what retry and rebuild do, not the rows of now.
+  if (commit == nullptr) return;  // A ruling that releases a stream goes through take_ruling().
   std::int64_t ordinal = 0;
   for (const Part& part : commit->parts) {
-    fold_part(*commit, part, ordinal, position, parked, out);
+    fold_part(*commit, {part, position, ordinal, 0, {position, commit->at}}, stops, parked, out);
     ordinal += static_cast<std::int64_t>(part.events.size());
   }
 }
 
+RowKey key_of(const RowChange& change) {
+  if (const auto* close = std::get_if<RowClose>(&change)) return {close->view, close->key};
+  const auto& insert = std::get<RowInsert>(change);
+  const auto begin = insert.row.values.begin();
+  return {insert.view, {begin, begin + static_cast<std::ptrdiff_t>(schema_of(insert.view).key_columns)}};
+}
+
+Error not_there(const StreamId& stream, LogPosition position) {
+  return Error{Errc::corrupt, "the record " + to_string(position) + " holds nothing of '" + stream.value() +
+                                  "', which is parked there"};
+}
+
+}  // namespace
+
+void fold_record(const Record& record, LogPosition position, std::set<StreamId>& parked, FoldOutput& out) {
+  fold_parts(record, position, {}, parked, out);
+}
+
 PartitionFold::PartitionFold(Partition partition, const Checkpoint& checkpoint,
-                             const std::vector<StreamId>& parked)
-    : partition_(partition), checkpoint_(checkpoint), parked_(parked.begin(), parked.end()) {}
+                             const std::vector<QuarantineRow>& quarantine)
+    : partition_(partition), checkpoint_(checkpoint) {
+  for (const QuarantineRow& row : quarantine) {
+    parked_.insert(row.stream);
+    waiting_[row.stream].push_back({row.offset, row.event});
+  }
+}
+
+// The ruling, if it counts and names the event at which its stream waits.
+const Ruling* PartitionFold::releasing(const Record& record) const {
+  const auto* ruling = std::get_if<Ruling>(&record);
+  if (ruling == nullptr) return nullptr;
+  const auto queue = waiting_.find(ruling->stream);
+  if (queue == waiting_.end()) return nullptr;
+  const Waiting& front = queue->second.front();
+  if (front.offset != ruling->offset || std::max<std::int64_t>(front.event, 0) != ruling->event)
+    return nullptr;
+  AdmissionState admission = checkpoint_.admission;
+  return admit(admission, record) == Verdict::admitted ? ruling : nullptr;
+}
+
+std::vector<Offset> PartitionFold::released_by(const LogRecord& record) const {
+  if (waiting_.empty() || !may_be_ruling(record)) return {};
+  const auto read = decoded(record);
+  const Ruling* ruling = read ? releasing(**read) : nullptr;
+  return ruling == nullptr ? std::vector<Offset>{} : waiting_at(ruling->stream);
+}
+
+std::vector<Offset> PartitionFold::waiting_at(const StreamId& stream) const {
+  std::vector<Offset> offsets;
+  const auto queue = waiting_.find(stream);
+  if (queue == waiting_.end()) return offsets;
+  for (const Waiting& waiting : queue->second) offsets.push_back(waiting.offset);
+  return offsets;
+}
+
+EventPlaces PartitionFold::parked_at() const {
+  EventPlaces places;
+  for (const auto& [stream, queue] : waiting_) {
+    places.insert({stream, queue.front().offset, std::max<std::int64_t>(queue.front().event, 0)});
+  }
+  return places;
+}
 
 Status PartitionFold::take(const LogRecord& record) {
   const LogPosition position{partition_, record.offset};
   const auto read = decoded(record);
   if (!read) return Error{read.error().code, "record " + to_string(position) + ": " + read.error().message};
+  if (releasing(**read) != nullptr) {
+    return Error{Errc::invalid_argument, "the ruling " + to_string(position) + " releases a stream"};
+  }
+  step_over(record, **read);
+  return ok();
+}
+
+void PartitionFold::step_over(const LogRecord& record, const Record& read) {
+  const LogPosition position{partition_, record.offset};
   if (!first_) {
     first_ = position.offset;
     first_at_ = checkpoint_.at;
   }
-  if (admit(checkpoint_.admission, **read) == Verdict::admitted) {
-    checkpoint_.at = std::max(checkpoint_.at, time_of(**read));
-    fold_record(**read, position, parked_, output_);
+  if (admit(checkpoint_.admission, read) == Verdict::admitted) {
+    checkpoint_.at = std::max(checkpoint_.at, time_of(read));
+    const std::size_t known = output_.quarantined.size();
+    fold_parts(read, position, stops_, parked_, output_);
+    remember_waiting(known);
   }
   checkpoint_.next = varve::next(position.offset);
   checkpoint_.mark = mark_of(record);
+}
+
+void PartitionFold::remember_waiting(std::size_t known) {
+  for (; known < output_.quarantined.size(); ++known) {
+    const QuarantineRow& row = output_.quarantined[known];
+    waiting_[row.stream].push_back({row.offset, row.event});
+  }
+}
+
+Status PartitionFold::take_ruling(const LogRecord& record, const std::vector<LogRecord>& waiting) {
+  CHECK(empty());
+  const auto read = decoded(record);
+  if (!read) return read.error();
+  const Ruling* ruling = releasing(**read);
+  CHECK(ruling != nullptr);
+  step_over(record, **read);
+  return fold_waiting(ruling->stream, waiting, {FoundRuling{record.offset, *ruling}, true});
+}
+
+Status PartitionFold::try_again(const StreamId& stream, const std::vector<LogRecord>& waiting,
+                                const std::vector<FoundRuling>& rulings) {
+  CHECK(empty() && waiting_.contains(stream));
+  // Only the first ruling about an event released it. After the newest such everything waits again that came
+  // before it: it would have become valid with it.
+  Release release;
+  const Waiting& first = waiting_.find(stream)->second.front();
+  const EventPlace front{stream, first.offset, std::max<std::int64_t>(first.event, 0)};
+  EventPlaces released;
+  for (const FoundRuling& found : rulings) {
+    const EventPlace place = place_of(found.ruling);
+    if (place.stream != stream || !(place < front) || !released.insert(place).second) continue;
+    release.ruling = found;
+  }
+  return fold_waiting(stream, waiting, release);
+}
+
+Status PartitionFold::fold_waiting(const StreamId& stream, const std::vector<LogRecord>& waiting,
+                                   const Release& release) {
+  auto node = waiting_.extract(stream);
+  const Queue& queue = node.mapped();
+  CHECK(queue.size() == waiting.size());
+  parked_.erase(stream);
+  released_.push_back(stream);
+  for (std::size_t i = 0; i < queue.size(); ++i) {
+    const LogPosition position{partition_, waiting[i].offset};
+    const auto read = decoded(waiting[i]);
+    if (!read) return read.error();
+    const auto* commit = std::get_if<Commit>(&**read);
+    if (commit == nullptr || position.offset != queue[i].offset) return not_there(stream, position);
+    std::int64_t ordinal = 0;
+    const auto part = std::find_if(commit->parts.begin(), commit->parts.end(), [&](const Part& one) {
+      if (one.stream == stream) return true;
+      ordinal += static_cast<std::int64_t>(one.events.size());
+      return false;
+    });
+    if (part == commit->parts.end()) return not_there(stream, position);
+    const bool ruled = release.ruling && release.ruling->at > position.offset;
+    Validity valid{position, commit->at};
+    if (ruled) valid = {{partition_, release.ruling->at}, release.ruling->ruling.at, true};
+    std::size_t first = static_cast<std::size_t>(std::max<std::int64_t>(queue[i].event, 0));
+    if (i == 0 && release.skip_first) ++first;
+    fold_part(*commit, {*part, position, ordinal, first, valid}, stops_, parked_, output_);
+    if (ruled) to_fit_ = output_.changes.size();
+  }
+  remember_waiting(0);
   return ok();
 }
 
+std::set<RowKey> PartitionFold::to_fit() const {
+  std::set<RowKey> keys;
+  for (std::size_t i = 0; i < to_fit_; ++i) keys.insert(key_of(output_.changes[i]));
+  return keys;
+}
+
+void PartitionFold::fit(std::set<RowKey> open) {
+  std::vector<RowChange> fitted;
+  for (std::size_t i = 0; i < output_.changes.size(); ++i) {
+    RowChange& change = output_.changes[i];
+    if (i < to_fit_) {
+      RowKey key = key_of(change);
+      if (const auto* insert = std::get_if<RowInsert>(&change)) {
+        const RowFrom& from = insert->row.from;
+        if (!open.insert(key).second)
+          fitted.emplace_back(RowClose{key.first, std::move(key.second), RowTo{from.offset, from.at}});
+      } else if (open.erase(key) == 0) {
+        continue;
+      }
+    }
+    fitted.push_back(std::move(change));
+  }
+  output_.changes = std::move(fitted);
+  to_fit_ = 0;
+}
+
 Batch PartitionFold::take_batch() {
-  CHECK(first_);
+  CHECK(to_fit_ == 0 && (first_ || !released_.empty()));
   Batch batch;
   batch.partition = partition_;
   batch.expected_version = checkpoint_.version;
@@ -272,8 +455,10 @@ Batch PartitionFold::take_batch() {
   add_changes(checkpoint_.digests, partition_, output_.changes);
   batch.checkpoint = checkpoint_;
   batch.changes = std::move(output_.changes);
+  batch.released = std::exchange(released_, {});
   batch.quarantined = std::move(output_.quarantined);
-  batch.times = TimesRow{*first_, checkpoint_.mark.offset, first_at_, checkpoint_.at};
+  // What is tried again moves no position.
+  if (first_) batch.times = TimesRow{*first_, checkpoint_.mark.offset, first_at_, checkpoint_.at};
   output_ = {};
   first_.reset();
   return batch;

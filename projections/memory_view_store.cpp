@@ -252,11 +252,17 @@ Result<CommitOutcome> apply_batch(MemoryViewStorage& storage, const Batch& batch
   const std::uint64_t version = stored == storage.checkpoints.end() ? 0 : stored->second.version;
   if (version != batch.expected_version) return CommitOutcome::lost_race;
 
+  std::vector<QuarantineRow> quarantine = storage.quarantine;
+  std::erase_if(quarantine, [&batch](const QuarantineRow& row) {
+    const auto& released = batch.released;
+    return row.partition == batch.partition &&
+           std::find(released.begin(), released.end(), row.stream) != released.end();
+  });
   for (std::size_t i = 0; i < batch.quarantined.size(); ++i) {
     const QuarantineRow& row = batch.quarantined[i];
     const auto same = [&row](const QuarantineRow& other) { return same_place(row, other); };
     const auto behind = batch.quarantined.begin() + static_cast<std::ptrdiff_t>(i) + 1;
-    if (std::any_of(storage.quarantine.begin(), storage.quarantine.end(), same) ||
+    if (std::any_of(quarantine.begin(), quarantine.end(), same) ||
         std::any_of(behind, batch.quarantined.end(), same)) {
       return Error{Errc::corrupt, "quarantine of " + row.stream.value() + " at " +
                                       to_string(LogPosition{row.partition, row.offset}) +
@@ -270,7 +276,8 @@ Result<CommitOutcome> apply_batch(MemoryViewStorage& storage, const Batch& batch
       return applied.error();
     }
   }
-  storage.quarantine.insert(storage.quarantine.end(), batch.quarantined.begin(), batch.quarantined.end());
+  quarantine.insert(quarantine.end(), batch.quarantined.begin(), batch.quarantined.end());
+  storage.quarantine = std::move(quarantine);
   if (batch.times) storage.times.emplace_back(batch.partition, *batch.times);
   storage.checkpoints[batch.partition] = batch.checkpoint;
   return CommitOutcome::committed;
@@ -333,11 +340,9 @@ Task<LoadedCheckpoint> MemoryViewStore::load(Partition partition) {
   LoadedCheckpoint loaded;
   const auto found = storage_->checkpoints.find(partition);
   if (found != storage_->checkpoints.end()) loaded.checkpoint = found->second;
-  std::set<StreamId> parked;
-  for (const QuarantineRow& row : storage_->quarantine) {
-    if (row.partition == partition) parked.insert(row.stream);
-  }
-  loaded.parked.assign(parked.begin(), parked.end());
+  loaded.quarantine = *MemoryViewReader{*storage_}.quarantine();
+  std::erase_if(loaded.quarantine, [&](const QuarantineRow& row) { return row.partition != partition; });
+  loaded.parked = streams_of(loaded.quarantine);
   co_return loaded;
 }
 

@@ -179,37 +179,35 @@ Result<Checkpoint> SqliteViewReader::checkpoint(Partition partition) {
   return checkpoint;
 }
 
+Result<std::vector<QuarantineRow>> SqliteViewReader::quarantine_rows(sqlite::Statement& statement) {
+  const Running running{statement};
+  std::vector<QuarantineRow> rows;
+  for (;;) {
+    const auto found = statement.step();
+    if (!found) return found.error();
+    if (!*found) return rows;
+    rows.push_back({StreamId{std::string{statement.text(0)}},
+                    Partition{static_cast<std::uint32_t>(statement.integer(1))}, offset_at(statement, 2),
+                    statement.integer(3), std::string{statement.text(4)}, std::string{statement.text(5)},
+                    WallTime{statement.integer(6)}});
+  }
+}
+
 Result<std::vector<QuarantineRow>> SqliteViewReader::quarantine() {
   const auto statement = connection_.statement(
       "SELECT stream, \"partition\", \"offset\", event, type, reason, at FROM quarantine "
       "ORDER BY \"partition\", \"offset\", stream, event");
   if (!statement) return statement.error();
-  sqlite::Statement& row = **statement;
-  const Running running{row};
-  std::vector<QuarantineRow> rows;
-  for (;;) {
-    const auto found = row.step();
-    if (!found) return found.error();
-    if (!*found) return rows;
-    rows.push_back({StreamId{std::string{row.text(0)}}, Partition{static_cast<std::uint32_t>(row.integer(1))},
-                    offset_at(row, 2), row.integer(3), std::string{row.text(4)}, std::string{row.text(5)},
-                    WallTime{row.integer(6)}});
-  }
+  return quarantine_rows(**statement);
 }
 
-Result<std::vector<StreamId>> SqliteViewReader::parked(Partition partition) {
-  const auto statement =
-      connection_.statement("SELECT DISTINCT stream FROM quarantine WHERE \"partition\" = ? ORDER BY stream");
+Result<std::vector<QuarantineRow>> SqliteViewReader::quarantine(Partition partition) {
+  const auto statement = connection_.statement(
+      "SELECT stream, \"partition\", \"offset\", event, type, reason, at FROM quarantine "
+      "WHERE \"partition\" = ? ORDER BY \"offset\", stream, event");
   if (!statement) return statement.error();
-  const Running running{**statement};
   (*statement)->bind(1, partition.value());
-  std::vector<StreamId> streams;
-  for (;;) {
-    const auto found = (*statement)->step();
-    if (!found) return found.error();
-    if (!*found) return streams;
-    streams.emplace_back(std::string{(*statement)->text(0)});
-  }
+  return quarantine_rows(**statement);
 }
 
 }  // namespace varve

@@ -42,10 +42,11 @@ class SqliteViewReader final : public ViewReader {
   Result<std::vector<SearchHit>> search_messages(const SearchQuery& search) override;
   Result<Checkpoint> checkpoint(Partition partition) override;
   Result<std::vector<QuarantineRow>> quarantine() override;
-  // Streams of the partition with quarantine rows, in order.
-  Result<std::vector<StreamId>> parked(Partition partition);
+  // Of one partition, in the same order.
+  Result<std::vector<QuarantineRow>> quarantine(Partition partition);
 
  private:
+  static Result<std::vector<QuarantineRow>> quarantine_rows(sqlite::Statement& statement);
   Result<std::vector<Row>> rows_of(View view, const SqlQuery& sql);
 
   SqliteConnection& connection_;

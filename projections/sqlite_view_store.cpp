@@ -166,6 +166,9 @@ class Writer {
           insert != nullptr ? insert_row(*insert) : close_row(batch.partition, std::get<RowClose>(change));
       if (!done) return done.error();
     }
+    for (const StreamId& stream : batch.released) {
+      if (const auto done = delete_quarantine(batch.partition, stream); !done) return done.error();
+    }
     for (const QuarantineRow& row : batch.quarantined) {
       if (const auto done = insert_quarantine(row); !done) return done.error();
     }
@@ -245,6 +248,14 @@ class Writer {
     return Error{Errc::corrupt, "closing of " + describe_entity(close.view, close.key) + " at " +
                                     to_string(LogPosition{partition, close.to.offset}) + " met " +
                                     std::to_string(met) + " open rows, not 1"};
+  }
+
+  Status delete_quarantine(Partition partition, const StreamId& stream) {
+    const auto prepared =
+        connection_.statement("DELETE FROM quarantine WHERE \"partition\" = ? AND stream = ?");
+    if (!prepared) return prepared.error();
+    (*prepared)->bind(1, partition.value()).bind_text(2, stream.value());
+    return (*prepared)->run();
   }
 
   Status insert_quarantine(const QuarantineRow& row) {
@@ -420,9 +431,10 @@ Task<LoadedCheckpoint> SqliteViewStore::load(Partition partition) {
   std::function<Status(SqliteViewReader&)> work = [loaded, partition](SqliteViewReader& reader) -> Status {
     auto checkpoint = reader.checkpoint(partition);
     if (!checkpoint) return checkpoint.error();
-    auto parked = reader.parked(partition);
-    if (!parked) return parked.error();
-    *loaded = LoadedCheckpoint{*std::move(checkpoint), *std::move(parked)};
+    auto quarantine = reader.quarantine(partition);
+    if (!quarantine) return quarantine.error();
+    std::vector<StreamId> parked = streams_of(*quarantine);
+    *loaded = LoadedCheckpoint{*std::move(checkpoint), std::move(parked), *std::move(quarantine)};
     return ok();
   };
   const Status status = co_await impl_->read_with(std::move(work));

@@ -1,6 +1,7 @@
 #include "projections/store_rules.h"
 
 #include <algorithm>
+#include <set>
 
 #include "runtime/check.h"
 
@@ -108,6 +109,12 @@ void check_batch(const Batch& batch) {
     }
   }
   for (const QuarantineRow& row : batch.quarantined) CHECK(row.partition == batch.partition);
+}
+
+std::vector<StreamId> streams_of(const std::vector<QuarantineRow>& quarantine) {
+  std::set<StreamId> streams;
+  for (const QuarantineRow& row : quarantine) streams.insert(row.stream);
+  return {streams.begin(), streams.end()};
 }
 
 Column column_of(View view, int column) {

@@ -19,6 +19,9 @@ Status check_search(const SearchQuery& search);
 // partition, values that fit the schema.
 void check_batch(const Batch& batch);
 
+// The streams of quarantine rows, in order.
+std::vector<StreamId> streams_of(const std::vector<QuarantineRow>& quarantine);
+
 // The type and nullability of a column, also of the kFrom... ones.
 Column column_of(View view, int column);
 

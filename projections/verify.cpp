@@ -3,6 +3,7 @@
 #include "projections/digest.h"
 #include "projections/fold.h"
 #include "projections/memory_view_store.h"
+#include "projections/quarantine.h"
 
 namespace varve {
 namespace {
@@ -11,11 +12,22 @@ constexpr int kAttemptsMax = 20;
 constexpr std::size_t kDifferencesMax = 20;
 
 // The replay: a fold of the log from its start, extended as far as the checkpoint that it is compared with.
+// It parks where the stored views are parked.
 struct Replay {
-  explicit Replay(Partition partition) : fold(partition, Checkpoint{}, {}) {}
-  PartitionFold fold;
+  Replay(Partition of, EventPlaces parked_at) : partition(of), parked(std::move(parked_at)) {
+    fold.stop_at(parked);
+  }
+  Partition partition;
+  EventPlaces parked;
+  PartitionFold fold{partition, Checkpoint{}, {}};
   MemoryViewStorage storage;
 };
+
+Status apply(Replay& replay) {
+  if (replay.fold.empty()) return ok();
+  auto applied = apply_batch(replay.storage, replay.fold.take_batch());
+  return applied ? ok() : Status{applied.error()};
+}
 
 std::string printed(const Value& value) {
   if (std::holds_alternative<std::monostate>(value)) return "null";
@@ -92,10 +104,27 @@ Status compare(ViewReader& stored, Partition partition, const Checkpoint& checkp
   return ok();
 }
 
-Task<> extend(EventLog& log, Partition partition, std::shared_ptr<Replay> replay, Offset to) {
+Task<> replay_ruling(EventLog& log, std::shared_ptr<Replay> replay, LogRecord record) {
+  if (Status applied = apply(*replay); !applied) co_return applied;
+  std::vector<Offset> offsets = replay->fold.released_by(record);
+  auto waiting = co_await records_at(log, replay->partition, std::move(offsets));
+  if (!waiting) co_return waiting.error();
+  if (Status taken = replay->fold.take_ruling(record, *waiting); !taken) co_return taken;
+  MemoryViewReader views(replay->storage);
+  auto open = open_rows(views, replay->partition, replay->fold.to_fit());
+  if (!open) co_return open.error();
+  replay->fold.fit(std::move(*open));
+  co_return apply(*replay);
+}
+
+Task<> extend(EventLog& log, std::shared_ptr<Replay> replay, Offset to) {
+  auto ruled = co_await ruled_later(log, replay->partition, replay->fold.checkpoint(), to);
+  if (!ruled) co_return ruled.error();
+  replay->fold.stop_at(*ruled);
   while (replay->fold.next() < to) {
     ReadOptions options;
-    auto batch = co_await log.read(partition, replay->fold.next(), options);
+    const Offset from = replay->fold.next();
+    auto batch = co_await log.read(replay->partition, from, options);
     if (!batch) co_return batch.error();
     if (batch->records.empty()) {
       co_return Error{Errc::corrupt,
@@ -103,12 +132,13 @@ Task<> extend(EventLog& log, Partition partition, std::shared_ptr<Replay> replay
     }
     for (const LogRecord& record : batch->records) {
       if (record.offset >= to) break;
-      if (Status taken = replay->fold.take(record); !taken) co_return taken;
+      const bool releases = !replay->fold.released_by(record).empty();
+      const Status taken = releases ? co_await replay_ruling(log, replay, record) : replay->fold.take(record);
+      if (!taken) co_return taken;
     }
-    if (replay->fold.empty())
+    if (replay->fold.next() == from)
       co_return Error{Errc::corrupt, "the checkpoint lies between two records of the log"};
-    auto applied = apply_batch(replay->storage, replay->fold.take_batch());
-    if (!applied) co_return applied.error();
+    if (Status applied = apply(*replay); !applied) co_return applied;
   }
   co_return ok();
 }
@@ -116,12 +146,14 @@ Task<> extend(EventLog& log, Partition partition, std::shared_ptr<Replay> replay
 }  // namespace
 
 Task<std::vector<Difference>> fold_equals(Env& env, EventLog& log, ViewStore& store, Partition partition) {
-  const auto replay = std::make_shared<Replay>(partition);
+  std::shared_ptr<Replay> replay;
   for (int attempt = 0; attempt < kAttemptsMax; ++attempt) {
     auto loaded = co_await store.load(partition);
     if (!loaded) co_return loaded.error();
     const Checkpoint checkpoint = loaded->checkpoint;
-    if (Status replayed = co_await extend(log, partition, replay, checkpoint.next); !replayed) {
+    const EventPlaces parked = PartitionFold{partition, checkpoint, loaded->quarantine}.parked_at();
+    if (!replay || replay->parked != parked) replay = std::make_shared<Replay>(partition, parked);
+    if (Status replayed = co_await extend(log, replay, checkpoint.next); !replayed) {
       co_return replayed.error();
     }
     const auto differences = std::make_shared<std::vector<Difference>>();

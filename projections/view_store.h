@@ -76,6 +76,7 @@ struct Batch {
   std::uint64_t expected_version = 0;
   Checkpoint checkpoint;           // The new one; its version is expected_version + 1.
   std::vector<RowChange> changes;  // In order.
+  std::vector<StreamId> released;  // Their quarantine rows go, before `quarantined` comes.
   std::vector<QuarantineRow> quarantined;
   std::optional<TimesRow> times;
 };
@@ -88,6 +89,7 @@ enum class CommitOutcome : unsigned char {
 struct LoadedCheckpoint {
   Checkpoint checkpoint;
   std::vector<StreamId> parked;  // Streams with quarantine rows, ordered.
+  std::vector<QuarantineRow> quarantine;  // Of the partition, ordered by offset, stream and event.
 };
 
 // ---- reading ----

@@ -1,5 +1,7 @@
 #include "projections/worker.h"
 
+#include "projections/quarantine.h"
+
 namespace varve {
 namespace {
 
@@ -35,7 +37,11 @@ Task<> ProjectionWorker::follow() {
   if (!loaded) co_return loaded.error();
   const Mark mark = loaded->checkpoint.mark;
   if (Status same_log = co_await check_mark(log_, partition_, mark); !same_log) co_return same_log;
-  PartitionFold fold(partition_, loaded->checkpoint, loaded->parked);
+  if (!ruled_) {
+    if (Status found = co_await find_rulings(loaded->checkpoint); !found) co_return found;
+  }
+  PartitionFold fold(partition_, loaded->checkpoint, loaded->quarantine);
+  fold.stop_at(*ruled_);
   progress_.set_parked(partition_, loaded->parked);
   progress_.advance(partition_, loaded->checkpoint.next);
 
@@ -45,6 +51,12 @@ Task<> ProjectionWorker::follow() {
     auto batch = co_await log_.read(partition_, fold.next(), options);
     if (!batch) co_return batch.error();
     for (const LogRecord& record : batch->records) {
+      if (!fold.released_by(record).empty()) {
+        // It looks at the rows that everything before it has made. Then all is loaded again.
+        if (fold.empty()) co_return co_await release(fold, record);
+        auto went_on = co_await commit(fold);
+        co_return went_on ? ok() : Status{went_on.error()};
+      }
       if (Status taken = fold.take(record); !taken) co_return taken;
       if (fold.changes() < kBatchChangesMax) continue;
       auto went_on = co_await commit(fold);
@@ -56,6 +68,24 @@ Task<> ProjectionWorker::follow() {
     if (!went_on) co_return went_on.error();
     if (!*went_on) co_return ok();
   }
+  co_return ok();
+}
+
+Task<> ProjectionWorker::release(PartitionFold& fold, LogRecord record) {
+  Status taken = co_await take_ruling(log_, store_, partition_, fold, std::move(record));
+  if (!taken) co_return taken;
+  env_.count("projection_releases");
+  auto committed = co_await commit(fold);
+  co_return committed ? ok() : Status{committed.error()};
+}
+
+Task<> ProjectionWorker::find_rulings(Checkpoint checkpoint) {
+  auto end = co_await log_.end(partition_);
+  if (!end) co_return end.error();
+  const Offset to = *end;
+  auto places = co_await ruled_later(log_, partition_, std::move(checkpoint), to);
+  if (!places) co_return places.error();
+  ruled_ = std::move(*places);
   co_return ok();
 }
 

@@ -29,6 +29,9 @@ class ProjectionWorker {
   // From loading the checkpoint to the first thing that makes it load again.
   Task<> follow();
   Task<bool> commit(PartitionFold& fold);
+  // Takes a ruling that releases a stream, in a batch of its own.
+  Task<> release(PartitionFold& fold, LogRecord record);
+  Task<> find_rulings(Checkpoint checkpoint);
 
   Env& env_;
   EventLog& log_;
@@ -36,6 +39,8 @@ class ProjectionWorker {
   ViewProgress& progress_;
   Partition partition_;
   bool stopping_ = false;
+  // Of rulings that were in the log when this worker began. Facts of the log, not of the store: kept.
+  std::optional<EventPlaces> ruled_;
   std::optional<Error> failure_;
 };
 

@@ -407,6 +407,44 @@ TEST_P(ViewStoreContract, ListsWhatIsParked) {
   EXPECT_EQ(versions(View::messages), "m1@8");
 }
 
+TEST_P(ViewStoreContract, ReleasesAStreamInTheTransactionOfItsRows) {
+  const QuarantineRow poison{StreamId{"agent-b"}, Partition{0}, Offset{7}, 1, "T", "why", WallTime{7}};
+  const QuarantineRow behind{StreamId{"agent-b"}, Partition{0}, Offset{9}, -1, "", "waits", WallTime{9}};
+  const QuarantineRow other{StreamId{"agent-a"}, Partition{0}, Offset{8}, 0, "T", "why", WallTime{8}};
+  const QuarantineRow elsewhere{StreamId{"agent-b"}, Partition{1}, Offset{7}, 0, "T", "why", WallTime{7}};
+  Batch parked = batch_of(0, 0, {});
+  parked.quarantined = {poison, other, behind};
+  ASSERT_EQ(commit(parked), "committed");
+  Batch parked_elsewhere = batch_of(1, 0, {});
+  parked_elsewhere.quarantined = {elsewhere};
+  ASSERT_EQ(commit(parked_elsewhere), "committed");
+  EXPECT_EQ(load(0).quarantine, (std::vector<QuarantineRow>{poison, other, behind}));
+
+  // A stale version, and rows that do not fit, leave it parked.
+  Batch release = batch_of(0, 4, {message("m1", "a1", at(9))});
+  release.released = {StreamId{"agent-b"}};
+  EXPECT_EQ(commit(release), "lost race");
+  release = batch_of(0, 1, {close(View::messages, {text("none")}, 9)});
+  release.released = {StreamId{"agent-b"}};
+  EXPECT_EQ(commit(release), "corrupt: closing of messages id=none at 0:9 met 0 open rows, not 1");
+  EXPECT_EQ(load(0).quarantine, (std::vector<QuarantineRow>{poison, other, behind}));
+
+  // What it still waits for may be a row that was there before.
+  release = batch_of(0, 1, {message("m1", "a1", at(9))});
+  release.released = {StreamId{"agent-b"}, StreamId{"agent-nobody"}};
+  release.quarantined = {behind};
+  ASSERT_EQ(commit(release), "committed");
+  EXPECT_EQ(load(0).quarantine, (std::vector<QuarantineRow>{other, behind}));
+  release = batch_of(0, 2, {});
+  release.released = {StreamId{"agent-b"}};
+  ASSERT_EQ(commit(release), "committed");
+  EXPECT_EQ(load(0).parked, std::vector<StreamId>{StreamId{"agent-a"}});
+  EXPECT_EQ(quarantine(), (std::vector<QuarantineRow>{other, elsewhere}));
+  EXPECT_EQ(versions(View::messages), "m1@9");
+  restart();
+  EXPECT_EQ(quarantine(), (std::vector<QuarantineRow>{other, elsewhere}));
+}
+
 TEST_P(ViewStoreContract, KeepsTheTimesOfEachBatch) {
   Batch first = batch_of(1, 0, {});
   first.times = TimesRow{Offset{0}, Offset{4}, WallTime{10}, WallTime{20}};
