@@ -11,6 +11,11 @@ constexpr std::chrono::milliseconds kRetryWait{100};
 constexpr std::chrono::seconds kDeliveryTime{30};
 constexpr std::size_t kInFlightMax = 4096;
 
+const char* kind_of(const Record& record) {
+  if (std::holds_alternative<Claim>(record)) return "claim";
+  return std::holds_alternative<Commit>(record) ? "commit" : "ruling";
+}
+
 }  // namespace
 
 PartitionOwner::PartitionOwner(Env& env, EventLog& log, Partition partition, NodeIdentity identity,
@@ -20,7 +25,8 @@ PartitionOwner::PartitionOwner(Env& env, EventLog& log, Partition partition, Nod
       partition_(partition),
       identity_(std::move(identity)),
       listener_(listener),
-      prove_(std::move(prove)) {}
+      prove_(std::move(prove)),
+      tasks_(env) {}
 
 Task<> PartitionOwner::run(Start start) {
   next_ = start.next;
@@ -32,20 +38,35 @@ Task<> PartitionOwner::run(Start start) {
   co_return status;
 }
 
+void PartitionOwner::trace(std::string_view what, Epoch epoch, Index n, const CommandId& command,
+                           std::string_view more) const {
+  if (!env_.tracing()) return;
+  std::string line(what);
+  line.append(" e=").append(std::to_string(epoch.value()));
+  line.append(" n=").append(std::to_string(n.value())).append(" cmd=").append(to_hex(command));
+  say(line.append(more));
+}
+
+void PartitionOwner::say(const std::string& line) const {
+  env_.trace("owner p=" + std::to_string(partition_.value()) + " " + line);
+}
+
 Task<> PartitionOwner::read_on() {
+  if (env_.tracing()) say("reading from=" + std::to_string(next_.value()));
   const Mark mark = mark_;
   Status same_log = co_await check_mark(log_, partition_, mark);
-  while (!same_log && same_log.error().code == Errc::unavailable) {
+  while (phase_ != Phase::ended && !same_log && same_log.error().code == Errc::unavailable) {
     co_await sleep_for(env_, kRetryWait);
     same_log = co_await check_mark(log_, partition_, mark);
   }
-  if (!same_log) co_return same_log;
+  if (!same_log && phase_ != Phase::ended) co_return same_log;
 
   while (phase_ != Phase::ended) {
     ReadOptions options;
     // The first claim waits until everything that is there has been read: its epoch must be the newest + 1.
     if (phase_ != Phase::reading) options.wait_until = env_.now() + kReadWait;
     auto batch = co_await log_.read(partition_, next_, options);
+    if (phase_ == Phase::ended) break;  // What it reads now must not make it the owner again.
     if (!batch) {
       if (batch.error().code != Errc::unavailable) co_return batch.error();
       env_.count("log_read_retries");
@@ -75,6 +96,9 @@ Status PartitionOwner::take(const LogRecord& record) {
   }
   const std::shared_ptr<const Record>& shared = *read;
   const Verdict verdict = admit(admission_, *shared);
+  if (env_.tracing())
+    say("read o=" + std::to_string(record.offset.value()) + " kind=" + kind_of(*shared) +
+        " v=" + to_string(verdict));
   if (verdict == Verdict::admitted) {
     at_ = std::max(at_, time_of(*shared));
   } else {
@@ -98,6 +122,7 @@ void PartitionOwner::take_commit(const std::shared_ptr<const Commit>& commit, Ve
     if (own) {
       const auto fate = mine->second.fate;
       in_flight_.erase(mine);
+      trace("done", commit->epoch, commit->n, commit->command.id, " o=" + std::to_string(offset.value()));
       fate->set(Admitted{commit, offset});
     } else if (phase_ == Phase::serving && commit->epoch == epoch_) {
       stop_serving("a commit of our epoch that we did not write was admitted");
@@ -130,6 +155,7 @@ Status PartitionOwner::take_claim(const Claim& claim, Verdict verdict) {
     return Error{Errc::invalid_argument, "the log was made with " + std::to_string(claim.partitions) +
                                              " partitions, not " + std::to_string(log_.partitions())};
   }
+  newest_claim_ = claim;
   settle_older_than(claim.epoch);
   if (own) {
     serve(claim.epoch);
@@ -143,6 +169,7 @@ void PartitionOwner::serve(Epoch epoch) {
   epoch_ = epoch;
   next_n_ = Index{1};
   phase_ = Phase::serving;
+  if (env_.tracing()) say("serve e=" + std::to_string(epoch.value()) + " id=" + to_hex(*claim_id_));
   listener_.on_owned();
 }
 
@@ -150,6 +177,8 @@ void PartitionOwner::serve(Epoch epoch) {
 void PartitionOwner::settle_older_than(Epoch epoch) {
   while (!in_flight_.empty() && in_flight_.begin()->first.first < epoch) {
     const auto fate = in_flight_.begin()->second.fate;
+    const auto& [place, entry] = *in_flight_.begin();
+    trace("never", place.first, place.second, entry.command);
     in_flight_.erase(in_flight_.begin());
     fate->set(Error{Errc::unavailable, "the command was certainly not applied; try again"});
   }
@@ -159,6 +188,7 @@ void PartitionOwner::stop_serving(const std::string& why) {
   if (phase_ != Phase::serving) return;
   env_.log(LogLevel::warning, "partition " + std::to_string(partition_.value()) + " stops serving: " + why);
   env_.count("shard_stops");
+  if (env_.tracing()) say("stop e=" + std::to_string(epoch_.value()));
   phase_ = Phase::claiming;
   claim_id_.reset();
   listener_.on_stopped();
@@ -169,7 +199,7 @@ void PartitionOwner::stop_serving(const std::string& why) {
 void PartitionOwner::request_claim(bool backoff) {
   if (claim_requested_ || phase_ == Phase::ended) return;
   claim_requested_ = true;
-  env_.spawn("claim", claim(backoff));
+  ignore_error(tasks_.spawn("claim", claim(backoff)), "it has ended");
 }
 
 Task<> PartitionOwner::claim(bool backoff) {
@@ -196,7 +226,10 @@ Task<> PartitionOwner::claim(bool backoff) {
     auto delivery = log_.append(partition_, "", std::move(*bytes));
     if (!delivery) continue;
     claim_id_ = id;
+    if (env_.tracing())
+      say("claim-sent e=" + std::to_string(next(admission_.epoch).value()) + " id=" + to_hex(id));
     const Delivery on_its_way = *delivery;
+    claim_delivery_ = on_its_way;
     auto offset = co_await on_its_way->get(env_, env_.now() + kDeliveryTime);
     if (phase_ != Phase::claiming) break;
     if (offset || offset.error().code == Errc::outcome_unknown) {
@@ -219,6 +252,7 @@ Task<Admitted> PartitionOwner::commit(std::vector<Part> parts, CommandRef comman
     co_return Error{Errc::resource_exhausted, "too many commits are in flight"};
   const WallTime at = std::max(at_, env_.wall_now());
   const std::string key = parts.front().stream.value();
+  const Sequence sequence = parts.front().first;
   auto bytes = encode_record(Commit{epoch_, next_n_, identity_.node, at, command, std::move(parts)});
   // Its limits are checked before; what is still too large together can never succeed.
   if (!bytes) co_return Error{Errc::invalid_argument, bytes.error().message};
@@ -228,10 +262,15 @@ Task<Admitted> PartitionOwner::commit(std::vector<Part> parts, CommandRef comman
 
   at_ = at;
   const Index n = next_n_;
-  const InFlight entry{command.id};
+  if (env_.tracing()) {
+    trace("commit-sent", epoch_, n, command.id,
+          " stream=" + key + " seq=" + std::to_string(sequence.value()) +
+              " next=" + std::to_string(next_.value()));
+  }
+  const InFlight entry{command.id, *delivery};
   in_flight_.emplace(InFlightKey{epoch_, n}, entry);
   next_n_ = next(n);
-  env_.spawn("delivery", watch(*delivery, epoch_, n));
+  ignore_error(tasks_.spawn("delivery", watch(*delivery, epoch_, n)), "it serves, so it has not ended");
   auto admitted = co_await entry.fate->get(env_, deadline);
   if (!admitted && !entry.fate->ready()) {
     co_return Error{Errc::outcome_unknown, "the outcome is not known yet; it may still take effect"};
@@ -248,10 +287,13 @@ Task<> PartitionOwner::watch(Delivery delivery, Epoch epoch, Index n) {
   const bool current = phase_ == Phase::serving && epoch == epoch_;
   const bool not_written = delivery->ready() && reported.error().code == Errc::unavailable;
   if (!not_written) {
+    trace("unknown", epoch, n, found->second.command);
     if (current) stop_serving("the outcome of an append is unknown: " + reported.error().message);
     co_return ok();
   }
   const auto fate = found->second.fate;
+  trace("not-written", epoch, n, found->second.command);
+  trace("never", epoch, n, found->second.command);
   const bool alone = in_flight_.size() == 1;
   in_flight_.erase(found);
   fate->set(Error{Errc::unavailable, "the log did not take the record: " + reported.error().message});
@@ -288,18 +330,33 @@ Task<> PartitionOwner::wait_owned(MonoTime deadline) {
 }
 
 void PartitionOwner::stop() {
-  if (phase_ == Phase::serving) listener_.on_stopped();
+  end();
+}
+
+void PartitionOwner::end() {
+  if (phase_ == Phase::ended) return;
+  const bool serving = phase_ == Phase::serving;
   phase_ = Phase::ended;
+  // Nobody reads on, so nobody here learns what came of these. The deliveries wake who waits for reports.
+  const Error unknown{Errc::outcome_unknown, "the node gave the partition up before the outcome was known"};
+  for (const auto& [place, entry] : in_flight_) {
+    trace("unknown", place.first, place.second, entry.command);
+    entry.delivery->set(unknown);
+    entry.fate->set(unknown);
+  }
+  in_flight_.clear();
+  if (claim_delivery_) claim_delivery_->set(unknown);
+  if (serving && env_.tracing()) say("stop e=" + std::to_string(epoch_.value()));
+  if (env_.tracing()) say("end");
+  tasks_.close();
+  if (serving) listener_.on_stopped();
   changed_.notify_all();
 }
 
 void PartitionOwner::fail(Error error) {
   env_.log(LogLevel::error, "partition " + std::to_string(partition_.value()) + ": " + error.message);
   failure_ = std::move(error);
-  const bool serving = phase_ == Phase::serving;
-  phase_ = Phase::ended;
-  if (serving) listener_.on_stopped();
-  changed_.notify_all();
+  end();
 }
 
 }  // namespace varve

@@ -9,7 +9,7 @@
 //   claims again with a new id, and reads on meanwhile. What was in flight is settled by the first admitted
 //   claim of a higher epoch, anybody's.
 //
-// Lifetime: stop() and let the Env's tasks end (or destroy the Env's tasks) before destroying it.
+// Lifetime: run() has ended and join() has ended well, or the Env's tasks are destroyed, before it is.
 #pragma once
 
 #include <functional>
@@ -66,8 +66,11 @@ class PartitionOwner {
   // Reads from `start` and claims when it has read to the end. Once. Its Status ends the reader's task: what
   // stopped it for good (a damaged record, a truncated log, another cluster's log).
   Task<> run(Start start);
-  // Takes no more commits and ends the reader at its next wake-up.
+  // Takes no more commits, claims no more, and ends the reader at its next wake-up. Whoever waits for a
+  // commit is told that its outcome is unknown: nobody here reads on to learn it.
   void stop();
+  // After stop(): waits until the last task beside run() has ended.
+  Task<> join(MonoTime deadline) { return tasks_.join(deadline); }
 
   bool owned() const { return phase_ == Phase::serving; }
   // The error that ended run() for good, if any.
@@ -82,6 +85,8 @@ class PartitionOwner {
   // Waits until this is the owner.
   Task<> wait_owned(MonoTime deadline);
 
+  // The newest claim that counts, as far as the reader has come: who owns the partition.
+  const std::optional<Claim>& newest_claim() const { return newest_claim_; }
   // What the reader has passed.
   Offset next_offset() const { return next_; }
   const AdmissionState& admission() const { return admission_; }
@@ -93,6 +98,7 @@ class PartitionOwner {
   enum class Phase : unsigned char { reading, claiming, serving, ended };
   struct InFlight {
     CommandId command;
+    Delivery delivery;
     std::shared_ptr<OneShot<Admitted>> fate = std::make_shared<OneShot<Admitted>>();
   };
   using InFlightKey = std::pair<Epoch, Index>;
@@ -108,6 +114,12 @@ class PartitionOwner {
   Task<> claim(bool backoff);
   Task<> watch(Delivery delivery, Epoch epoch, Index n);
   void fail(Error error);
+  void end();
+  // One line per transition, for the simulation: "owner p=<partition> <what> key=value ..". The lines are an
+  // interface: sim/owner_trace.h reads them.
+  void say(const std::string& line) const;
+  void trace(std::string_view what, Epoch epoch, Index n, const CommandId& command,
+             std::string_view more = "") const;
 
   Env& env_;
   EventLog& log_;
@@ -125,12 +137,15 @@ class PartitionOwner {
 
   std::optional<CommandId> claim_id_;  // Of the claim that is on its way or by which this owns the partition.
   bool claim_requested_ = false;
+  Delivery claim_delivery_;  // Of the claim that is on its way.
+  std::optional<Claim> newest_claim_;
   Epoch epoch_;   // While serving.
   Index next_n_;  // Of the next commit.
   // Commits whose fate is open, of this epoch and of earlier ones. Invariant: no key of an epoch below the
   // newest admitted claim's.
   std::map<InFlightKey, InFlight> in_flight_;
   Notifier changed_;  // next_, phase_ or failure_ has changed.
+  TaskGroup tasks_;
 };
 
 }  // namespace varve

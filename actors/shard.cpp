@@ -15,6 +15,10 @@ bool creates(const Command& command) {
   return std::holds_alternative<CreateAgent>(command) || std::holds_alternative<CreateBlock>(command);
 }
 
+Error not_here_any_more() {
+  return {Errc::unavailable, "the partition moves to another node; the request was not begun"};
+}
+
 Error key_reused() {
   return {Errc::conflict, "the idempotency key was used before for another request; use a new key"};
 }
@@ -28,14 +32,43 @@ Shard::Shard(Env& env, Partition partition, NodeIdentity identity, Ports ports, 
       ports_(ports),
       options_(options),
       owner_(env, ports.log, partition, std::move(identity), *this, std::move(prove)),
+      tasks_(env),
       last_round_(env.now()) {}
 
 void Shard::start() {
-  env_.spawn("shard " + std::to_string(partition_.value()), main());
-  env_.spawn("housekeeping " + std::to_string(partition_.value()), housekeep());
+  launch("shard " + std::to_string(partition_.value()), main());
+  launch("housekeeping " + std::to_string(partition_.value()), housekeep());
+}
+
+bool Shard::launch(std::string name, Task<> task) {
+  return tasks_.spawn(std::move(name), std::move(task)).has_value();
+}
+
+void Shard::fence() {
+  if (fenced_) return;
+  stopping_ = true;
+  fenced_ = true;
+  owner_.stop();
+  for (const auto& [stream, actor] : actors_) {
+    for (auto* queue : {&actor->mailbox, &actor->turns_waiting}) {
+      for (const PendingPtr& pending : *queue) pending->answer.set(not_here_any_more());
+      queue->clear();
+    }
+    if (actor->turn) actor->turn->abandon();
+    if (actor->model_call) actor->model_call->changed.notify_all();
+  }
+  fenced_now_.notify_all();
+  tasks_.close();
+}
+
+Task<> Shard::stop(MonoTime deadline) {
+  fence();
+  if (Status ended = co_await tasks_.join(deadline); !ended) co_return ended;
+  co_return co_await owner_.join(deadline);
 }
 
 Task<CommandAnswer> Shard::execute(CommandEnvelope envelope, CallLimits limits) {
+  if (fenced_) co_return not_here_any_more();
   if (stopping_) co_return Error{Errc::unavailable, "the server is shutting down"};
   if (!owner_.owned()) {
     const MonoTime patience = std::min(limits.deadline, env_.now() + options_.owner_wait);
@@ -58,6 +91,7 @@ Task<CommandAnswer> Shard::enqueue(CommandEnvelope envelope, CallLimits limits, 
   const MonoTime deadline = limits.deadline;
   auto activated = co_await activate(envelope.stream);
   if (!activated) co_return activated.error();
+  if (fenced_) co_return not_here_any_more();
   Actor& actor = **activated;
   if (bounded && actor.mailbox.size() >= options_.mailbox_max) {
     co_return Error{Errc::resource_exhausted, "too many requests wait for '" + envelope.stream.value() + "'"};
@@ -80,7 +114,7 @@ void Shard::pump_if_needed(Actor& actor) {
   actor.used = env_.now();
   if (actor.pumping || actor.mailbox.empty()) return;
   actor.pumping = true;
-  env_.spawn("mailbox", pump(&actor));
+  launch("mailbox", pump(&actor));
 }
 
 Task<> Shard::pump(Actor* actor) {
@@ -101,12 +135,17 @@ void Shard::answer_turn(Actor& actor, const PendingPtr& pending, CommandAnswer a
     pending->answer.set(std::move(answer));
     return;
   }
-  env_.spawn("join turn", join_turn(actor.turn, pending, std::move(answer)));
+  if (launch("join turn", join_turn(actor.turn, pending, std::move(answer)))) return;
+  pending->answer.set(Error{Errc::outcome_unknown, "the turn was interrupted and goes on; ask again"});
 }
 
 Task<> Shard::handle(Actor* actor, PendingPtr pending) {
   if (pending->abandoned || env_.now() >= pending->deadline) {
     pending->answer.set(Error{Errc::unavailable, "the deadline came before the request was begun"});
+    co_return ok();
+  }
+  if (fenced_) {
+    pending->answer.set(not_here_any_more());
     co_return ok();
   }
   const CommandEnvelope& envelope = pending->envelope;
@@ -368,7 +407,7 @@ void Shard::on_commit(const Commit& commit, Offset offset) {
 }
 
 void Shard::on_owned() {
-  env_.spawn("resume turns", resume_turns());
+  launch("resume turns", resume_turns());
 }
 
 void Shard::on_stopped() {

@@ -4,7 +4,8 @@
 // run.
 //
 // shard.cpp has mailboxes and commands, shard_recovery.cpp activation and snapshots, shard_turns.cpp the
-// turns. Thread: the Env's. Lifetime: the Env's tasks end before the shard does.
+// turns. Thread: the Env's. Lifetime: the Env's tasks end before the shard does; or stop() has ended well and
+// nobody is inside execute() any more (who calls it holds the shard).
 #pragma once
 
 #include <deque>
@@ -56,6 +57,12 @@ class Shard final : public PartitionListener {
   Task<> wait_ready(MonoTime deadline) { return owner_.wait_owned(deadline); }
   // Takes no new commands, hands over open turns, takes a round of snapshots, stops.
   Task<> drain(MonoTime deadline);
+  // Stops at once, for ever: writes nothing from now on. Everybody who waits is answered: with
+  // Errc::outcome_unknown if his commit is in flight, with Errc::unavailable if it was not begun. Channels of
+  // turns are abandoned.
+  void fence();
+  // fence(), then waits until the shard's last task has ended. Errc::unavailable at the deadline: not yet.
+  Task<> stop(MonoTime deadline);
   // A round of snapshots now. Errc::unavailable if the store fails; nothing is lost by that.
   Task<> snapshot_round();
   // Drops idle actors from memory; their snapshots are up to date afterwards.
@@ -117,6 +124,9 @@ class Shard final : public PartitionListener {
     Offset offset;
   };
 
+  // Starts a task of the shard; not after fence().
+  bool launch(std::string name, Task<> task);
+
   // ---- commands ----
   Task<CommandAnswer> enqueue(CommandEnvelope envelope, CallLimits limits, bool bounded);
   void pump_if_needed(Actor& actor);
@@ -140,6 +150,8 @@ class Shard final : public PartitionListener {
 
   // ---- recovery ----
   Task<> main();
+  // Where the reader begins. Errc::unavailable: ask again.
+  Task<PartitionOwner::Start> recovery_start();
   Task<Actor*> activate(StreamId stream);
   struct Loaded {
     ActorState state;
@@ -165,7 +177,8 @@ class Shard final : public PartitionListener {
   Task<> call_model(Actor* actor);
   Task<> record_step(Actor* actor);
   Task<ModelOutcome> ask_model(Actor* actor, ModelRequest request, MonoTime deadline);
-  Task<> run_model_call(std::shared_ptr<ModelCall> call, ModelRequest request, MonoTime deadline);
+  static Task<> run_model_call(ModelClient& model, std::shared_ptr<ModelCall> call, ModelRequest request,
+                               MonoTime deadline);
   Task<std::vector<ToolValue>> ask_tools(std::vector<std::string> ids);
   Task<> run_tool(Actor* actor, RunTool action);
   Task<Message> memory_tool(Actor* actor, RunTool action);
@@ -182,7 +195,10 @@ class Shard final : public PartitionListener {
   Ports ports_;
   ShardOptions options_;
   PartitionOwner owner_;
-  bool stopping_ = false;
+  TaskGroup tasks_;        // All that run on this shard; calls of the model excepted, which outlive it.
+  bool stopping_ = false;  // No new commands.
+  bool fenced_ = false;    // No new anything.
+  Notifier fenced_now_;
 
   // By address stable: an actor that is busy is never passivated.
   std::map<StreamId, std::unique_ptr<Actor>> actors_;

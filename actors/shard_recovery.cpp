@@ -21,30 +21,35 @@ bool is_sound(const SnapshotRow& row) {
 Task<> Shard::main() {
   // The row first, then the snapshots, and both before the claim: a reader that starts behind its own claim
   // would wait for it for ever.
-  for (;;) {
-    auto row = co_await ports_.snapshots.recovery(partition_);
-    if (row) {
-      recovery_ = std::move(*row);
-      break;
-    }
-    if (row.error().code != Errc::unavailable) co_return row.error();
+  auto start = co_await recovery_start();
+  while (!start && start.error().code == Errc::unavailable && !fenced_) {
     co_await sleep_for(env_, kRetryWait);
+    start = co_await recovery_start();
   }
+  if (!start) {
+    // Snapshots are never newer truth than the log: without them all of it is read.
+    env_.log(LogLevel::warning, "partition " + std::to_string(partition_.value()) +
+                                    ": reading the log from its start: " + start.error().message);
+    env_.count("recoveries_from_start");
+    start = PartitionOwner::Start{};
+  }
+  co_return co_await owner_.run(std::move(*start));
+}
+
+Task<PartitionOwner::Start> Shard::recovery_start() {
   PartitionOwner::Start from;
-  if (recovery_) {
-    auto rows = co_await ports_.snapshots.count_born_before(partition_, recovery_->next);
-    if (!rows) co_return rows.error();
-    if (*rows >= recovery_->streams) {
-      from = {recovery_->next, recovery_->admission, recovery_->at, recovery_->mark};
-      streams_ = recovery_->streams;
-    } else {
-      env_.log(LogLevel::warning, "partition " + std::to_string(partition_.value()) + ": " +
-                                      std::to_string(recovery_->streams - *rows) +
-                                      " snapshots are missing, reading the log from its start");
-      env_.count("recoveries_from_start");
-    }
+  auto row = co_await ports_.snapshots.recovery(partition_);
+  if (!row) co_return row.error();
+  if (!*row) co_return from;
+  auto rows = co_await ports_.snapshots.count_born_before(partition_, (*row)->next);
+  if (!rows) co_return rows.error();
+  recovery_ = std::move(*row);
+  if (*rows < recovery_->streams) {
+    co_return Error{Errc::corrupt, std::to_string(recovery_->streams - *rows) + " snapshots are missing"};
   }
-  co_return co_await owner_.run(from);
+  from = {recovery_->next, recovery_->admission, recovery_->at, recovery_->mark};
+  streams_ = recovery_->streams;
+  co_return from;
 }
 
 Task<Shard::Actor*> Shard::activate(StreamId stream) {
@@ -153,7 +158,7 @@ Task<ActorState> Shard::rebuild(StreamId stream) {
 
 Task<> Shard::housekeep() {
   while (!stopping_) {
-    co_await sleep_for(env_, options_.housekeeping);
+    co_await fenced_now_.wait(env_, env_.now() + options_.housekeeping);
     if (!owner_.owned() || stopping_) continue;
     const bool due = records_since_round_ >= options_.snapshot_records ||
                      (records_since_round_ > 0 && env_.now() - last_round_ >= options_.snapshot_time);
@@ -297,7 +302,7 @@ Task<> Shard::drain(MonoTime deadline) {
     const auto found = actors_.find(stream);
     if (found != actors_.end() && found->second->turn) found->second->turn->abandon();
   }
-  while (env_.now() < deadline) {
+  while (env_.now() < deadline && !fenced_) {
     const bool busy = std::any_of(actors_.begin(), actors_.end(), [](const auto& entry) {
       return entry.second->pumping || !entry.second->mailbox.empty();
     });

@@ -198,8 +198,10 @@ Task<ModelOutcome> Shard::ask_model(Actor* actor, ModelRequest request, MonoTime
   const auto call = std::make_shared<ModelCall>();
   actor->model_call = call;
   const std::string run_id = actor->state.agent()->turn ? actor->state.agent()->turn->run_id : "";
-  env_.spawn("model call", run_model_call(call, std::move(request), deadline));
-  const auto still_wanted = [actor, &run_id] {
+  // Not in the shard's group: a model may think on after the partition has moved.
+  env_.spawn("model call", run_model_call(ports_.model, call, std::move(request), deadline));
+  const auto still_wanted = [this, actor, &run_id] {
+    if (fenced_) return false;
     const AgentState* agent = actor->state.agent();
     return run_id.empty() || (agent != nullptr && agent->turn && agent->turn->run_id == run_id);
   };
@@ -209,8 +211,9 @@ Task<ModelOutcome> Shard::ask_model(Actor* actor, ModelRequest request, MonoTime
   co_return std::move(*call->outcome);
 }
 
-Task<> Shard::run_model_call(std::shared_ptr<ModelCall> call, ModelRequest request, MonoTime deadline) {
-  call->outcome = co_await ports_.model.complete(std::move(request), deadline);
+Task<> Shard::run_model_call(ModelClient& model, std::shared_ptr<ModelCall> call, ModelRequest request,
+                             MonoTime deadline) {
+  call->outcome = co_await model.complete(std::move(request), deadline);
   call->changed.notify_all();
   co_return ok();
 }

@@ -95,7 +95,7 @@ void Shard::drive_if_open(Actor& actor) {
   if (actor.driving || actor.state.agent() == nullptr || !actor.state.agent()->turn) return;
   actor.driving = true;
   open_channel(actor);
-  env_.spawn("turn", drive(&actor, false));
+  launch("turn", drive(&actor, false));
 }
 
 // Resumes every open turn, without waiting for a request.
@@ -118,7 +118,7 @@ Task<> Shard::resume_turns() {
     actor->driving = true;
     open_channel(*actor);
     env_.count("turns_resumed");
-    env_.spawn("resumed turn", drive(actor, true));
+    launch("resumed turn", drive(actor, true));
   }
   co_return ok();
 }
@@ -175,7 +175,7 @@ Task<> Shard::drive(Actor* actor, bool resumed) {
       ignore_error(co_await submit(stream, std::move(give_up)), "the state tells what came of it");
       continue;
     }
-    co_await sleep_for(env_, pause);
+    co_await fenced_now_.wait(env_, env_.now() + pause);
     pause = std::min<Duration>(pause * 2, kStepPauseMax);
   }
   actor->driving = false;

@@ -5,11 +5,6 @@
 namespace varve {
 namespace {
 
-// Embedded: the lock file was taken before the log was opened, and is held until the process ends.
-Task<bool> holds_the_lock() {
-  co_return true;
-}
-
 ApiOptions api_options(const NodeOptions& options, std::uint32_t partitions,
                        std::function<std::optional<Error>()> failure) {
   ApiOptions api;
@@ -47,80 +42,126 @@ Task<std::vector<FoundMessage>> ViewMessageSearch::search(MessageQuestion questi
   co_return std::move(*found);
 }
 
+Task<std::optional<Owner>> ViewOwners::owner(Partition partition) {
+  auto found = std::make_shared<std::optional<Owner>>();
+  std::function<Status(ViewReader&)> work = [partition, found](ViewReader& reader) -> Status {
+    Query query;
+    query.view = View::shard_owners;
+    query.where.push_back({static_cast<int>(shard_owners::partition),
+                           Filter::Op::equal,
+                           {Value{static_cast<std::int64_t>(partition.value())}}});
+    query.limit = 1;
+    auto rows = reader.select(query);
+    if (!rows) return rows.error();
+    if (rows->empty()) return ok();
+    const Row& row = rows->front();
+    *found = Owner{Epoch{static_cast<std::uint64_t>(row.integer(shard_owners::epoch))},
+                   row.text(shard_owners::node), row.text(shard_owners::url)};
+    return ok();
+  };
+  if (Status read = co_await views_.read(std::move(work)); !read) co_return read.error();
+  co_return std::move(*found);
+}
+
 Node::Node(Env& env, NodeIdentity identity, Ports ports, NodeOptions options)
     : env_(env),
+      identity_(std::move(identity)),
       ports_(ports),
       options_(std::move(options)),
-      sender_(ports.log.partitions()),
+      everything_owned_(env, ports.log.partitions()),
+      everything_folded_(env, ports.log.partitions()),
       search_(ports.views),
+      view_owners_(ports.views),
       progress_(env, ports.views),
+      owners_(view_owners_),
+      member_(
+          env, ports.assignment != nullptr ? *ports.assignment : everything_owned_,
+          [this](Partition partition, PartitionOwner::Proof prove) {
+            return make_shard(partition, std::move(prove));
+          },
+          ClusterMember::Options{}),
+      receiver_(env, member_, owners_, ports.log.partitions()),
+      sender_(env, {member_, owners_, receiver_, ports.transport}, identity_, ports.log.partitions()),
+      folding_(env, ports.log, ports.views, progress_,
+               ports.folding != nullptr ? *ports.folding : everything_folded_),
       api_(env, {sender_, ports.views, progress_},
-           api_options(options_, ports.log.partitions(), [this] { return failure(); })) {
-  for (std::uint32_t number = 0; number < ports.log.partitions(); ++number) {
-    const Partition partition{number};
-    Shard::Ports shard_ports{ports.log, ports.snapshots, sender_, ports.model, &search_};
-    shards_.push_back(
-        std::make_unique<Shard>(env, partition, identity, shard_ports, holds_the_lock, options_.shard));
-    sender_.add(partition, *shards_.back());
-    workers_.push_back(std::make_unique<ProjectionWorker>(env, ports.log, ports.views, progress_, partition));
-  }
+           api_options(options_, ports.log.partitions(), [this] { return failure(); })) {}
+
+std::unique_ptr<Shard> Node::make_shard(Partition partition, PartitionOwner::Proof prove) {
+  const Shard::Ports ports{ports_.log, ports_.snapshots, sender_, ports_.model, &search_};
+  return std::make_unique<Shard>(env_, partition, identity_, ports, std::move(prove), options_.shard);
 }
 
 void Node::start() {
-  for (const auto& shard : shards_) shard->start();
-  if (!options_.fold_views) return;
-  for (std::size_t i = 0; i < workers_.size(); ++i) {
-    env_.spawn("projection " + std::to_string(i), workers_[i]->run());
+  if (ports_.transport != nullptr) {
+    ports_.transport->serve([this](std::string request) { return receiver_.answer(std::move(request)); });
   }
+  member_.start();
+  if (options_.fold_views) folding_.start();
 }
 
 std::optional<Error> Node::failure() const {
-  for (const auto& shard : shards_) {
-    if (shard->owner().failure()) return shard->owner().failure();
-  }
-  for (const auto& worker : workers_) {
-    if (worker->failure()) return worker->failure();
-  }
-  return std::nullopt;
+  const auto failed = member_.failure();
+  return failed ? failed : folding_.failure();
+}
+
+// A member of a cluster may have nothing assigned to it: it sends commands on, and reads the views.
+bool Node::owns_its_partitions() const {
+  return member_.owns_what_is_assigned() || (ports_.assignment != nullptr && !member_.joined());
 }
 
 Task<> Node::wait_ready(MonoTime deadline) {
-  std::vector<LogPosition> ends;
-  for (const auto& shard : shards_) {
-    while (!shard->owner().owned()) {
-      if (const auto failed = failure()) co_return *failed;
-      if (env_.now() >= deadline) co_return Error{Errc::unavailable, "the partitions were not owned in time"};
-      ignore_error(
-          co_await shard->wait_ready(std::min(deadline, env_.now() + std::chrono::milliseconds{100})),
-          "asked again above");
+  while (!owns_its_partitions()) {
+    if (const auto failed = failure()) co_return *failed;
+    if (env_.now() >= deadline) co_return Error{Errc::unavailable, "the partitions were not owned in time"};
+    const MonoTime again = std::min(deadline, env_.now() + std::chrono::milliseconds{100});
+    const auto shards = member_.shards();
+    const auto waiting =
+        std::find_if(shards.begin(), shards.end(), [](const auto& shard) { return !shard->owner().owned(); });
+    if (waiting == shards.end()) {
+      co_await member_.wait(again);
+    } else {
+      const std::shared_ptr<Shard> shard = *waiting;
+      const Status owned = co_await shard->wait_ready(again);
+      if (!owned && !failure() && env_.now() < again) co_await sleep_until(env_, again);
     }
-    auto end = co_await ports_.log.end(shard->owner().partition());
-    if (!end) co_return end.error();
-    if (*end > Offset{}) ends.push_back({shard->owner().partition(), Offset{end->value() - 1}});
   }
-  while (options_.fold_views && !progress_.has_passed(ends)) {
+  if (!options_.fold_views) co_return ok();
+  std::vector<LogPosition> ends;
+  for (std::uint32_t number = 0; number < ports_.log.partitions(); ++number) {
+    const Partition partition{number};
+    auto end = co_await ports_.log.end(partition);
+    while (!end && end.error().code == Errc::unavailable && env_.now() < deadline) {
+      co_await sleep_for(env_, std::chrono::milliseconds{100});
+      end = co_await ports_.log.end(partition);
+    }
+    if (!end) co_return end.error();
+    if (*end > Offset{}) ends.push_back({partition, Offset{end->value() - 1}});
+  }
+  co_return co_await views_pass(std::move(ends), deadline);
+}
+
+Task<> Node::views_pass(std::vector<LogPosition> positions, MonoTime deadline) {
+  while (!progress_.has_passed(positions)) {
     if (const auto failed = failure()) co_return *failed;
     if (env_.now() >= deadline) co_return Error{Errc::unavailable, "the views did not catch up in time"};
-    co_await progress_.wait_for(ends, std::min(deadline, env_.now() + std::chrono::milliseconds{100}));
+    co_await progress_.wait_for(positions, std::min(deadline, env_.now() + std::chrono::milliseconds{100}));
   }
   co_return ok();
 }
 
 Task<> Node::drain(MonoTime deadline) {
-  Status status = ok();
-  for (const auto& shard : shards_) {
-    Status drained = co_await shard->drain(deadline);
-    if (!drained && status) status = drained;
-  }
+  const auto shards = member_.shards();
+  Status status = co_await member_.drain(deadline);
   // The views get what the drain itself has written.
   std::vector<LogPosition> written;
-  for (const auto& shard : shards_) {
+  for (const auto& shard : shards) {
     if (!shard->owner().mark().none)
       written.push_back({shard->owner().partition(), shard->owner().mark().offset});
   }
   if (options_.fold_views && !failure()) co_await progress_.wait_for(std::move(written), deadline);
-  for (const auto& worker : workers_) worker->stop();
-  co_return status;
+  Status left = co_await folding_.stop(deadline);
+  co_return status ? left : status;
 }
 
 }  // namespace varve

@@ -1,5 +1,6 @@
 // Node: one server's parts put together over its ports: the shards of its partitions, the projection workers
-// and the API. The same object runs in production (cli/) and in the simulation (sim/).
+// and the API. The same object runs in production (cli/) and in the simulation (sim/), alone or as a member
+// of a cluster.
 //
 // Life: start(), wait_ready(), handle() ..., drain(). Thread: the Env's. Lifetime: the ports and the Env's
 // tasks: destroy the tasks (Env) before the node, the node before the ports.
@@ -8,9 +9,10 @@
 #include <memory>
 #include <vector>
 
-#include "actors/local_sender.h"
 #include "api/api.h"
-#include "projections/worker.h"
+#include "api/folding.h"
+#include "cluster/sender.h"
+#include "cluster/static_assignment.h"
 
 namespace varve {
 
@@ -31,6 +33,16 @@ class ViewMessageSearch final : public MessageSearch {
   ViewStore& views_;
 };
 
+// Owners of partitions as the views have them.
+class ViewOwners final : public OwnerSource {
+ public:
+  explicit ViewOwners(ViewStore& views) : views_(views) {}
+  Task<std::optional<Owner>> owner(Partition partition) override;
+
+ private:
+  ViewStore& views_;
+};
+
 class Node {
  public:
   struct Ports {
@@ -38,35 +50,51 @@ class Node {
     SnapshotStore& snapshots;
     ViewStore& views;
     ModelClient& model;
+    // Null: this node owns all partitions, and folds all, for ever.
+    Assignment* assignment = nullptr;  // Of the shards.
+    Assignment* folding = nullptr;     // Of the projection workers.
+    Transport* transport = nullptr;    // To other nodes; null: there are none.
   };
 
   Node(Env& env, NodeIdentity identity, Ports ports, NodeOptions options);
 
   void start();
-  // Every partition is owned, and the views have passed the log's ends as of now. Fails at once if a
-  // partition or a projection has failed for good.
+  // Every partition that is assigned to this node is owned, and the views have passed the log's ends as of
+  // now. Fails at once if a partition or a projection has failed for good.
   Task<> wait_ready(MonoTime deadline);
   boost::asio::awaitable<Response> handle(Request request) { return api_.handle(std::move(request)); }
   // What providers have may change while the server runs.
   void set_models(KnownModels models) { api_.set_models(std::move(models)); }
-  // Takes no new commands, hands over open turns, takes snapshots, stops the workers.
+  // Takes no new commands, hands over open turns, takes snapshots, stops the workers, leaves the cluster.
   Task<> drain(MonoTime deadline);
 
-  Shard& shard(Partition partition) { return *shards_[partition.value()]; }
+  // Null if the partition is not assigned to this node. Valid until the next step.
+  Shard* shard(Partition partition) { return member_.shard(partition).get(); }
+  ClusterMember& member() { return member_; }
   ViewProgress& progress() { return progress_; }
   CommandSender& sender() { return sender_; }
-  // The first error that stopped a part for good.
+  // The first error that stopped a part of this node for good.
   std::optional<Error> failure() const;
 
  private:
+  std::unique_ptr<Shard> make_shard(Partition partition, PartitionOwner::Proof prove);
+  bool owns_its_partitions() const;
+  Task<> views_pass(std::vector<LogPosition> positions, MonoTime deadline);
+
   Env& env_;
+  NodeIdentity identity_;
   Ports ports_;
   NodeOptions options_;
-  LocalCommandSender sender_;
+  StaticAssignment everything_owned_;
+  StaticAssignment everything_folded_;
   ViewMessageSearch search_;
+  ViewOwners view_owners_;
   ViewProgress progress_;
-  std::vector<std::unique_ptr<Shard>> shards_;
-  std::vector<std::unique_ptr<ProjectionWorker>> workers_;
+  OwnerTable owners_;
+  ClusterMember member_;
+  ClusterReceiver receiver_;
+  ClusterSender sender_;
+  Folding folding_;
   Api api_;
 };
 

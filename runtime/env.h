@@ -54,6 +54,8 @@ class Env {
 
   virtual void log(LogLevel level, std::string_view message) = 0;
   virtual void trace(std::string_view what) = 0;
+  // Whether anybody reads the trace: a line that costs something is only made then.
+  virtual bool tracing() const { return false; }
 
   // Starts a task of this incarnation. An Error at its end is logged under `name`; an exception aborts.
   void spawn(std::string name, Task<> task);

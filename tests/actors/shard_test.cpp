@@ -12,7 +12,7 @@ using test::SimServer;
 class ShardTest : public SimServer {
  public:
   Shard& shard_of(const std::string& stream) {
-    return world_->node().shard(partition_of(StreamId{stream}, world_->options().partitions));
+    return *world_->node().shard(partition_of(StreamId{stream}, world_->options().partitions));
   }
   // Runs a task of the node to its end.
   Status settle(Task<> task) {

@@ -196,7 +196,7 @@ TEST_F(Import, NobodySeesAnImportBeforeItIsSealed) {
   expect(404, "POST", "/v1/agents/" + id + "/messages", say("hi"));
   expect(404, "DELETE", "/v1/agents/" + id);
   const Partition home = partition_of(StreamId{id}, world_->options().partitions);
-  const auto unsealed = world_->node().shard(home).peek(StreamId{id});
+  const auto unsealed = world_->node().shard(home)->peek(StreamId{id});
   ASSERT_TRUE(unsealed.has_value());
   const std::string block = unsealed->agent()->blocks.at(0).block.value();
   const std::string other = create_agent();

@@ -259,7 +259,7 @@ std::size_t heap_in_use() {
 
 Task<> passivate(Embedded& server) {
   for (std::uint32_t i = 0; i < kPartitionsDefault; ++i) {
-    Status done = co_await server.node.shard(Partition{i}).passivate_idle(Duration{0});
+    Status done = co_await server.node.shard(Partition{i})->passivate_idle(Duration{0});
     if (!done) co_return done;
   }
   co_return ok();
