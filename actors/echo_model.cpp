@@ -2,8 +2,6 @@
 
 #include <algorithm>
 
-#include "actors/actor_state.h"
-
 namespace varve {
 
 bool EchoModel::serves(std::string_view handle) const {
@@ -19,7 +17,7 @@ std::vector<std::string> EchoModel::handles() const {
 Task<ModelOutcome> EchoModel::complete(ModelRequest request, MonoTime /*deadline*/) {
   ModelReply reply;
   reply.text = "You said: " + last_user_text(request);
-  for (const auto& message : request.messages) reply.prompt_tokens += tokens_of(*message);
+  reply.prompt_tokens = request.messages_tokens;
   reply.completion_tokens = static_cast<std::int64_t>(reply.text.size() / 4 + 1);
   if (request.on_delta) request.on_delta({ModelDelta::Kind::text, reply.text, 0, "", ""});
   co_return ModelOutcome{std::move(reply)};

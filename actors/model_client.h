@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <initializer_list>
 #include <memory>
 #include <optional>
 #include <string>
@@ -38,10 +39,39 @@ struct ModelDelta {
   std::string call_name;
 };
 
+// The messages of a request. A copy costs nothing, however long the list is: a context of hundreds of
+// messages goes to the model in every step, and from one step to the next a few are added.
+class MessageList {
+ public:
+  using Messages = std::vector<std::shared_ptr<const Message>>;
+
+  MessageList() = default;
+  MessageList(std::initializer_list<std::shared_ptr<const Message>> messages)
+      : messages_(std::make_shared<Messages>(messages)) {}
+
+  auto begin() const { return messages_->begin(); }
+  auto end() const { return messages_->end(); }
+  auto rbegin() const { return messages_->rbegin(); }
+  auto rend() const { return messages_->rend(); }
+  std::size_t size() const { return messages_->size(); }
+  bool empty() const { return messages_->empty(); }
+  const std::shared_ptr<const Message>& operator[](std::size_t i) const { return (*messages_)[i]; }
+  const std::shared_ptr<const Message>& back() const { return messages_->back(); }
+  // Other copies keep what they had.
+  void push_back(std::shared_ptr<const Message> message) {
+    if (messages_.use_count() > 1) messages_ = std::make_shared<Messages>(*messages_);
+    messages_->push_back(std::move(message));
+  }
+
+ private:
+  std::shared_ptr<Messages> messages_ = std::make_shared<Messages>();
+};
+
 struct ModelRequest {
   std::string model;  // Handle: provider/name.
   std::string system;
-  std::vector<std::shared_ptr<const Message>> messages;  // The context window without its system message.
+  MessageList messages;              // The context window without its system message.
+  std::int64_t messages_tokens = 0;  // tokens_of() all of them.
   std::vector<ModelTool> tools;
   std::string tool_choice;  // "auto", "required", "none", or the name of the one tool to call.
   std::string settings =

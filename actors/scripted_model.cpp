@@ -72,7 +72,7 @@ ModelOutcome ScriptedModel::answer(const Reply& reply, const ModelRequest& reque
   if (reply.error) return *reply.error;
   ModelReply said;
   said.completion_tokens = 3;
-  for (const auto& message : request.messages) said.prompt_tokens += tokens_of(*message);
+  said.prompt_tokens = request.messages_tokens;
   const bool after_tools = !request.messages.empty() && request.messages.back()->role == Role::tool;
   if (reply.echo_context) {
     for (const auto& message : request.messages) {

@@ -25,6 +25,17 @@
 
 namespace varve {
 
+// What a model is shown of an agent's context, kept from one step to the next.
+struct ShownContext {
+  MessageList messages;
+  std::int64_t tokens = 0;
+  // Of the context that it was made of: how many messages, and which were the first behind the system message
+  // and the last.
+  std::size_t count = 0;
+  std::shared_ptr<const Message> first;
+  std::shared_ptr<const Message> last;
+};
+
 struct ShardOptions {
   std::size_t mailbox_max = 64;        // Waiting commands of one actor; more are answered 429.
   std::size_t turns_waiting_max = 64;  // Messages that wait for an open turn; more are answered 429.
@@ -104,6 +115,7 @@ class Shard final : public PartitionListener {
 
   struct Actor {
     ActorState state;
+    ShownContext shown;    // Of the state's agent, as of its last step.
     Sequence snapshotted;  // In the snapshot store.
     MonoTime used;
     std::deque<PendingPtr> mailbox;

@@ -133,15 +133,36 @@ std::shared_ptr<const Message> shown(const std::shared_ptr<const Message>& messa
   return summary;
 }
 
-ModelRequest model_request(const AgentState& agent, const std::vector<BlockValue>& blocks,
-                           const std::vector<OfferedTool>& offered, const ToolRules& rules) {
+// Brings `shown_context` up to the agent's context: what was added since the last step, if nothing else
+// happened.
+void show_context(const AgentState& agent, ShownContext& shown_context) {
+  const auto& context = agent.context;
+  const std::size_t known = shown_context.count;
+  // What leaves a context leaves at its start, and a summary takes its place there.
+  const bool goes_on = known > 1 && known <= context.size() && context[1].message == shown_context.first &&
+                       context[known - 1].message == shown_context.last;
+  if (!goes_on) shown_context = {};
+  // The first message is the system message: it goes out compiled anew.
+  for (std::size_t i = std::max<std::size_t>(shown_context.count, 1); i < context.size(); ++i) {
+    auto message = shown(context[i].message);
+    if (!message) continue;
+    shown_context.messages.push_back(std::move(message));
+    shown_context.tokens += context[i].tokens;
+  }
+  shown_context.count = context.size();
+  shown_context.first = context.size() > 1 ? context[1].message : nullptr;
+  shown_context.last = context.size() > 1 ? context.back().message : nullptr;
+}
+
+ModelRequest model_request(const AgentState& agent, ShownContext& shown_context,
+                           const std::vector<BlockValue>& blocks, const std::vector<OfferedTool>& offered,
+                           const ToolRules& rules) {
   ModelRequest request;
   request.model = model_of(agent);
   request.system = compile_prompt(agent.settings, blocks);
-  request.messages.reserve(agent.context.size());
-  for (std::size_t i = 1; i < agent.context.size(); ++i) {
-    if (auto message = shown(agent.context[i].message)) request.messages.push_back(std::move(message));
-  }
+  show_context(agent, shown_context);
+  request.messages = shown_context.messages;
+  request.messages_tokens = shown_context.tokens;
   std::vector<std::string> names;
   for (const OfferedTool& one : offered) names.push_back(one.tool.name);
   const AllowedTools allowed = allowed_tools(rules, tools_called(agent), names);
@@ -256,7 +277,7 @@ Task<> Shard::call_model(Actor* actor) {
   const Json asked = request_of(agent);
   const ToolRules rules = tool_rules_of(agent.settings);
   const std::vector<OfferedTool> offered = tools_offered(agent, *custom, asked, rules);
-  ModelRequest request = model_request(agent, values, offered, rules);
+  ModelRequest request = model_request(agent, actor->shown, values, offered, rules);
   record.model = request.model;
   record.prompt_hash = to_hex(CommandHash{xxh64(request.system)});
   const std::int64_t left_us = turn.deadline.value() - env_.wall_now().value();
@@ -485,7 +506,9 @@ Task<CommandAnswer> Shard::preview_turn(StreamId stream, PreviewTurn command, Mo
   }
   const Json asked = request_of(*agent);
   const ToolRules rules = tool_rules_of(agent->settings);
-  ModelRequest request = model_request(*agent, values, tools_offered(*agent, *custom, asked, rules), rules);
+  ShownContext shown_context;
+  ModelRequest request =
+      model_request(*agent, shown_context, values, tools_offered(*agent, *custom, asked, rules), rules);
   if (wants_tokens(asked)) request.on_delta = [](const ModelDelta& /*delta*/) {};
   CommandAnswer answer = answer_from(imagined);
   answer.payload = ports_.model.payload(request);

@@ -4,6 +4,7 @@
 #include <array>
 
 #include "projections/store_rules.h"
+#include "runtime/check.h"
 
 namespace varve {
 
@@ -15,6 +16,11 @@ constexpr std::size_t kVersionColumnCount = 7;
 
 bool is_null(const Value& value) {
   return std::holds_alternative<std::monostate>(value);
+}
+
+// An entity of few versions is found by its primary key; then its insert has to look for an open version.
+bool has_index_of_open(View view) {
+  return view != View::messages && view != View::runs && view != View::steps;
 }
 
 std::string quoted(std::string_view name) {
@@ -166,9 +172,14 @@ SqlQuery count_sql(const Query& query) {
 }
 
 std::string insert_sql(View view) {
-  const std::size_t count = schema_of(view).columns.size() + kVersionColumnCount;
-  return "INSERT INTO " + quoted(schema_of(view).name) + " (" + select_columns(view) + ") VALUES (" +
-         marks(count) + ")";
+  const ViewSchema& schema = schema_of(view);
+  const std::size_t count = schema.columns.size() + kVersionColumnCount;
+  const std::string start = "INSERT INTO " + quoted(schema.name) + " (" + select_columns(view) + ") ";
+  if (has_index_of_open(view)) return start + "VALUES (" + marks(count) + ")";
+  CHECK(schema.key_columns == 1);
+  return start + "SELECT " + marks(count) + " WHERE ?" + std::to_string(count) +
+         " IS NOT NULL OR NOT EXISTS (SELECT 1 FROM " + quoted(schema.name) + " WHERE " +
+         quoted(schema.columns[0].name) + " = ?1 AND to_offset IS NULL)";
 }
 
 std::string close_sql(View view) {

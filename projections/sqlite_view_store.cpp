@@ -228,7 +228,7 @@ class Writer {
       statement.bind_null(number).bind_null(number + 1);
     }
     const auto done = statement.run();
-    if (done || !violates_a_constraint()) return done;
+    if (done ? connection_.db().changes() == 1 : !violates_a_constraint()) return done;
     return Error{Errc::corrupt,
                  "insert of " + describe(insert.view, row) + ": the entity has an open version already"};
   }

@@ -24,7 +24,7 @@ std::shared_ptr<const Message> result_of(std::string call, std::string text) {
 // The messages of a request's body without their brackets.
 std::string messages_of(std::vector<std::shared_ptr<const Message>> messages) {
   ModelRequest request;
-  request.messages = std::move(messages);
+  for (auto& message : messages) request.messages.push_back(std::move(message));
   const auto body = Json::parse(chat_request_body(request, {"m"}));
   EXPECT_TRUE(body);
   const std::string list = body->find("messages")->dump();

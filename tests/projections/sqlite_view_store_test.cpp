@@ -339,7 +339,7 @@ TEST_F(SqliteViewStoreTest, TheMainQueriesWalkAnIndex) {
   EXPECT_EQ(
       plan("UPDATE messages SET to_offset = ?, to_at = ? WHERE to_offset IS NULL AND from_partition = ? "
            "AND id = ?"),
-      "SEARCH messages USING INDEX messages_open (id=?)");
+      "SEARCH messages USING INDEX sqlite_autoindex_messages_1 (id=?)");
 }
 
 // ---- the search index ----

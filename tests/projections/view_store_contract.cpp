@@ -161,6 +161,12 @@ TEST_P(ViewStoreContract, RefusesASecondOpenVersion) {
   EXPECT_EQ(commit({tag("a2", "red", at(2)), tag("a1", "red", at(2, 1))}),
             "corrupt: insert of tags agent_id=a1 tag=red from 0:2: the entity has an open version already");
   EXPECT_EQ(versions(View::tags), "a1@1");
+  EXPECT_EQ(commit({message("m1", "a1", at(2))}), "committed");
+  EXPECT_EQ(commit({message("m2", "a1", at(3)), message("m1", "a1", at(3, 1))}),
+            "corrupt: insert of messages id=m1 from 0:3: the entity has an open version already");
+  EXPECT_EQ(versions(View::messages), "m1@2");
+  EXPECT_EQ(commit({close(View::messages, {text("m1")}, 3), message("m1", "a1", at(3))}), "committed");
+  EXPECT_EQ(versions(View::messages), "m1@2-3 m1@3");
 }
 
 TEST_P(ViewStoreContract, RefusesTwoVersionsAtOnePosition) {
