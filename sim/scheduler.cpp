@@ -70,6 +70,11 @@ void Scheduler::trace(std::string_view what) {
   if (print_) std::cout << now_.value() << " step " << steps_ << " " << what << "\n";
 }
 
+void Scheduler::trace_of(Incarnation incarnation, std::string_view node, std::string_view line) {
+  trace(std::string(node) + ": " + std::string(line));
+  for (const TraceReader& reader : readers_) reader(incarnation, node, line);
+}
+
 Incarnation Scheduler::be_born() {
   alive_.insert(next_incarnation_);
   return next_incarnation_++;
@@ -249,7 +254,7 @@ void SimEnv::log(LogLevel /*level*/, std::string_view message) {
 }
 
 void SimEnv::trace(std::string_view what) {
-  scheduler_.trace(name_ + ": " + std::string(what));
+  scheduler_.trace_of(incarnation_, name_, what);
 }
 
 }  // namespace varve::sim

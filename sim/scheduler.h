@@ -49,6 +49,10 @@ class Scheduler : public boost::asio::execution_context {
   void trace(std::string_view what);
   // Every trace line goes to standard output too.
   void print_trace(bool on) { print_ = on; }
+  // Gets every line that an incarnation traces, as it is traced, with the node's name.
+  using TraceReader = std::function<void(Incarnation, std::string_view node, std::string_view line)>;
+  void on_trace(TraceReader reader) { readers_.push_back(std::move(reader)); }
+  void trace_of(Incarnation incarnation, std::string_view node, std::string_view line);
 
   Incarnation be_born();
   bool alive(Incarnation incarnation) const { return alive_.contains(incarnation); }
@@ -81,6 +85,7 @@ class Scheduler : public boost::asio::execution_context {
   std::uint64_t steps_ = 0;
   std::uint64_t hash_ = 0xcbf29ce484222325ULL;
   bool print_ = false;
+  std::vector<TraceReader> readers_;
   Incarnation next_incarnation_ = 1;
   std::set<Incarnation> alive_;
   std::set<Incarnation> paused_;
@@ -126,6 +131,9 @@ class SimEnv final : public Env {
   void offload(Lane lane, Callback work, Callback done) override;
   void log(LogLevel level, std::string_view message) override;
   void trace(std::string_view what) override;
+  bool tracing() const override { return true; }
+  Incarnation incarnation() const { return incarnation_; }
+  const std::string& name() const { return name_; }
 
  private:
   MonoTime world_time(MonoTime ours) const;
