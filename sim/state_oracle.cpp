@@ -1,0 +1,121 @@
+#include "sim/state_oracle.h"
+
+#include <algorithm>
+
+#include "actors/state_codec.h"
+
+namespace varve::sim {
+
+StateOracle::StateOracle(LogOracle& log, StatesView& states, Violations& violations, Options options)
+    : log_(log), states_(states), violations_(violations), options_(options) {}
+
+void StateOracle::at_rest() {
+  replay();
+  snapshots_.clear();
+  states_.snapshots([this](const SnapshotRow& row) { check_snapshot(row); });
+  for (std::uint32_t i = 0; i < log_.partitions(); ++i) {
+    if (log_.given_up(Partition{i})) continue;
+    if (const auto row = states_.recovery(Partition{i})) check_recovery(*row);
+  }
+  for (const Resident& resident : states_.residents()) {
+    if (!log_.given_up(resident.partition)) check_resident(resident);
+  }
+}
+
+void StateOracle::replay() {
+  replayed_.clear();
+  streams_.clear();
+  ruled_.clear();
+  for (std::uint32_t i = 0; i < log_.partitions(); ++i) {
+    std::map<StreamId, ActorState> states;
+    for (const JudgedRecord& record : log_.judged(Partition{i})) {
+      if (!record.admitted()) continue;
+      if (const auto* ruling = std::get_if<Ruling>(record.record.get())) ruled_.insert(ruling->stream);
+      const Commit* commit = record.commit();
+      if (commit == nullptr) continue;
+      for (std::size_t part = 0; part < commit->parts.size(); ++part) {
+        const Part& one = commit->parts[part];
+        ActorState& state = states[one.stream];
+        apply_part(state, *commit, one, record.offset, part == 0);
+        replayed_[{one.stream, state.sequence}] = encode_state(state);
+        streams_[one.stream] = Partition{i};
+      }
+    }
+  }
+}
+
+Sequence StateOracle::sequence_before(const StreamId& stream, Offset next) const {
+  const auto& steps = log_.steps_of(stream);
+  for (auto step = steps.rbegin(); step != steps.rend(); ++step) {
+    if (step->offset < next) return Sequence{step->first.value() + step->events - 1};
+  }
+  return Sequence{};
+}
+
+void StateOracle::check_snapshot(const SnapshotRow& row) {
+  // What the world has damaged is told by its hash, and whoever loads it sees that.
+  if (xxh64(row.state) != row.hash || ruled(row.stream) || log_.given_up(row.partition)) return;
+  const auto found = replayed_.find({row.stream, row.sequence});
+  if (found == replayed_.end() || found->second != row.state) {
+    return violations_.add("I7", "the snapshot of " + row.stream.value() + " at sequence " +
+                                     std::to_string(row.sequence.value()) +
+                                     " is not a state that the log gives");
+  }
+  if (row.born != log_.steps_of(row.stream).front().offset) {
+    violations_.add("I7", "the snapshot of " + row.stream.value() + " names another birth than the log");
+  }
+  snapshots_[row.stream] = row.sequence;
+}
+
+void StateOracle::check_recovery(const RecoveryRow& row) {
+  const std::string name = "the recovery row of partition " + std::to_string(row.partition.value());
+  const std::size_t end = log_.index_of(row.partition, row.next);
+  const auto& judged = log_.judged(row.partition);
+  if (end == 0) return;
+  const JudgedRecord& last = judged[end - 1];
+  const LogRecord& record = log_.log().records(row.partition)[end - 1];
+  if (end == judged.size() && row.next > next(last.offset)) {
+    violations_.add("I7", name + " lies beyond the end of the log");
+  }
+  if (!(row.admission == last.after)) {
+    violations_.add("I7", name + " has not the admission state of a reader from the start");
+  }
+  if (row.mark.none || row.mark.offset != last.offset || row.mark.hash != xxh64(*record.bytes)) {
+    violations_.add("I7", name + " has another mark than the last record before it");
+  }
+  std::uint64_t born = 0;
+  for (const auto& [stream, partition] : streams_) {
+    if (partition != row.partition || !(log_.steps_of(stream).front().offset < row.next)) continue;
+    ++born;
+    const auto& steps = log_.steps_of(stream);
+    const bool quiet = steps.back().offset < row.next;
+    if (!options_.snapshots_are_kept || !quiet || ruled(stream)) continue;
+    const auto snapshot = snapshots_.find(stream);
+    if (snapshot == snapshots_.end() || snapshot->second < sequence_before(stream, row.next)) {
+      violations_.add("I7", name + " lies behind the last record of " + stream.value() +
+                                ", which has no snapshot of that state");
+    }
+  }
+  if (row.streams != born) {
+    violations_.add("I7", name + " counts " + std::to_string(row.streams) + " streams; the log has " +
+                              std::to_string(born));
+  }
+}
+
+void StateOracle::check_resident(const Resident& resident) {
+  for (const auto& [stream, partition] : streams_) {
+    if (partition != resident.partition || ruled(stream)) continue;
+    const auto state = resident.peek(stream);
+    if (!state || state->sequence == Sequence{}) continue;
+    const std::string what = resident.node + "'s state of " + stream.value() + " at sequence " +
+                             std::to_string(state->sequence.value());
+    const auto found = replayed_.find({stream, state->sequence});
+    if (found == replayed_.end() || found->second != encode_state(*state)) {
+      violations_.add("I7", what + " is not the log's replay");
+    } else if (state->sequence < sequence_before(stream, resident.next)) {
+      violations_.add("I7", what + " lacks what its owner has read");
+    }
+  }
+}
+
+}  // namespace varve::sim

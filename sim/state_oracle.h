@@ -1,0 +1,94 @@
+// StateOracle: I7. Snapshots and the states of actors in memory are states that the log gives, recovery rows
+// say what a reader from the start would say, and with their snapshots they stand for everything before them.
+//
+// It replays all commits that count by the LogOracle's admission, so it is asked at rest, not after a step.
+// Streams with a ruling are left out: their states leave out what the log holds.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "actors/actor_state.h"
+#include "eventlog/snapshot_store.h"
+#include "projections/memory_snapshot_store.h"
+#include "sim/log_oracle.h"
+
+namespace varve::sim {
+
+// A running owner of a partition, or one that still believes it is.
+struct Resident {
+  std::string node;
+  Partition partition;
+  Offset next;  // What its reader has passed.
+  std::function<std::optional<ActorState>(const StreamId&)> peek;
+};
+
+class StatesView {
+ public:
+  StatesView() = default;
+  StatesView(const StatesView&) = delete;
+  StatesView& operator=(const StatesView&) = delete;
+  virtual ~StatesView() = default;
+  virtual void snapshots(const std::function<void(const SnapshotRow&)>& visit) = 0;
+  virtual std::optional<RecoveryRow> recovery(Partition partition) = 0;
+  virtual std::vector<Resident> residents() = 0;
+};
+
+// The stored half over memory; `residents` lists the running half.
+class MemoryStatesView final : public StatesView {
+ public:
+  // `storage` must outlive it.
+  MemoryStatesView(const MemorySnapshotStorage& storage, std::function<std::vector<Resident>()> residents)
+      : storage_(storage), residents_(std::move(residents)) {}
+  void snapshots(const std::function<void(const SnapshotRow&)>& visit) override {
+    for (const auto& [stream, row] : storage_.snapshots) visit(row);
+  }
+  std::optional<RecoveryRow> recovery(Partition partition) override {
+    const auto found = storage_.recovery.find(partition);
+    return found == storage_.recovery.end() ? std::nullopt : std::optional{found->second};
+  }
+  std::vector<Resident> residents() override { return residents_ ? residents_() : std::vector<Resident>{}; }
+
+ private:
+  const MemorySnapshotStorage& storage_;
+  std::function<std::vector<Resident>()> residents_;
+};
+
+class StateOracle {
+ public:
+  struct Options {
+    // The world loses and damages no snapshot rows: everything before a recovery row has its snapshot.
+    bool snapshots_are_kept = false;
+  };
+  // All must outlive it.
+  StateOracle(LogOracle& log, StatesView& states, Violations& violations, Options options);
+
+  void at_rest();
+
+ private:
+  using States = std::map<std::pair<StreamId, Sequence>, std::string>;
+
+  void replay();
+  bool ruled(const StreamId& stream) const { return ruled_.contains(stream); }
+  // The stream's sequence after the last commit before `next`.
+  Sequence sequence_before(const StreamId& stream, Offset next) const;
+  void check_snapshot(const SnapshotRow& row);
+  void check_recovery(const RecoveryRow& row);
+  void check_resident(const Resident& resident);
+
+  LogOracle& log_;
+  StatesView& states_;
+  Violations& violations_;
+  Options options_;
+  States replayed_;  // Every state that every stream has ever had.
+  std::map<StreamId, Partition> streams_;
+  std::set<StreamId> ruled_;
+  std::map<StreamId, Sequence> snapshots_;  // Sound ones.
+};
+
+}  // namespace varve::sim
