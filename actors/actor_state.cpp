@@ -186,6 +186,11 @@ std::int64_t tokens_of(const Message& message) {
 }
 
 void apply_part(ActorState& state, const Commit& commit, const Part& part, Offset offset, bool deciding) {
+  apply_part(state, commit, part, offset, deciding, {});
+}
+
+void apply_part(ActorState& state, const Commit& commit, const Part& part, Offset offset, bool deciding,
+                const EventPlaces& absent) {
   if (state.corrupt) return;
   if (part.first != next(state.sequence)) {
     return mark_corrupt(state, offset,
@@ -198,11 +203,16 @@ void apply_part(ActorState& state, const Commit& commit, const Part& part, Offse
     state.created_at = commit.at;
     state.created_by = commit.command;
   }
-  for (const StoredEvent& stored : part.events) {
-    const auto* event = std::get_if<Event>(&stored);
-    if (event == nullptr) return mark_corrupt(state, offset, std::get<UnreadableEvent>(stored).why);
+  for (std::size_t i = 0; i < part.events.size(); ++i) {
+    const StoredEvent& stored = part.events[i];
     const Sequence sequence = next(state.sequence);
-    std::visit(Applier{state, commit, sequence}, *event);
+    const bool skipped =
+        !absent.empty() && absent.contains({part.stream, offset, static_cast<std::int64_t>(i)});
+    if (!skipped) {
+      const auto* event = std::get_if<Event>(&stored);
+      if (event == nullptr) return mark_corrupt(state, offset, std::get<UnreadableEvent>(stored).why);
+      std::visit(Applier{state, commit, sequence}, *event);
+    }
     state.sequence = sequence;
   }
   if (deciding && commit.command.client)

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "eventlog/record.h"
+#include "eventlog/rulings.h"
 
 namespace varve {
 
@@ -122,7 +123,10 @@ struct ActorState {
   friend bool operator==(const ActorState&, const ActorState&) = default;
 };
 
-// Folds one part of an admitted commit. `deciding` = it is the commit's first part.
+// Folds one part of an admitted commit. `deciding` = it is the commit's first part. An event of `absent`
+// keeps its sequence and does nothing: a ruling has said so.
+void apply_part(ActorState& state, const Commit& commit, const Part& part, Offset offset, bool deciding,
+                const EventPlaces& absent);
 void apply_part(ActorState& state, const Commit& commit, const Part& part, Offset offset, bool deciding);
 
 // What a text costs in the context window: an estimate, the same everywhere.

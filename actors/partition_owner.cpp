@@ -108,6 +108,7 @@ Status PartitionOwner::take(const LogRecord& record) {
   if (const auto* commit = std::get_if<Commit>(shared.get())) {
     take_commit(std::shared_ptr<const Commit>(shared, commit), verdict, record.offset);
   }
+  if (const auto* ruling = std::get_if<Ruling>(shared.get())) take_ruling(*ruling, verdict, record.offset);
   return ok();
 }
 
@@ -115,22 +116,38 @@ void PartitionOwner::take_commit(const std::shared_ptr<const Commit>& commit, Ve
                                  Offset offset) {
   // Recognised by epoch, n and command, never by the offset that an append reported: with duplicates that may
   // be the copy that does not count.
-  const auto mine = in_flight_.find({commit->epoch, commit->n});
-  const bool own = mine != in_flight_.end() && mine->second.command == commit->command.id;
-  if (verdict == Verdict::admitted) {
-    listener_.on_commit(*commit, offset);
-    if (own) {
-      const auto fate = mine->second.fate;
-      in_flight_.erase(mine);
-      trace("done", commit->epoch, commit->n, commit->command.id, " o=" + std::to_string(offset.value()));
-      fate->set(Admitted{commit, offset});
-    } else if (phase_ == Phase::serving && commit->epoch == epoch_) {
-      stop_serving("a commit of our epoch that we did not write was admitted");
-    }
+  const InFlightKey place{commit->epoch, commit->n};
+  const auto mine = in_flight_.find(place);
+  const bool own =
+      mine != in_flight_.end() && !mine->second.ruling && mine->second.command == commit->command.id;
+  if (verdict == Verdict::admitted) listener_.on_commit(*commit, offset);
+  settle(place, own, verdict, Admitted{commit, offset});
+}
+
+void PartitionOwner::take_ruling(const Ruling& ruling, Verdict verdict, Offset offset) {
+  const InFlightKey place{ruling.epoch, ruling.n};
+  const auto mine = in_flight_.find(place);
+  const bool own = mine != in_flight_.end() && mine->second.ruling == ruling;
+  if (verdict == Verdict::admitted) listener_.on_ruling(ruling);
+  settle(place, own, verdict, Admitted{nullptr, offset});
+}
+
+// A commit or a ruling was read back, the listener knows it.
+void PartitionOwner::settle(InFlightKey place, bool own, Verdict verdict, const Admitted& admitted) {
+  const bool current = phase_ == Phase::serving && place.first == epoch_;
+  if (verdict != Verdict::admitted) {
+    if (own && current) stop_serving(std::string("an own record was read back as ") + to_string(verdict));
     return;
   }
-  if (own && phase_ == Phase::serving && commit->epoch == epoch_) {
-    stop_serving(std::string("an own commit was read back as ") + to_string(verdict));
+  if (own) {
+    const auto mine = in_flight_.find(place);
+    const auto fate = mine->second.fate;
+    trace("done", place.first, place.second, mine->second.command,
+          " o=" + std::to_string(admitted.offset.value()));
+    in_flight_.erase(mine);
+    fate->set(admitted);
+  } else if (current) {
+    stop_serving("a record of our epoch that we did not write was admitted");
   }
 }
 
@@ -245,29 +262,57 @@ Task<> PartitionOwner::claim(bool backoff) {
   co_return ok();
 }
 
-Task<Admitted> PartitionOwner::commit(std::vector<Part> parts, CommandRef command, MonoTime deadline) {
-  if (phase_ != Phase::serving)
-    co_return Error{Errc::unavailable, "this node does not own the partition now"};
+Status PartitionOwner::may_send() const {
+  if (phase_ != Phase::serving) return Error{Errc::unavailable, "this node does not own the partition now"};
   if (in_flight_.size() >= kInFlightMax)
-    co_return Error{Errc::resource_exhausted, "too many commits are in flight"};
+    return Error{Errc::resource_exhausted, "too many commits are in flight"};
+  return ok();
+}
+
+Task<Admitted> PartitionOwner::commit(std::vector<Part> parts, CommandRef command, MonoTime deadline) {
+  if (Status may = may_send(); !may) co_return may.error();
   const WallTime at = std::max(at_, env_.wall_now());
-  const std::string key = parts.front().stream.value();
-  const Sequence sequence = parts.front().first;
+  std::string key = parts.front().stream.value();
+  const Sequence first = parts.front().first;
   auto bytes = encode_record(Commit{epoch_, next_n_, identity_.node, at, command, std::move(parts)});
   // Its limits are checked before; what is still too large together can never succeed.
   if (!bytes) co_return Error{Errc::invalid_argument, bytes.error().message};
-  auto delivery = log_.append(partition_, key, std::move(*bytes));
+  InFlight entry;
+  entry.command = command.id;
+  co_return co_await send(std::move(key), first, std::move(*bytes), at, std::move(entry), deadline);
+}
+
+Task<Offset> PartitionOwner::rule(EventPlace place, MonoTime deadline) {
+  if (Status may = may_send(); !may) co_return may.error();
+  const WallTime at = std::max(at_, env_.wall_now());
+  std::string key = place.stream.value();
+  Ruling ruling{epoch_, next_n_, identity_.node, at, std::move(place.stream), place.offset, place.event};
+  auto bytes = encode_record(ruling);
+  CHECK(bytes.has_value());
+  InFlight entry;
+  entry.command = command_id_from_text("ruling " + *bytes);
+  entry.ruling = std::move(ruling);
+  const Sequence none;
+  auto sent = co_await send(std::move(key), none, std::move(*bytes), at, std::move(entry), deadline);
+  if (!sent) co_return sent.error();
+  co_return sent->offset;
+}
+
+// What was encoded with next_n_: nothing may suspend in between.
+Task<Admitted> PartitionOwner::send(std::string key, Sequence first, std::string bytes, WallTime at,
+                                    InFlight entry, MonoTime deadline) {
+  auto delivery = log_.append(partition_, key, std::move(bytes));
   // Refused before it was handed over: it leaves no hole, the same n goes to the next commit.
   if (!delivery) co_return delivery.error();
 
   at_ = at;
   const Index n = next_n_;
   if (env_.tracing()) {
-    trace("commit-sent", epoch_, n, command.id,
-          " stream=" + key + " seq=" + std::to_string(sequence.value()) +
+    trace("commit-sent", epoch_, n, entry.command,
+          " stream=" + key + " seq=" + std::to_string(first.value()) +
               " next=" + std::to_string(next_.value()));
   }
-  const InFlight entry{command.id, *delivery};
+  entry.delivery = *delivery;
   in_flight_.emplace(InFlightKey{epoch_, n}, entry);
   next_n_ = next(n);
   ignore_error(tasks_.spawn("delivery", watch(*delivery, epoch_, n)), "it serves, so it has not ended");

@@ -21,6 +21,7 @@
 
 #include "eventlog/admission.h"
 #include "eventlog/event_log.h"
+#include "eventlog/rulings.h"
 
 namespace varve {
 
@@ -43,6 +44,8 @@ class PartitionListener {
   virtual ~PartitionListener() = default;
   // An admitted commit of anybody, before its committer is told.
   virtual void on_commit(const Commit& commit, Offset offset) = 0;
+  // Likewise: an event that came before is absent from now on.
+  virtual void on_ruling(const Ruling& ruling) = 0;
   // The owner has just become the owner: everything before its claim has been reported.
   virtual void on_owned() = 0;
   // It takes no commits from now on; on_owned() follows if it can claim again.
@@ -79,6 +82,9 @@ class PartitionOwner {
   // Errc::unavailable: certainly not applied (also: not the owner). Errc::outcome_unknown: the deadline came
   // first. Errc::resource_exhausted: too large or too much in flight.
   Task<Admitted> commit(std::vector<Part> parts, CommandRef command, MonoTime deadline);
+  // Writes an operator's decision that the event is absent; it has an n like a commit. Whoever asks has made
+  // sure that nobody can read the event. Errors as of commit().
+  Task<Offset> rule(EventPlace place, MonoTime deadline);
   // Waits until the reader has passed the log's end as of now (rule 16); Errc::unavailable if it stops or the
   // deadline comes first.
   Task<> present(MonoTime deadline);
@@ -97,15 +103,21 @@ class PartitionOwner {
  private:
   enum class Phase : unsigned char { reading, claiming, serving, ended };
   struct InFlight {
-    CommandId command;
+    CommandId command;  // Of a ruling one of its own, which is not in the log.
     Delivery delivery;
+    std::optional<Ruling> ruling;
     std::shared_ptr<OneShot<Admitted>> fate = std::make_shared<OneShot<Admitted>>();
   };
-  using InFlightKey = std::pair<Epoch, Index>;
 
   Task<> read_on();
   Status take(const LogRecord& record);
   void take_commit(const std::shared_ptr<const Commit>& commit, Verdict verdict, Offset offset);
+  void take_ruling(const Ruling& ruling, Verdict verdict, Offset offset);
+  using InFlightKey = std::pair<Epoch, Index>;
+  void settle(InFlightKey place, bool own, Verdict verdict, const Admitted& admitted);
+  Task<Admitted> send(std::string key, Sequence first, std::string bytes, WallTime at, InFlight entry,
+                      MonoTime deadline);
+  Status may_send() const;
   Status take_claim(const Claim& claim, Verdict verdict);
   void serve(Epoch epoch);
   void settle_older_than(Epoch epoch);

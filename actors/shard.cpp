@@ -401,6 +401,10 @@ void Shard::on_commit(const Commit& commit, Offset offset) {
       found->second->state.stream = part.stream;
       found->second->used = env_.now();
     }
+    if (unread_.contains(part.stream)) {
+      if (!kept) kept = std::make_shared<const Commit>(commit);
+      tail_[part.stream].push_back({kept, i, offset});
+    }
     apply_part(found->second->state, commit, part, offset, i == 0);
     publish(*found->second, commit, part, offset);
   }
@@ -408,6 +412,7 @@ void Shard::on_commit(const Commit& commit, Offset offset) {
 
 void Shard::on_owned() {
   launch("resume turns", resume_turns());
+  reread_ruled();
 }
 
 void Shard::on_stopped() {

@@ -4,8 +4,9 @@
 // run.
 //
 // shard.cpp has mailboxes and commands, shard_recovery.cpp activation and snapshots, shard_turns.cpp the
-// turns. Thread: the Env's. Lifetime: the Env's tasks end before the shard does; or stop() has ended well and
-// nobody is inside execute() any more (who calls it holds the shard).
+// turns, shard_rulings.cpp what becomes of corrupt streams. Thread: the Env's. Lifetime: the Env's tasks end
+// before the shard does; or stop() has ended well and nobody is inside execute() any more (who calls it holds
+// the shard).
 #pragma once
 
 #include <deque>
@@ -74,6 +75,9 @@ class Shard final : public PartitionListener {
   void fence();
   // fence(), then waits until the shard's last task has ended. Errc::unavailable at the deadline: not yet.
   Task<> stop(MonoTime deadline);
+  // Writes the ruling that this event is absent (a skip), for good. Errc::conflict unless its stream is
+  // corrupt here because this program cannot read it. The position is the ruling's. Otherwise as a command.
+  Task<LogPosition> rule(EventPlace place, MonoTime deadline);
   // A round of snapshots now. Errc::unavailable if the store fails; nothing is lost by that.
   Task<> snapshot_round();
   // Drops idle actors from memory; their snapshots are up to date afterwards.
@@ -85,6 +89,7 @@ class Shard final : public PartitionListener {
   std::optional<ActorState> peek(const StreamId& stream) const;
 
   void on_commit(const Commit& commit, Offset offset) override;
+  void on_ruling(const Ruling& ruling) override;
   void on_owned() override;
   void on_stopped() override;
 
@@ -171,6 +176,9 @@ class Shard final : public PartitionListener {
   };
   Task<Loaded> load(StreamId stream);
   Task<ActorState> rebuild(StreamId stream);
+  void apply_tail(Actor& actor);
+  void reread_ruled();
+  Task<> reread(StreamId stream);
   Task<> housekeep();
   Task<> save(std::vector<StreamId> streams);
   Task<> passivate(std::vector<StreamId> streams);
@@ -181,6 +189,7 @@ class Shard final : public PartitionListener {
   void drive_if_open(Actor& actor);
   void release_callers(Actor& actor);
   static Error turn_is_stuck();
+  void resume(Actor& actor);
   Task<> resume_turns();
   Task<> drive(Actor* actor, bool resumed);
   Task<> drive_step(Actor* actor);
@@ -217,6 +226,11 @@ class Shard final : public PartitionListener {
   // Records after the recovery row of streams that are not resident.
   std::map<StreamId, std::vector<TailPart>> tail_;
   std::map<StreamId, std::shared_ptr<Notifier>> activating_;
+  // What rulings that the reader has met say is absent.
+  EventPlaces absent_;
+  // Streams of such rulings that are not yet read again, and whether a task does it. Their commits are kept
+  // in tail_, too.
+  std::map<StreamId, bool> unread_;
   std::uint64_t streams_ = 0;  // Born before owner_.next_offset().
   std::optional<RecoveryRow> recovery_;
   std::uint64_t records_since_round_ = 0;

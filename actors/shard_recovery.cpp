@@ -71,18 +71,22 @@ Task<Shard::Actor*> Shard::activate(StreamId stream) {
   actor->snapshotted = loaded->snapshotted;
   actor->state = std::move(loaded->state);
   actor->used = env_.now();
-  // What the reader has met meanwhile and before.
-  if (const auto tail = tail_.find(stream); tail != tail_.end()) {
-    for (const TailPart& entry : tail->second) {
-      const Part& part = entry.commit->parts[entry.part];
-      if (part.first > actor->state.sequence)
-        apply_part(actor->state, *entry.commit, part, entry.offset, entry.part == 0);
-    }
-    tail_.erase(tail);
-  }
+  apply_tail(*actor);
   Actor* address = actor.get();
   actors_.emplace(stream, std::move(actor));
   co_return address;
+}
+
+// What the reader has met meanwhile and before.
+void Shard::apply_tail(Actor& actor) {
+  const auto tail = tail_.find(actor.state.stream);
+  if (tail == tail_.end()) return;
+  for (const TailPart& entry : tail->second) {
+    const Part& part = entry.commit->parts[entry.part];
+    if (part.first > actor.state.sequence)
+      apply_part(actor.state, *entry.commit, part, entry.offset, entry.part == 0, absent_);
+  }
+  tail_.erase(tail);
 }
 
 // The state before the tail. A snapshot that fails its hash, or a tail that does not continue it, means that
@@ -105,6 +109,13 @@ Task<Shard::Loaded> Shard::load(StreamId stream) {
       co_return loaded;
     }
     state = std::move(*decoded);
+    if (state.corrupt) {
+      // A later program may read what this snapshot's could not, and a ruling may say that it is absent.
+      auto rebuilt = co_await rebuild(stream);
+      if (!rebuilt) co_return rebuilt.error();
+      Loaded loaded{std::move(*rebuilt), state.sequence};
+      co_return loaded;
+    }
   }
   const auto tail = tail_.find(stream);
   if (tail != tail_.end()) {
@@ -133,6 +144,10 @@ Task<ActorState> Shard::rebuild(StreamId stream) {
   AdmissionState admission;
   Offset from;
   const Offset end = owner_.next_offset();
+  EventPlaces absent = absent_;
+  auto rulings = co_await rulings_in(ports_.log, partition_, from, end, admission);
+  if (!rulings) co_return rulings.error();
+  for (const FoundRuling& found : *rulings) absent.insert(place_of(found.ruling));
   while (from < end) {
     ReadOptions options;
     auto batch = co_await ports_.log.read(partition_, from, options);
@@ -146,7 +161,7 @@ Task<ActorState> Shard::rebuild(StreamId stream) {
       if (commit == nullptr) continue;
       for (std::size_t i = 0; i < commit->parts.size(); ++i) {
         if (commit->parts[i].stream == stream)
-          apply_part(state, *commit, commit->parts[i], record.offset, i == 0);
+          apply_part(state, *commit, commit->parts[i], record.offset, i == 0, absent);
       }
     }
     if (batch->records.empty() && batch->next <= from) break;
@@ -208,6 +223,8 @@ Task<> Shard::save(std::vector<StreamId> streams) {
 
 Task<> Shard::snapshot_round() {
   if (round_running_) co_return ok();
+  // The recovery row may not pass a ruling before the states are those without the event.
+  if (!unread_.empty()) co_return Error{Errc::unavailable, "a stream is being read again"};
   round_running_ = true;
   // Everything before this position is in resident actors or in tail_.
   RecoveryRow row;

@@ -112,15 +112,18 @@ Task<> Shard::resume_turns() {
   for (const StreamId& stream : candidates) {
     auto activated = co_await activate(stream);
     if (!activated || !owner_.owned()) continue;
-    Actor* actor = *activated;
-    if (actor->driving || actor->state.corrupt) continue;
-    if (actor->state.agent() == nullptr || !actor->state.agent()->turn) continue;
-    actor->driving = true;
-    open_channel(*actor);
-    env_.count("turns_resumed");
-    launch("resumed turn", drive(actor, true));
+    resume(**activated);
   }
   co_return ok();
+}
+
+void Shard::resume(Actor& actor) {
+  if (actor.driving || actor.state.corrupt) return;
+  if (actor.state.agent() == nullptr || !actor.state.agent()->turn) return;
+  actor.driving = true;
+  open_channel(actor);
+  env_.count("turns_resumed");
+  launch("resumed turn", drive(&actor, true));
 }
 
 // The open turn cannot be recorded at present. It goes on when it can; its callers, and those that wait for
