@@ -4,17 +4,31 @@
 
 namespace varve {
 
-Task<> MemorySnapshotStore::put(std::vector<SnapshotRow> rows) {
-  co_await yield(env_);  // A crash may fall here: nothing was written.
+void put_rows(MemorySnapshotStorage& storage, std::vector<SnapshotRow> rows) {
   for (SnapshotRow& row : rows) {
-    const auto stored = storage_->snapshots.find(row.stream);
-    if (stored == storage_->snapshots.end()) {
-      storage_->snapshots.emplace(row.stream, std::move(row));
+    const auto stored = storage.snapshots.find(row.stream);
+    if (stored == storage.snapshots.end()) {
+      storage.snapshots.emplace(row.stream, std::move(row));
       continue;
     }
     const bool newer = stored->second.sequence < row.sequence;
     if (newer || xxh64(stored->second.state) != stored->second.hash) stored->second = std::move(row);
   }
+}
+
+bool move_recovery_row(MemorySnapshotStorage& storage, RecoveryRow row) {
+  const auto stored = storage.recovery.find(row.partition);
+  const bool none = stored == storage.recovery.end();
+  const bool expected = none ? row.version == 0 : stored->second.version == row.version;
+  if (!expected || (!none && row.next < stored->second.next)) return false;
+  ++row.version;
+  storage.recovery[row.partition] = std::move(row);
+  return true;
+}
+
+Task<> MemorySnapshotStore::put(std::vector<SnapshotRow> rows) {
+  co_await yield(env_);  // A crash may fall here: nothing was written.
+  put_rows(*storage_, std::move(rows));
   co_await yield(env_);  // A crash may fall here: all of it was written.
   co_return ok();
 }
@@ -35,14 +49,7 @@ Task<std::optional<RecoveryRow>> MemorySnapshotStore::recovery(Partition partiti
 
 Task<bool> MemorySnapshotStore::move_recovery(RecoveryRow row) {
   co_await yield(env_);  // A crash may fall here: nothing was written.
-  const auto stored = storage_->recovery.find(row.partition);
-  const bool none = stored == storage_->recovery.end();
-  const bool expected = none ? row.version == 0 : stored->second.version == row.version;
-  const bool moves = expected && (none || stored->second.next <= row.next);
-  if (moves) {
-    ++row.version;
-    storage_->recovery[row.partition] = std::move(row);
-  }
+  const bool moves = move_recovery_row(*storage_, std::move(row));
   co_await yield(env_);  // A crash may fall here: all of it was written.
   co_return moves;
 }

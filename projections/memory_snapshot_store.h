@@ -5,6 +5,7 @@
 
 #include <map>
 #include <memory>
+#include <vector>
 
 #include "eventlog/snapshot_store.h"
 #include "runtime/env.h"
@@ -15,6 +16,10 @@ struct MemorySnapshotStorage {
   std::map<StreamId, SnapshotRow> snapshots;
   std::map<Partition, RecoveryRow> recovery;
 };
+
+// One write each, as SnapshotStore::put() and move_recovery() promise it.
+void put_rows(MemorySnapshotStorage& storage, std::vector<SnapshotRow> rows);
+bool move_recovery_row(MemorySnapshotStorage& storage, RecoveryRow row);
 
 class MemorySnapshotStore final : public SnapshotStore {
  public:

@@ -1,0 +1,304 @@
+#include "sim/faulty_store.h"
+
+#include <algorithm>
+
+#include "runtime/check.h"
+
+namespace varve::sim {
+
+namespace {
+
+constexpr std::uint64_t kMillion = 1'000'000;
+
+Error doubtful() {
+  return Error{Errc::outcome_unknown, "the connection was lost after COMMIT was sent"};
+}
+
+}  // namespace
+
+StoreLink::StoreLink(Choices& choices, Env& world, Counters& counters, std::string name)
+    : choices_(choices), world_(world), counters_(counters), name_(std::move(name)) {}
+
+bool StoreLink::chance(std::uint32_t ppm, const char* fault) {
+  if (ppm == 0 || !choices_.chance(Domain::store, ppm, kMillion)) return false;
+  counters_.add("fault." + name_ + "." + fault);
+  world_.trace(name_ + " " + fault);
+  return true;
+}
+
+Duration StoreLink::delay() {
+  return kTrip + std::chrono::microseconds{choices_.spread(Domain::store, faults_.delay_us)};
+}
+
+void StoreLink::later(std::function<void()> work) {
+  world_.call_at(world_.now() + delay(), std::move(work));
+}
+
+Task<> StoreLink::go(Env& env) {
+  const Duration way = delay();
+  co_await sleep_for(env, way);
+  if (chance(faults_.read_ppm, "read")) co_return Error{Errc::unavailable, "the connection was lost"};
+  co_return ok();
+}
+
+boost::asio::awaitable<void> StoreLink::come_back(Env& env) {
+  const Duration way = delay();
+  co_await sleep_for(env, way);
+}
+
+void StoreLink::begin(std::function<void()> commit, std::function<void(const std::optional<Error>&)> reply) {
+  later([this, sent_on = connection_, commit = std::move(commit), reply = std::move(reply)] {
+    const std::optional<Error> error = sent_on == connection_ ? decide(commit) : doubtful();
+    later([reply, error] { reply(error); });
+  });
+}
+
+std::optional<Error> StoreLink::decide(const std::function<void()>& commit) {
+  if (chance(faults_.unreachable_ppm, "unreachable")) {
+    return Error{Errc::unavailable, "the database cannot be reached"};
+  }
+  if (chance(faults_.aborted_ppm, "aborted")) {
+    return Error{Errc::unavailable, "the connection was lost in the middle; everything is rolled back"};
+  }
+  if (chance(faults_.serialization_ppm, "serialization")) {
+    return Error{Errc::unavailable, "could not serialize access; everything is rolled back"};
+  }
+  if (chance(faults_.lost_commit_ppm, "lost_commit")) return doubtful();
+  if (chance(faults_.late_ppm, "late")) {
+    land_late(commit);
+    return doubtful();
+  }
+  commit();
+  if (chance(faults_.lost_ack_ppm, "lost_ack")) return doubtful();
+  return std::nullopt;
+}
+
+void StoreLink::land_late(std::function<void()> commit) {
+  const std::uint64_t late_us = choices_.spread(Domain::store, faults_.late_us);
+  const MonoTime at = world_.now() + delay() + std::chrono::microseconds{late_us};
+  world_.call_at(at, [this, sent_on = connection_, commit = std::move(commit)] {
+    if (sent_on != connection_) return;
+    world_.trace(name_ + " lands late");
+    commit();
+  });
+}
+
+ViewDatabase::ViewDatabase(Choices& choices, Env& world, Counters& counters,
+                           std::shared_ptr<MemoryViewStorage> storage, std::size_t history)
+    : counters_(counters),
+      world_(world),
+      link_(choices, world, counters, "views"),
+      storage_(std::move(storage)),
+      history_(history) {
+  if (history_ > 0) base_ = *storage_;
+}
+
+Result<CommitOutcome> ViewDatabase::apply(const Batch& batch) {
+  auto outcome = apply_batch(*storage_, batch);
+  if (!outcome || *outcome != CommitOutcome::committed) return outcome;
+  if (history_ > 0) {
+    recent_.push_back(batch);
+    if (recent_.size() > history_) {
+      const auto moved = apply_batch(*base_, recent_.front());
+      CHECK(moved && *moved == CommitOutcome::committed);
+      recent_.pop_front();
+    }
+  }
+  for (const Hook& hook : hooks_) hook(batch, *storage_);
+  return outcome;
+}
+
+std::size_t ViewDatabase::failover(std::size_t commits) {
+  const std::size_t lost = std::min(commits, recent_.size());
+  recent_.resize(recent_.size() - lost);
+  link_.disconnect();
+  counters_.add("fault.views.failover");
+  if (lost > 0) counters_.add("sometimes.views.failover_lost_commits");
+  world_.trace("views failover loses " + std::to_string(lost));
+  if (lost == 0) return 0;
+  *storage_ = *base_;
+  for (const Batch& batch : recent_) {
+    const auto again = apply_batch(*storage_, batch);
+    CHECK(again && *again == CommitOutcome::committed);
+  }
+  for (const auto& hook : failover_hooks_) hook(*storage_);
+  return lost;
+}
+
+Task<LoadedCheckpoint> FaultyViewStore::load(Partition partition) {
+  const Status there = co_await database_.link().go(env_);
+  if (!there) co_return there.error();
+  MemoryViewStore calm{env_, database_.storage()};
+  auto loaded = co_await calm.load(partition);
+  co_await database_.link().come_back(env_);
+  co_return loaded;
+}
+
+Task<CommitOutcome> FaultyViewStore::commit(Batch batch) {
+  const auto kept = std::make_shared<const Batch>(std::move(batch));
+  std::function<Result<CommitOutcome>()> transaction = [database = &database_, kept] {
+    return database->apply(*kept);
+  };
+  co_return co_await database_.link().write<CommitOutcome>(env_, std::move(transaction));
+}
+
+Task<> FaultyViewStore::read(std::function<Status(ViewReader&)> work) {
+  const Status there = co_await database_.link().go(env_);
+  if (!there) co_return there.error();
+  MemoryViewStore calm{env_, database_.storage()};
+  const Status status = co_await calm.read(std::move(work));
+  co_await database_.link().come_back(env_);
+  co_return status;
+}
+
+SnapshotDatabase::SnapshotDatabase(Choices& choices, Env& world, Counters& counters,
+                                   std::shared_ptr<MemorySnapshotStorage> storage, std::size_t history)
+    : counters_(counters),
+      world_(world),
+      link_(choices, world, counters, "snapshots"),
+      storage_(std::move(storage)),
+      history_(history) {}
+
+void SnapshotDatabase::remember(Undo undo) {
+  if (history_ == 0) return;
+  recent_.push_back(std::move(undo));
+  if (recent_.size() > history_) recent_.pop_front();
+}
+
+void SnapshotDatabase::put(std::vector<SnapshotRow> rows) {
+  Undo undo;
+  for (const SnapshotRow& row : rows) {
+    const auto stored = storage_->snapshots.find(row.stream);
+    const bool none = stored == storage_->snapshots.end();
+    undo.snapshots.emplace(row.stream, none ? std::nullopt : std::optional<SnapshotRow>{stored->second});
+    const bool sound = !none && xxh64(stored->second.state) == stored->second.hash;
+    if (sound && row.sequence < stored->second.sequence) {
+      counters_.add("sometimes.snapshots.older_row_refused");
+    }
+  }
+  put_rows(*storage_, std::move(rows));
+  remember(std::move(undo));
+}
+
+bool SnapshotDatabase::move(RecoveryRow row) {
+  const Partition partition = row.partition;
+  const auto stored = storage_->recovery.find(partition);
+  Undo undo;
+  const bool none = stored == storage_->recovery.end();
+  undo.recovery.emplace(partition, none ? std::nullopt : std::optional<RecoveryRow>{stored->second});
+  const bool moved = move_recovery_row(*storage_, std::move(row));
+  if (moved) remember(std::move(undo));
+  if (!moved) counters_.add("sometimes.snapshots.recovery_row_refused");
+  return moved;
+}
+
+bool SnapshotDatabase::lose_snapshot(const StreamId& stream) {
+  if (storage_->snapshots.erase(stream) == 0) return false;
+  counters_.add("fault.snapshots.lost_row");
+  world_.trace("snapshots loses the row of " + stream.value());
+  return true;
+}
+
+bool SnapshotDatabase::damage_snapshot(const StreamId& stream) {
+  const auto found = storage_->snapshots.find(stream);
+  if (found == storage_->snapshots.end()) return false;
+  counters_.add("fault.snapshots.damaged_row");
+  world_.trace("snapshots damages the row of " + stream.value());
+  std::string& state = found->second.state;
+  if (state.empty()) {
+    state = "x";
+  } else {
+    char& byte = state[link_.choices().choose(Domain::store, state.size())];
+    byte = static_cast<char>(byte ^ 1);
+  }
+  return true;
+}
+
+void SnapshotDatabase::lose_all() {
+  storage_->snapshots.clear();
+  storage_->recovery.clear();
+  recent_.clear();
+  link_.disconnect();
+  counters_.add("fault.snapshots.lost_all");
+  world_.trace("snapshots loses everything");
+}
+
+std::size_t SnapshotDatabase::failover(std::size_t writes) {
+  const std::size_t lost = std::min(writes, recent_.size());
+  link_.disconnect();
+  counters_.add("fault.snapshots.failover");
+  world_.trace("snapshots failover loses " + std::to_string(lost));
+  for (std::size_t i = 0; i < lost; ++i) {
+    for (auto& [stream, row] : recent_.back().snapshots) {
+      if (row) {
+        storage_->snapshots[stream] = std::move(*row);
+      } else {
+        storage_->snapshots.erase(stream);
+      }
+    }
+    for (auto& [partition, row] : recent_.back().recovery) {
+      if (row) {
+        storage_->recovery[partition] = std::move(*row);
+      } else {
+        storage_->recovery.erase(partition);
+      }
+    }
+    recent_.pop_back();
+  }
+  return lost;
+}
+
+Task<> FaultySnapshotStore::put(std::vector<SnapshotRow> rows) {
+  const auto kept = std::make_shared<const std::vector<SnapshotRow>>(std::move(rows));
+  std::function<Status()> transaction = [database = &database_, kept] {
+    database->put(*kept);
+    return ok();
+  };
+  co_return co_await database_.link().write<Unit>(env_, std::move(transaction));
+}
+
+Task<std::optional<SnapshotRow>> FaultySnapshotStore::get(StreamId stream) {
+  const Status there = co_await database_.link().go(env_);
+  if (!there) co_return there.error();
+  MemorySnapshotStore calm{env_, database_.storage()};
+  auto found = co_await calm.get(std::move(stream));
+  co_await database_.link().come_back(env_);
+  co_return found;
+}
+
+Task<std::optional<RecoveryRow>> FaultySnapshotStore::recovery(Partition partition) {
+  const Status there = co_await database_.link().go(env_);
+  if (!there) co_return there.error();
+  MemorySnapshotStore calm{env_, database_.storage()};
+  auto found = co_await calm.recovery(partition);
+  co_await database_.link().come_back(env_);
+  co_return found;
+}
+
+Task<bool> FaultySnapshotStore::move_recovery(RecoveryRow row) {
+  const auto kept = std::make_shared<const RecoveryRow>(std::move(row));
+  std::function<Result<bool>()> transaction = [database = &database_, kept]() -> Result<bool> {
+    return database->move(*kept);
+  };
+  co_return co_await database_.link().write<bool>(env_, std::move(transaction));
+}
+
+Task<std::uint64_t> FaultySnapshotStore::count_born_before(Partition partition, Offset before) {
+  const Status there = co_await database_.link().go(env_);
+  if (!there) co_return there.error();
+  MemorySnapshotStore calm{env_, database_.storage()};
+  auto found = co_await calm.count_born_before(partition, before);
+  co_await database_.link().come_back(env_);
+  co_return found;
+}
+
+Task<std::vector<StreamId>> FaultySnapshotStore::open_turns(Partition partition) {
+  const Status there = co_await database_.link().go(env_);
+  if (!there) co_return there.error();
+  MemorySnapshotStore calm{env_, database_.storage()};
+  auto found = co_await calm.open_turns(partition);
+  co_await database_.link().come_back(env_);
+  co_return found;
+}
+
+}  // namespace varve::sim
