@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 
 #include "actors/shard.h"
+#include "actors/state_codec.h"
+#include "runtime/hash.h"
 #include "tests/support/samples.h"
 #include "tests/support/sim_server.h"
 
@@ -152,6 +154,26 @@ TEST_F(RulingTest, RulingsSurviveSnapshotsAndCrashes) {
   restart();
   EXPECT_EQ(200, status(agent));
   EXPECT_EQ("eva", name_of(agent));
+}
+
+// An older program could not read the renaming, and has left this snapshot.
+TEST_F(RulingTest, ANewerProgramReadsWhatACorruptSnapshotCouldNot) {
+  const std::string agent = create_agent();
+  run_for(120'000);
+  expect(200, "PATCH", "/v1/agents/" + agent, R"({"name":"eve"})");
+  auto& snapshots = const_cast<MemorySnapshotStorage&>(world_->snapshots());
+  SnapshotRow& row = snapshots.snapshots.at(StreamId{agent});
+  ActorState state = *decode_state(row.state);
+  EXPECT_EQ(Sequence{1}, state.sequence);
+  state.corrupt = row.corrupt = true;
+  state.bad_offset = row.bad_offset = world_->log().records(home(agent)).back().offset;
+  row.state = encode_state(state);
+  row.hash = xxh64(row.state);
+  restart();
+  EXPECT_EQ(200, status(agent));
+  EXPECT_EQ("eve", name_of(agent));
+  run_for(120'000);
+  EXPECT_FALSE(snapshots.snapshots.at(StreamId{agent}).corrupt);
 }
 
 TEST(Rulings, AnAbsentEventKeepsItsSequence) {
