@@ -145,7 +145,8 @@ Task<> Node::views_pass(std::vector<LogPosition> positions, MonoTime deadline) {
   while (!progress_.has_passed(positions)) {
     if (const auto failed = failure()) co_return *failed;
     if (env_.now() >= deadline) co_return Error{Errc::unavailable, "the views did not catch up in time"};
-    co_await progress_.wait_for(positions, std::min(deadline, env_.now() + std::chrono::milliseconds{100}));
+    // Longer than between two looks into the store: another node may do the folding.
+    co_await progress_.wait_for(positions, std::min(deadline, env_.now() + std::chrono::milliseconds{250}));
   }
   co_return ok();
 }

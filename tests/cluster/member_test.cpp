@@ -1,0 +1,191 @@
+// Partitions that move between nodes: planned, at once, and behind a node's back.
+#include "cluster/member.h"
+
+#include "tests/cluster/cluster_fixture.h"
+
+namespace varve {
+namespace {
+
+using test::ClusterFixture;
+
+class MemberTest : public ClusterFixture {};
+
+constexpr const char* kSlow = R"({"replies":[{"match":"slow","delay_ms":3000,"text":"at last"}]})";
+
+std::size_t count_of(const std::vector<std::string>& names, const std::string& name) {
+  return static_cast<std::size_t>(std::count(names.begin(), names.end(), name));
+}
+
+TEST_F(MemberTest, ARevokedPartitionIsDrainedReleasedAndServedByTheNextNode) {
+  two_nodes();
+  const StreamId agent = make_agent(life("a"));
+  const Partition moving = home(agent);
+  move("a", "b", {moving});
+  ASSERT_TRUE(run_until([&] { return life("b").owns(moving); }));
+  EXPECT_EQ(nullptr, life("a").node.shard(moving));
+  EXPECT_EQ((std::vector<Partition>{moving}), life("a").assignment.releases());
+  for (const Partition other : all()) EXPECT_EQ(other != moving, life("a").owns(other));
+  // Both nodes reach it.
+  EXPECT_TRUE(send(life("b"), command("b1", agent, UpdateAgent{R"({"name":"bob"})"})).has_value());
+  EXPECT_TRUE(send(life("a"), command("a1", agent, UpdateAgent{R"({"name":"eve"})"})).has_value());
+  EXPECT_EQ("eve", life("b").node.shard(moving)->peek(agent)->agent()->settings.name);
+}
+
+TEST_F(MemberTest, AnOpenTurnIsHandedOverAndItsCallerGetsTheAnswer) {
+  script_ = kSlow;
+  two_nodes();
+  const StreamId agent = make_agent(life("a"));
+  const auto said = begin_send(life("a"), command("say", agent, say("slow")));
+  ASSERT_TRUE(run_until([&] { return times_applied("say") == 1; }));
+  move("a", "b", {home(agent)});
+  const auto answer = finish(said);
+  ASSERT_TRUE(answer.has_value()) << answer.error().message;
+  ASSERT_TRUE(answer->turn.has_value());
+  EXPECT_EQ("end_turn", answer->turn->stop_reason);
+  const auto events = events_of(agent);
+  EXPECT_EQ(1U, count_of(events, "UserMessageReceived"));
+  EXPECT_EQ(1U, count_of(events, "TurnHandedOver"));
+  EXPECT_EQ(1U, count_of(events, "AssistantReplied"));
+  EXPECT_EQ(1U, count_of(events, "TurnFinished"));
+}
+
+TEST_F(MemberTest, ALostPartitionIsFencedAtOnceAndNothingIsReleased) {
+  script_ = kSlow;
+  two_nodes();
+  const StreamId agent = make_agent(life("a"));
+  const Partition moving = home(agent);
+  // One command is on its way to the log, one waits for an open turn, one is a stream.
+  const auto turn = begin_send(life("a"), command("say", agent, say("slow")));
+  ASSERT_TRUE(run_until([&] { return times_applied("say") == 1; }));
+  const auto waits = begin_send(life("a"), command("next", agent, say("hello")));
+  const auto writes = begin_send(life("a"), command("edit", agent, UpdateAgent{R"({"name":"eve"})"}));
+  run_for(std::chrono::microseconds{300});
+  life("a").assignment.lose({moving});
+  ASSERT_TRUE(run_until([&] { return life("a").node.shard(moving) == nullptr; }));
+  life("b").assignment.assign({moving});
+  for (const auto& one : {turn, waits, writes}) {
+    const auto answer = finish(one);
+    EXPECT_TRUE(answer.has_value()) << answer.error().message;
+  }
+  EXPECT_TRUE(life("a").assignment.releases().empty());
+  EXPECT_EQ(1U, times_applied("say"));
+  EXPECT_EQ(1U, times_applied("next"));
+  EXPECT_EQ(1U, times_applied("edit"));
+  EXPECT_EQ(0U, count_of(events_of(agent), "TurnHandedOver"));
+  EXPECT_EQ(2U, count_of(events_of(agent), "TurnFinished"));
+}
+
+TEST_F(MemberTest, APartitionThatIsLostWhileItIsDrainedIsNotReleased) {
+  script_ = kSlow;
+  two_nodes();
+  const StreamId agent = make_agent(life("a"));
+  const Partition moving = home(agent);
+  // A commit without an outcome keeps the drain busy.
+  log_->fail_next(MemoryLogStorage::Fault::unknown_lost);
+  const auto writes = begin_send(life("a"), command("edit", agent, UpdateAgent{R"({"name":"eve"})"}));
+  run_for(std::chrono::microseconds{100});
+  life("a").assignment.revoke({moving}, [](Partition) { FAIL() << "released"; });
+  run_for(std::chrono::microseconds{100});
+  ASSERT_NE(nullptr, life("a").node.shard(moving)) << "the drain was too quick for this test";
+  life("a").assignment.lose({moving});
+  ASSERT_TRUE(run_until([&] { return life("a").node.shard(moving) == nullptr; }));
+  life("a").assignment.assign({moving});
+  ASSERT_TRUE(run_until([&] { return life("a").owns(moving); }));
+  run_for(std::chrono::seconds{20});
+  EXPECT_TRUE(life("a").assignment.releases().empty());
+  EXPECT_TRUE(life("a").owns(moving));
+  EXPECT_TRUE(finish(writes).has_value());
+  EXPECT_EQ(1U, times_applied("edit"));
+}
+
+TEST_F(MemberTest, APartitionThatComesBackWaitsForItsOldShardToEnd) {
+  two_nodes();
+  const Partition moving{2};
+  const std::shared_ptr<Shard> old = life("a").node.member().shard(moving);
+  life("a").assignment.lose({moving});
+  life("a").assignment.assign({moving});
+  ASSERT_TRUE(run_until([&] { return life("a").node.member().shard(moving) != old; }));
+  EXPECT_EQ(nullptr, life("a").node.shard(moving));  // Not yet: the old one's reader still waits.
+  ASSERT_TRUE(run_until([&] { return life("a").owns(moving); }));
+  EXPECT_NE(old.get(), life("a").node.shard(moving));
+  EXPECT_EQ(1, old.use_count());  // Nobody but this test keeps it.
+  EXPECT_FALSE(old->owner().owned());
+}
+
+TEST_F(MemberTest, AZombieThatCannotProveItsAssignmentDoesNotClaimBack) {
+  two_nodes();
+  const StreamId agent = make_agent(life("a"));
+  const Partition moving = home(agent);
+  life("a").env.pause();
+  life("a").assignment.take_unheard(moving);
+  life("b").assignment.assign({moving});
+  ASSERT_TRUE(run_until([&] { return life("b").owns(moving); }));
+  life("a").env.resume();
+  ASSERT_TRUE(run_until([&] { return !life("a").owns(moving); }));
+  run_for(std::chrono::seconds{10});
+  EXPECT_TRUE(life("b").owns(moving));
+  EXPECT_FALSE(life("a").owns(moving));
+  // Its own reader has told it who the owner is.
+  EXPECT_TRUE(send(life("a"), command("a1", agent, UpdateAgent{R"({"name":"eve"})"})).has_value());
+  EXPECT_EQ(1U, times_applied("a1"));
+}
+
+TEST_F(MemberTest, ANodeThatDrainsHandsItsTurnsOverAndLeaves) {
+  script_ = kSlow;
+  two_nodes();
+  const StreamId agent = make_agent(life("a"));
+  const auto said = begin_send(life("b"), command("say", agent, say("slow")));
+  ASSERT_TRUE(run_until([&] { return times_applied("say") == 1; }));
+  const auto drained =
+      finish(begin(life("a"), life("a").node.drain(life("a").env.now() + std::chrono::seconds{5})));
+  EXPECT_TRUE(drained.has_value());
+  EXPECT_TRUE(life("a").assignment.has_left());
+  EXPECT_TRUE(life("a").folding.has_left());
+  crash("a");
+  life("b").assignment.assign(all());
+  life("b").folding.assign(all());
+  const auto answer = finish(said);
+  ASSERT_TRUE(answer.has_value()) << answer.error().message;
+  EXPECT_TRUE(answer->turn.has_value());
+  EXPECT_EQ(1U, count_of(events_of(agent), "TurnHandedOver"));
+}
+
+TEST_F(MemberTest, AMemberWithoutPartitionsIsReadyWhenTheViewsAre) {
+  two_nodes();
+  const StreamId agent = make_agent(life("a"));
+  const auto ready =
+      finish(begin(life("b"), life("b").node.wait_ready(life("b").env.now() + std::chrono::seconds{30})));
+  EXPECT_TRUE(ready.has_value()) << ready.error().message;
+  // A partition that is assigned must be owned first.
+  life("a").assignment.take_unheard(home(agent));
+  log_->fail_next(MemoryLogStorage::Fault::unknown_lost);
+  life("b").assignment.assign({home(agent)});
+  run_for(std::chrono::milliseconds{1});
+  EXPECT_FALSE(life("b").owns(home(agent)));
+  const auto owned =
+      finish(begin(life("b"), life("b").node.wait_ready(life("b").env.now() + std::chrono::seconds{60})));
+  EXPECT_TRUE(owned.has_value()) << owned.error().message;
+  EXPECT_TRUE(life("b").owns(home(agent)));
+}
+
+TEST_F(MemberTest, ViewsAreFoldedByWhoeverIsAssignedTo) {
+  two_nodes();
+  life("a").folding.revoke(all(), [this](Partition partition) { life("b").folding.assign({partition}); });
+  run_for(std::chrono::seconds{1});
+  EXPECT_EQ(kPartitions, life("a").folding.releases().size());
+  make_agent(life("a"));
+  Request request;
+  request.method = "GET";
+  request.target = "/v1/agents/count";
+  ASSERT_TRUE(
+      run_until([&] { return !views_->tables[static_cast<std::size_t>(View::agents)].rows().empty(); }));
+  // Everything that a has stopped has ended.
+  const auto batches = life("a").env.counters().find("projection_batches");
+  const std::uint64_t before = batches == life("a").env.counters().end() ? 0 : batches->second;
+  make_agent(life("a"), "another");
+  run_for(std::chrono::seconds{1});
+  EXPECT_EQ(before, batches == life("a").env.counters().end() ? 0 : batches->second);
+}
+
+}  // namespace
+}  // namespace varve

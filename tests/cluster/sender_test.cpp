@@ -1,0 +1,317 @@
+// Commands and turns that go to another node, over wires that lose, repeat and delay.
+#include "cluster/sender.h"
+
+#include "tests/cluster/cluster_fixture.h"
+
+namespace varve {
+namespace {
+
+using test::ClusterFixture;
+using test::Fate;
+
+constexpr const char* kScript = R"({"replies":[
+  {"match":"slow","delay_ms":3000,"text":"at last"},
+  {"match":"words","token_delay_ms":500,"text":"one two three four five six"},
+  {"match":"ever","delay_ms":900000,"text":"never"}]})";
+
+class SenderTest : public ClusterFixture {
+ protected:
+  // a owns everything but the agent's partition, which b owns. Requests are sent at a.
+  void SetUp() override {
+    script_ = kScript;
+    two_nodes();
+    agent_ = make_agent(life("a"));
+    move("a", "b", {home(agent_)});
+    ASSERT_TRUE(run_until([&] { return life("b").owns(home(agent_)); }));
+    wires_.requests.clear();
+  }
+
+  CommandEnvelope rename(const std::string& key, const std::string& name) {
+    return command(key, agent_, UpdateAgent{R"({"name":")" + name + R"("})"});
+  }
+  // The first `times` requests have this fate.
+  void first_requests(int times, Fate fate) {
+    wires_.fate = [times, fate](const std::string&, const std::string&) mutable {
+      return times-- > 0 ? fate : Fate{};
+    };
+  }
+  std::string name_at(const std::string& node) {
+    return life(node).node.shard(home(agent_))->peek(agent_)->agent()->settings.name;
+  }
+  std::uint64_t counted(const std::string& node, const std::string& counter) {
+    const auto& counters = life(node).env.counters();
+    const auto found = counters.find(counter);
+    return found == counters.end() ? 0 : found->second;
+  }
+
+  StreamId agent_;
+};
+
+TEST_F(SenderTest, ALostRequestIsSentAgain) {
+  Fate fate;
+  fate.lose_request = true;
+  first_requests(2, fate);
+  const auto answer = send(life("a"), rename("k", "eve"));
+  ASSERT_TRUE(answer.has_value()) << answer.error().message;
+  EXPECT_EQ("eve", name_at("b"));
+  EXPECT_EQ(1U, times_applied("k"));
+}
+
+TEST_F(SenderTest, AfterALostAnswerTheSameAnswerComesAndNothingHappensTwice) {
+  Fate fate;
+  fate.lose_answer = true;
+  first_requests(2, fate);
+  const auto answer = send(life("a"), rename("k", "eve"));
+  ASSERT_TRUE(answer.has_value()) << answer.error().message;
+  EXPECT_NE(nullptr, answer->commit);
+  EXPECT_FALSE(answer->replayed);
+  EXPECT_EQ(1U, times_applied("k"));
+}
+
+TEST_F(SenderTest, ARequestThatArrivesTwiceIsCarriedOutOnce) {
+  Fate fate;
+  fate.again = std::chrono::microseconds{50};
+  first_requests(1, fate);
+  EXPECT_TRUE(send(life("a"), rename("k", "eve")).has_value());
+  run_for(std::chrono::seconds{1});
+  EXPECT_EQ(1U, times_applied("k"));
+  EXPECT_EQ(1U, counted("b", "forwarded_in"));
+  EXPECT_EQ(1U, counted("b", "forwarded_again"));
+}
+
+TEST_F(SenderTest, ALateCopyOfARefusedCommandHasNoEffect) {
+  Fate fate;
+  fate.again = std::chrono::seconds{3};
+  first_requests(1, fate);
+  const auto refused = send(life("a"), command("cancel", agent_, CancelTurn{}));
+  ASSERT_FALSE(refused.has_value());
+  EXPECT_EQ(Errc::conflict, refused.error().code);
+  // Now there would be something to cancel, and the copy arrives.
+  const auto turn = begin_send(life("b"), command("say", agent_, say("ever")));
+  run_for(std::chrono::seconds{5});
+  EXPECT_EQ(1U, counted("b", "forwarded_again"));
+  EXPECT_TRUE(life("b").node.shard(home(agent_))->peek(agent_)->agent()->turn.has_value());
+  EXPECT_EQ(0U, times_applied("cancel"));
+}
+
+TEST_F(SenderTest, ACallThatNobodyWaitsForIsNotBegun) {
+  // The first attempt is late; the second one is refused, and the caller is told so.
+  Fate late;
+  late.delay = std::chrono::seconds{20};
+  first_requests(1, late);
+  const auto refused = send(life("a"), command("cancel", agent_, CancelTurn{}), std::chrono::seconds{8});
+  ASSERT_FALSE(refused.has_value());
+  EXPECT_EQ(Errc::conflict, refused.error().code);
+  const auto turn = begin_send(life("b"), command("say", agent_, say("ever")));
+  run_for(std::chrono::seconds{25});
+  EXPECT_TRUE(life("b").node.shard(home(agent_))->peek(agent_)->agent()->turn.has_value());
+  EXPECT_EQ(0U, times_applied("cancel"));
+}
+
+TEST_F(SenderTest, ARequestForAnotherOwnershipIsNotBegun) {
+  Fate late;
+  late.delay = std::chrono::seconds{20};
+  late.again = std::chrono::seconds{5};
+  first_requests(1, late);
+  const auto renamed = begin_send(life("a"), rename("k", "eve"), std::chrono::seconds{4});
+  const auto outcome = finish(renamed);
+  ASSERT_FALSE(outcome.has_value());
+  EXPECT_EQ(Errc::outcome_unknown, outcome.error().code);
+  // Meanwhile b loses the partition and gets it back.
+  life("b").assignment.lose({home(agent_)});
+  life("b").assignment.assign({home(agent_)});
+  run_for(std::chrono::seconds{30});
+  EXPECT_TRUE(life("b").owns(home(agent_)));
+  EXPECT_EQ(0U, times_applied("k"));
+  EXPECT_GE(counted("b", "forwarded_astray"), 1U);
+}
+
+TEST_F(SenderTest, WhatWasNeverDeliveredIsCertainlyNotApplied) {
+  Fate refuse;
+  refuse.refuse = true;
+  first_requests(1000, refuse);
+  const auto answer = send(life("a"), rename("k", "eve"), std::chrono::seconds{5});
+  ASSERT_FALSE(answer.has_value());
+  EXPECT_EQ(Errc::unavailable, answer.error().code);
+  EXPECT_GT(wires_.requests.size(), 3U);
+  EXPECT_LT(wires_.requests.size(), 100U);
+}
+
+TEST_F(SenderTest, OnceItMayHaveBeenAppliedNobodyHearsThatItWasNot) {
+  int sent = 0;
+  wires_.fate = [&sent](const std::string&, const std::string&) {
+    Fate fate;
+    fate.lose_answer = true;
+    fate.refuse = sent++ > 0;
+    return fate;
+  };
+  const auto answer = send(life("a"), rename("k", "eve"), std::chrono::seconds{12});
+  ASSERT_FALSE(answer.has_value());
+  EXPECT_EQ(Errc::outcome_unknown, answer.error().code);
+  EXPECT_GT(sent, 2);
+  EXPECT_EQ(1U, times_applied("k"));
+}
+
+TEST_F(SenderTest, ACommandThatNoStreamRemembersIsNotSentTwice) {
+  Fate fate;
+  fate.lose_answer = true;
+  first_requests(1, fate);
+  const auto answer = send(life("a"), command("sum", agent_, SummarizeContext{}), std::chrono::seconds{20});
+  ASSERT_FALSE(answer.has_value());
+  EXPECT_EQ(Errc::outcome_unknown, answer.error().code);
+  EXPECT_EQ(1U, wires_.requests.size());
+}
+
+TEST_F(SenderTest, ANodeThatIsNotTheOwnerAnswersWithAHintAndSendsNothingOn) {
+  Life& c = boot("c");
+  ASSERT_TRUE(send(c, rename("k1", "one")).has_value());
+  wires_.requests.clear();
+  // c believes b; b has lost the partition to a, and its reader has read a's claim.
+  life("b").assignment.take_unheard(home(agent_));
+  life("a").assignment.assign({home(agent_)});
+  ASSERT_TRUE(run_until([&] { return life("a").owns(home(agent_)) && !life("b").owns(home(agent_)); }));
+  std::vector<std::string> asked;
+  wires_.fate = [&asked](const std::string& url, const std::string&) {
+    asked.push_back(url);
+    return Fate{};
+  };
+  const auto answer = send(c, rename("k2", "two"));
+  ASSERT_TRUE(answer.has_value()) << answer.error().message;
+  EXPECT_EQ((std::vector<std::string>{"http://b", "http://a"}), asked);
+  EXPECT_EQ("two", name_at("a"));
+}
+
+TEST_F(SenderTest, WhenTheOwnerDiesTheCommandGoesToTheNextOne) {
+  crash("b");
+  const auto renamed = begin_send(life("a"), rename("k", "eve"));
+  run_for(std::chrono::seconds{2});
+  life("a").assignment.assign({home(agent_)});
+  const auto answer = finish(renamed);
+  ASSERT_TRUE(answer.has_value()) << answer.error().message;
+  EXPECT_EQ(1U, times_applied("k"));
+}
+
+TEST_F(SenderTest, ARefusalComesBackWithItsCode) {
+  const auto refused = send(life("a"), command("k", agent_, CancelTurn{}));
+  ASSERT_FALSE(refused.has_value());
+  EXPECT_EQ(Errc::conflict, refused.error().code);
+  EXPECT_EQ(1U, wires_.requests.size());
+}
+
+// ---- turns ----
+
+TEST_F(SenderTest, ATurnAtAnotherNodeIsAnsweredWhenItEnds) {
+  const auto answer = send(life("a"), command("say", agent_, say("slow")));
+  ASSERT_TRUE(answer.has_value()) << answer.error().message;
+  ASSERT_TRUE(answer->turn.has_value());
+  EXPECT_EQ(1U, answer->turn->messages.size());
+  EXPECT_EQ("end_turn", answer->turn->stop_reason);
+  EXPECT_FALSE(answer->positions.empty());
+  EXPECT_EQ(nullptr, answer->channel);
+}
+
+TEST_F(SenderTest, ATurnIsAnsweredOverBadWires) {
+  int sent = 0;
+  wires_.fate = [&sent](const std::string&, const std::string&) {
+    Fate fate;
+    ++sent;
+    fate.lose_request = sent % 3 == 1;
+    fate.lose_answer = sent % 3 == 2;
+    if (sent % 2 == 0) fate.again = std::chrono::milliseconds{700};
+    return fate;
+  };
+  const auto answer = send(life("a"), command("say", agent_, say("words")), std::chrono::seconds{100});
+  ASSERT_TRUE(answer.has_value()) << answer.error().message;
+  EXPECT_EQ(1U, times_applied("say"));
+  if (answer->turn) EXPECT_EQ(1U, answer->turn->messages.size());
+}
+
+SendMessages with_tokens(SendMessages command) {
+  command.request = R"({"stream_tokens":true})";
+  return command;
+}
+
+std::size_t pieces_in(const TurnChannel& channel) {
+  return channel.live() ? channel.live()->deltas.size() : 0;
+}
+
+TEST_F(SenderTest, AStreamAtAnotherNodeComesPieceByPiece) {
+  const auto opened = finish(begin_send(life("a"), command("say", agent_, with_tokens(say("words"))),
+                                        std::chrono::seconds{30}, CallLimits::Turn::opened));
+  ASSERT_TRUE(opened.has_value()) << opened.error().message;
+  const auto channel = opened->channel;
+  ASSERT_NE(nullptr, channel);
+  for (std::size_t pieces = 1; pieces <= 5; ++pieces) {
+    EXPECT_TRUE(run_until([&] { return pieces_in(*channel) >= pieces; }, std::chrono::seconds{1})) << pieces;
+  }
+  ASSERT_TRUE(run_until([&] { return channel->finished(); }, std::chrono::seconds{5}));
+  EXPECT_EQ(1U, channel->messages().size());
+  EXPECT_EQ(6U, channel->last_reply()->deltas.size());
+  EXPECT_FALSE(channel->positions().empty());
+}
+
+TEST_F(SenderTest, AStreamGoesOnAtTheNextOwner) {
+  const auto opened = finish(begin_send(life("a"), command("say", agent_, with_tokens(say("words"))),
+                                        std::chrono::seconds{30}, CallLimits::Turn::opened));
+  ASSERT_TRUE(opened.has_value());
+  const auto channel = opened->channel;
+  ASSERT_TRUE(run_until([&] { return pieces_in(*channel) >= 2; }));
+  move("b", "a", {home(agent_)});  // To where it is read.
+  ASSERT_TRUE(run_until([&] { return channel->finished() || channel->abandoned(); }));
+  EXPECT_TRUE(channel->finished());
+  EXPECT_EQ(1U, channel->messages().size());
+}
+
+TEST_F(SenderTest, AStreamIsAbandonedWhenNobodyOwnsItsTurnForTooLong) {
+  const auto opened = finish(begin_send(life("a"), command("say", agent_, say("slow")),
+                                        std::chrono::seconds{30}, CallLimits::Turn::opened));
+  ASSERT_TRUE(opened.has_value());
+  crash("b");
+  ASSERT_TRUE(run_until([&] { return opened->channel->abandoned(); }, std::chrono::seconds{40}));
+  // And nobody asks for it any more.
+  const std::size_t before = wires_.requests.size();
+  run_for(std::chrono::seconds{30});
+  EXPECT_EQ(before, wires_.requests.size());
+}
+
+TEST_F(SenderTest, ATurnThatNobodyReadsIsNotFollowed) {
+  auto opened = finish(begin_send(life("a"), command("say", agent_, say("ever")), std::chrono::seconds{30},
+                                  CallLimits::Turn::opened));
+  ASSERT_TRUE(opened.has_value());
+  opened->channel.reset();
+  run_for(std::chrono::seconds{5});
+  const std::size_t before = wires_.requests.size();
+  run_for(std::chrono::seconds{30});
+  EXPECT_EQ(before, wires_.requests.size());
+}
+
+TEST_F(SenderTest, AnHttpStreamReadsATurnOfAnotherNode) {
+  Request request;
+  request.method = "POST";
+  request.target = "/v1/agents/" + agent_.value() + "/messages/stream";
+  request.body = R"({"input":"words","stream_tokens":true})";
+  request.headers.emplace("content-type", "application/json");
+  const auto body = std::make_shared<std::optional<std::string>>();
+  struct Read {
+    static Task<> all(Node* node, Request asked, std::shared_ptr<std::optional<std::string>> out) {
+      Response response = co_await node->handle(std::move(asked));
+      std::string text = response.body;
+      while (response.events) {
+        const auto piece = co_await response.events->next();
+        if (!piece) break;
+        text += *piece;
+      }
+      *out = text;
+      co_return ok();
+    }
+  };
+  life("a").env.spawn("http", Read::all(&life("a").node, request, body));
+  ASSERT_TRUE(run_until([&] { return body->has_value(); }));
+  EXPECT_NE(std::string::npos, (*body)->find("three ")) << **body;
+  EXPECT_NE(std::string::npos, (*body)->find("end_turn")) << **body;
+  EXPECT_NE(std::string::npos, (*body)->find("[DONE]")) << **body;
+  EXPECT_EQ(std::string::npos, (*body)->find("error")) << **body;
+}
+
+}  // namespace
+}  // namespace varve
