@@ -2,18 +2,20 @@
 // say what a reader from the start would say, and with their snapshots they stand for everything before them.
 //
 // It replays all commits that count by the LogOracle's admission, so it is asked at rest, not after a step.
-// Streams with a ruling are left out: their states leave out what the log holds.
+// Of a stream with rulings, any number of them may have been met: before, it is corrupt at the event.
 #pragma once
 
 #include <functional>
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "actors/actor_state.h"
+#include "eventlog/rulings.h"
 #include "eventlog/snapshot_store.h"
 #include "projections/memory_snapshot_store.h"
 #include "sim/log_oracle.h"
@@ -71,10 +73,17 @@ class StateOracle {
   void at_rest();
 
  private:
-  using States = std::map<std::pair<StreamId, Sequence>, std::string>;
+  struct Step {
+    const Commit* commit;
+    std::size_t part;
+    Offset offset;
+  };
+  using States = std::map<std::pair<StreamId, Sequence>, std::set<std::string>>;
 
   void replay();
+  void replay_stream(const StreamId& stream, const std::vector<Step>& steps, const EventPlaces& absent);
   bool ruled(const StreamId& stream) const { return ruled_.contains(stream); }
+  bool is_state(const StreamId& stream, Sequence sequence, const std::string& state) const;
   // The stream's sequence after the last commit before `next`.
   Sequence sequence_before(const StreamId& stream, Offset next) const;
   void check_snapshot(const SnapshotRow& row);
@@ -87,7 +96,7 @@ class StateOracle {
   Options options_;
   States replayed_;  // Every state that every stream has ever had.
   std::map<StreamId, Partition> streams_;
-  std::set<StreamId> ruled_;
+  std::map<StreamId, EventPlaces> ruled_;
   std::map<StreamId, Sequence> snapshots_;  // Sound ones.
 };
 
