@@ -5,6 +5,7 @@
 #include <iostream>
 
 #include "projections/digest.h"
+#include "projections/quarantine.h"
 #include "tests/sim/oracle_stage.h"
 
 namespace varve::sim {
@@ -239,6 +240,38 @@ TEST(ViewOracleTest, AParkedStreamIsComparedAsItIsParked) {
   stage.oracles->after_step();
   stage.oracles->at_rest();
   EXPECT_EQ("", stage.broken()) << stage.first();
+}
+
+TEST(ViewOracleTest, AStreamThatARulingReleasesIsComparedAsEverybodyFoldsIt) {
+  for (const bool forged : {false, true}) {
+    Owned stage;
+    Commit poison = stage.commit(3, 3, 3);
+    poison.parts.front().events = {UnreadableEvent{"BlockPainted", 1, "unknown type", "{}"}};
+    const Offset bad = stage.write(kAnn, poison);
+    stage.write(kAnn, stage.commit(4, 4, 4));
+    PartitionFold fold(kP, Checkpoint{}, {});
+    for (const LogRecord& record : stage.log.in(kP)) EXPECT_TRUE(fold.take(record).has_value());
+    ASSERT_TRUE(apply_batch(stage.storage, fold.take_batch()).has_value());
+    stage.oracles->after_step();
+
+    stage.land(Ruling{Epoch{1}, Index{5}, "node-1", WallTime{3}, stage.block, bad, 0});
+    const std::vector<LogRecord>& records = stage.log.in(kP);
+    ASSERT_EQ(2U, fold.released_by(records.back()).size());
+    ASSERT_TRUE(fold.take_ruling(records.back(), {records[3], records[4]}).has_value());
+    fold.fit(*open_rows(stage.views.reader(), kP, fold.to_fit()));
+    Batch batch = fold.take_batch();
+    if (forged) {
+      std::get<RowInsert>(batch.changes.back()).row.values[blocks::value] = std::string("forged");
+      batch.checkpoint.digests = stage.storage.checkpoints[kP].digests;
+      add_changes(batch.checkpoint.digests, kP, batch.changes);
+    }
+    ASSERT_TRUE(apply_batch(stage.storage, batch).has_value());
+    stage.snapshots.snapshots[stage.block] = stage.snapshot_of(stage.block);  // As it was before the ruling.
+    stage.oracles->after_step();
+    EXPECT_EQ(forged ? "I4" : "", stage.broken()) << stage.first();
+    stage.oracles->at_rest();
+    EXPECT_EQ(forged ? "I4" : "", stage.broken()) << stage.first();
+  }
 }
 
 // ---- states and effects ----
