@@ -100,6 +100,7 @@ Status PartitionOwner::take(const LogRecord& record) {
     say("read o=" + std::to_string(record.offset.value()) + " kind=" + kind_of(*shared) +
         " v=" + to_string(verdict));
   if (verdict == Verdict::admitted) {
+    newest_admitted_ = record.offset;
     at_ = std::max(at_, time_of(*shared));
   } else {
     env_.count(std::string("records_") + to_string(verdict));

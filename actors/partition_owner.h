@@ -98,6 +98,9 @@ class PartitionOwner {
   const AdmissionState& admission() const { return admission_; }
   WallTime newest_at() const { return at_; }
   const Mark& mark() const { return mark_; }
+  // Of the newest record that counts, since this began to read: a position that everything told so far lies
+  // at or before. The mark may be that of a record that does not count.
+  const std::optional<Offset>& newest_admitted() const { return newest_admitted_; }
   Partition partition() const { return partition_; }
 
  private:
@@ -146,6 +149,7 @@ class PartitionOwner {
   AdmissionState admission_;
   WallTime at_;  // Newest `at` that was sent or admitted: time never runs backwards along a partition.
   Mark mark_;
+  std::optional<Offset> newest_admitted_;
 
   std::optional<CommandId> claim_id_;  // Of the claim that is on its way or by which this owns the partition.
   bool claim_requested_ = false;

@@ -290,7 +290,7 @@ std::optional<Result<CommandAnswer>> Shard::replayed(const ActorState& state,
 CommandAnswer Shard::answer_from(const ActorState& state) const {
   CommandAnswer answer;
   answer.stream = state.stream;
-  if (!owner_.mark().none) answer.positions = {{partition_, owner_.mark().offset}};
+  if (owner_.newest_admitted()) answer.positions = {{partition_, *owner_.newest_admitted()}};
   if (const BlockState* block = state.block()) {
     answer.block = BlockFact{state.stream, state.sequence, state.exists(), block->value};
   }

@@ -5,6 +5,8 @@
 
 #include "sim/lifecycle.h"
 #include "sim/perturbed_heap.h"
+#include "sim/soak.h"
+#include "sim/swarm.h"
 
 namespace {
 
@@ -12,8 +14,8 @@ using varve::sim::RunOptions;
 using varve::sim::RunResult;
 
 bool known(const std::string& scenario) {
-  if (scenario == "lifecycle") return true;
-  std::cerr << "varve-sim: there is no scenario '" << scenario << "'; there is: lifecycle\n";
+  if (scenario == "lifecycle" || scenario == "swarm") return true;
+  std::cerr << "varve-sim: there is no scenario '" << scenario << "'; there are: lifecycle, swarm\n";
   return false;
 }
 
@@ -28,6 +30,42 @@ int run(const RunOptions& options) {
   const RunResult result = varve::sim::run_lifecycle(options);
   print(options, result);
   return result.failures.empty() ? 0 : 1;
+}
+
+void print(const varve::sim::SwarmResult& result) {
+  std::cout << result.token << ": " << result.config << "\n"
+            << result.steps << " steps, " << result.simulated_ms << " ms simulated, " << result.answered
+            << " of " << result.operations << " operations answered with success, trace hash " << std::hex
+            << result.trace_hash << std::dec
+            << (result.violations.empty() ? ", all invariants hold" : ", FAILED") << "\n";
+  for (const auto& violation : result.violations) {
+    std::cout << "FAIL " << violation.invariant << " " << violation.what << "\n";
+  }
+  if (!result.violations.empty()) std::cout << "  repro: varve-sim repro " << result.token << "\n";
+}
+
+int run_swarm(std::uint64_t seed, bool print_trace) {
+  varve::sim::SwarmRun run;
+  run.seed = seed;
+  run.print_trace = print_trace;
+  const auto result = varve::sim::run_swarm(run);
+  print(result);
+  return result.violations.empty() ? 0 : 1;
+}
+
+int diff_swarm(std::uint64_t seed) {
+  varve::sim::SwarmRun run;
+  run.seed = seed;
+  const auto first = varve::sim::run_swarm(run);
+  varve::sim::perturb_heap(seed * 2 + 1);
+  const auto second = varve::sim::run_swarm(run);
+  varve::sim::perturb_heap(0);
+  print(first);
+  print(second);
+  const bool equal = first.trace_hash == second.trace_hash && first.steps == second.steps;
+  std::cout << (equal ? "equal: the trace does not depend on the heap's layout\n"
+                      : "DIFFERENT: something depends on addresses or on memory that nobody wrote\n");
+  return equal && first.violations.empty() ? 0 : 1;
 }
 
 int sweep(std::uint64_t seed, std::uint64_t stride) {
@@ -52,6 +90,18 @@ int diff(RunOptions options) {
   return equal && first.failures.empty() ? 0 : 1;
 }
 
+// "1..2000"
+bool read_seeds(const std::string& text, varve::sim::SoakOptions& options) {
+  const std::size_t dots = text.find("..");
+  if (dots == std::string::npos) return false;
+  const auto first = varve::sim::seed_of("v1:" + text.substr(0, dots));
+  const auto last = varve::sim::seed_of("v1:" + text.substr(dots + 2));
+  if (!first || !last || *last < *first) return false;
+  options.first = *first;
+  options.last = *last;
+  return true;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -59,7 +109,11 @@ int main(int argc, char** argv) {
       "varve-sim: whole servers in one process, replayed from a seed.\n\n"
       "  varve-sim run --scenario lifecycle --seed 7      one run, with every oracle on\n"
       "  varve-sim sweep lifecycle --seed 7               the same with a crash after every single step\n"
-      "  varve-sim diff --scenario lifecycle --seed 7     two runs, the second on a perturbed heap\n"};
+      "  varve-sim diff --scenario swarm --seed 7         two runs, the second on a perturbed heap\n"
+      "  varve-sim soak --seeds 1..2000 --jobs 2          clusters with faults, a seed each\n"
+      "  varve-sim repro v1:4711                          the run of a token, with its trace\n\n"
+      "Scenarios: lifecycle (one node, one story), swarm (a cluster, random work, random faults).\n"
+      "Exit codes: 0 all invariants hold, 1 one is broken, 2 bad arguments, 3 a worker died.\n"};
   app.name("varve-sim");
   app.require_subcommand(1);
 
@@ -84,8 +138,43 @@ int main(int argc, char** argv) {
   diff_command->add_option("--scenario", scenario, "Which one")->capture_default_str();
   diff_command->add_option("--seed", options.seed, "Gives both runs")->capture_default_str();
 
+  std::string seeds = "1..100";
+  varve::sim::SoakOptions soak_options;
+  auto* soak_command = app.add_subcommand("soak", "Run the swarm with many seeds");
+  soak_command->add_option("--seeds", seeds, "FIRST..LAST")->capture_default_str();
+  soak_command->add_option("--jobs", soak_options.jobs, "Processes")->check(CLI::Range(1U, 64U));
+  soak_command->add_option("--minutes", soak_options.minutes_max,
+                           "Begin no seed after so long; 0 = no limit");
+  soak_command->add_flag("--stop-at-failure", soak_options.stop_at_failure, "End at the first failure");
+  std::string token;
+  bool quiet = false;
+  auto* repro_command = app.add_subcommand("repro", "Run what a token stands for, with its trace");
+  repro_command->add_option("token", token, "As a failure printed it")->required();
+  repro_command->add_flag("--quiet", quiet, "Without the trace");
+
   CLI11_PARSE(app, argc, argv);
   if (!known(scenario)) return 2;
+  if (*soak_command) {
+    if (!read_seeds(seeds, soak_options)) {
+      std::cerr << "varve-sim: --seeds: expected FIRST..LAST, for example 1..2000\n";
+      return 2;
+    }
+    return varve::sim::soak(soak_options);
+  }
+  if (*repro_command) {
+    const auto seed = varve::sim::seed_of(token);
+    if (!seed) {
+      std::cerr << "varve-sim: " << seed.error().message << "\n";
+      return 2;
+    }
+    return run_swarm(*seed, !quiet);
+  }
+  if (scenario == "swarm" && *run_command) return run_swarm(options.seed, options.print_trace);
+  if (scenario == "swarm" && *diff_command) return diff_swarm(options.seed);
+  if (scenario == "swarm") {
+    std::cerr << "varve-sim: a sweep needs a short scenario: lifecycle\n";
+    return 2;
+  }
   if (*run_command) return run(options);
   if (*sweep_command) return sweep(options.seed, stride);
   return diff(options);

@@ -40,6 +40,7 @@ void OwnerOracle::on_trace(Incarnation incarnation, std::string_view node, std::
   if (line.kind == OwnerLine::Kind::reading) return on_reading(key, node, line);
   const auto found = readers_.find(key);
   if (found == readers_.end()) {
+    if (line.kind == OwnerLine::Kind::end) return;  // It was revoked before it came to that.
     return violations_.add("AgreePair", std::string(node) + " has not begun to read: " + std::string(text));
   }
   Reader& reader = found->second;

@@ -132,6 +132,7 @@ class SimEnv final : public Env {
   void log(LogLevel level, std::string_view message) override;
   void trace(std::string_view what) override;
   bool tracing() const override { return true; }
+  const NodeClock& clock() const { return clock_; }
   Incarnation incarnation() const { return incarnation_; }
   const std::string& name() const { return name_; }
 
