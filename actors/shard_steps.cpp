@@ -228,6 +228,7 @@ Task<ModelOutcome> Shard::ask_model(Actor* actor, ModelRequest request, MonoTime
   };
   while (!call->outcome && still_wanted()) co_await call->changed.wait(env_, kNever);
   if (actor->model_call == call) actor->model_call.reset();
+  if (!call->outcome && fenced_) co_return Error{Errc::unavailable, "the partition moves to another node"};
   if (!call->outcome) co_return Error{Errc::conflict, "the turn ended before the model answered"};
   co_return std::move(*call->outcome);
 }

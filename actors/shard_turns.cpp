@@ -178,7 +178,7 @@ Task<> Shard::drive(Actor* actor, bool resumed) {
       ignore_error(co_await submit(stream, std::move(give_up)), "the state tells what came of it");
       continue;
     }
-    co_await fenced_now_.wait(env_, env_.now() + pause);
+    if (!fenced_) co_await fenced_now_.wait(env_, env_.now() + pause);
     pause = std::min<Duration>(pause * 2, kStepPauseMax);
   }
   actor->driving = false;

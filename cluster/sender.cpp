@@ -60,11 +60,14 @@ Task<CommandAnswer> ClusterSender::send(CommandEnvelope envelope, CallLimits lim
   call->repeatable = is_repeatable(envelope);
   call->envelope = std::move(envelope);
   call->limits = limits;
-  call->number = next_call_++;
-  open_calls_.insert(call->number);
   auto answer = co_await send_until(call);
-  open_calls_.erase(call->number);
+  close(*call);
   co_return answer;
+}
+
+void ClusterSender::close(Call& call) {
+  open_calls_.erase(call.number);
+  call.number = 0;
 }
 
 // One attempt, at the shard of this process.
@@ -85,6 +88,7 @@ Task<CommandAnswer> ClusterSender::send_until(CallPtr call) {
   bool unknown = false;
   Duration pause = kPause;
   for (;;) {
+    call->asked = false;
     call->news = false;
     auto answer = co_await attempt(call);
     if (answer) co_return answer;
@@ -92,7 +96,9 @@ Task<CommandAnswer> ClusterSender::send_until(CallPtr call) {
     if (error.code == Errc::outcome_unknown) {
       unknown = true;
       if (!call->repeatable) co_return error;
-    } else if (error.code != Errc::unavailable && !(unknown && says_nothing(error.code))) {
+    } else if (error.code == Errc::unavailable) {
+      if (call->asked && !call->repeatable) co_return error;
+    } else if (!unknown || !says_nothing(error.code)) {
       co_return error;
     }
     const Duration wait = Duration{static_cast<std::int64_t>(env_.rng().between(
@@ -136,12 +142,17 @@ Task<CommandAnswer> ClusterSender::attempt(CallPtr call) {
     here = owning_shard(call->partition);
     if (!here) co_return Error{Errc::unavailable, "the partition has no owner at present"};
   }
+  call->asked = true;
   CommandEnvelope envelope = call->envelope;
   co_return co_await here->execute(std::move(envelope), call->limits);
 }
 
 Task<CommandAnswer> ClusterSender::forward(CallPtr call, Owner owner) {
   const MonoTime now = env_.now();
+  if (call->number == 0) {
+    call->number = next_call_++;
+    open_calls_.insert(call->number);
+  }
   ForwardedCommand request;
   request.sender = identity_.node;
   request.call = call->number;
@@ -158,13 +169,17 @@ Task<CommandAnswer> ClusterSender::forward(CallPtr call, Owner owner) {
   std::string text = encode_request(NodeRequest{std::move(request)});
   auto reply = co_await ask(call->partition, owner, std::move(text), patience);
   if (!reply) co_return reply.error();
-  if (const auto* refused = std::get_if<Error>(&*reply)) co_return *refused;
+  if (const auto* refused = std::get_if<Error>(&*reply)) {
+    call->asked = true;
+    co_return *refused;
+  }
   if (const auto* moved = std::get_if<NotOwner>(&*reply)) {
     call->news = moved->owner && moved->owner->epoch > owner.epoch;
     co_return Error{Errc::unavailable, moved->why};
   }
   auto* answered = std::get_if<Answered>(&*reply);
   if (answered == nullptr) co_return Error{Errc::outcome_unknown, "the owner's answer is none"};
+  close(*call);  // It has its answer; should its turn be lost, that is another call.
   CommandAnswer answer = std::move(answered->answer);
   if (answered->run_id.empty()) co_return answer;
   answer.channel = follow_from_here(call->envelope.stream, answered->run_id);

@@ -3,7 +3,8 @@
 // owns the partition then.
 //
 // - What certainly was not applied is sent again. What may have been applied is sent again only if that is
-//   harmless: a client's command, whose id its stream remembers, or a question.
+//   harmless: a client's command, whose id its stream remembers, or a question. Anything else is sent again
+//   only as long as no shard has seen it.
 // - Once an attempt may have been applied, the caller never hears "certainly not applied".
 // - A turn at another node is followed from here: the caller gets a channel of its own, or its result.
 // - Without a Transport there is one attempt, at the shard of this process.
@@ -40,15 +41,18 @@ class ClusterSender final : public CommandSender {
     CommandEnvelope envelope;
     CallLimits limits;
     Partition partition;
-    std::uint64_t number = 0;
+    std::uint64_t number = 0;  // In ForwardedCommand::call; 0 = none is open.
     std::uint64_t attempts = 0;
     bool repeatable = false;
-    bool news = false;  // The last attempt has taught who the owner is.
+    // Of the last attempt:
+    bool asked = false;  // A shard has answered it.
+    bool news = false;   // It has taught who the owner is.
   };
   using CallPtr = std::shared_ptr<Call>;
 
   Task<CommandAnswer> send_here(CommandEnvelope envelope, CallLimits limits);
   Task<CommandAnswer> send_until(CallPtr call);
+  void close(Call& call);
   Task<CommandAnswer> attempt(CallPtr call);
   Task<CommandAnswer> forward(CallPtr call, Owner owner);
   // A question to the owner. NotOwner has been learnt from, and is Errc::unavailable.

@@ -162,6 +162,23 @@ TEST_F(SenderTest, ACommandThatNoStreamRemembersIsNotSentTwice) {
   EXPECT_EQ(1U, wires_.requests.size());
 }
 
+TEST_F(SenderTest, AFailedSummaryIsNotPaidForAgain) {
+  script_ = R"({"summarizes":true,"replies":[{"match":"","error":{"status":500,"message":"no"}}]})";
+  Life& c = boot("c");
+  life("b").assignment.take_unheard(home(agent_));
+  c.assignment.assign({home(agent_)});
+  ASSERT_TRUE(run_until([&] { return c.owns(home(agent_)); }));
+  for (int i = 0; i < 8; ++i) {
+    const auto failed = send(c, command("say" + std::to_string(i), agent_, say("hello")));
+    EXPECT_TRUE(failed && failed->turn && !failed->turn->error_type.empty());
+  }
+  const std::uint64_t before = c.model->calls();
+  const auto answer = send(life("a"), command("sum", agent_, SummarizeContext{}), std::chrono::seconds{20});
+  ASSERT_FALSE(answer.has_value());
+  EXPECT_EQ(Errc::unavailable, answer.error().code) << answer.error().message;
+  EXPECT_EQ(before + 1, c.model->calls());
+}
+
 TEST_F(SenderTest, ANodeThatIsNotTheOwnerAnswersWithAHintAndSendsNothingOn) {
   Life& c = boot("c");
   ASSERT_TRUE(send(c, rename("k1", "one")).has_value());
