@@ -39,10 +39,10 @@ Error system_error(const std::string& doing) {
   return Error{Errc::unavailable, doing + ": " + std::strerror(code)};
 }
 
-// Makes `path` (a file or a directory) durable. A file that is missing needs nothing.
-Status sync_path(const std::string& path) {
+// Makes the names in the directory durable.
+Status sync_names(const std::string& path) {
   const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (descriptor < 0) return errno == ENOENT ? ok() : Status{system_error("open " + path)};
+  if (descriptor < 0) return system_error("open " + path);
   const int rc = ::fsync(descriptor);
   Status status = rc == 0 ? ok() : Status{system_error("fsync " + path)};
   ::close(descriptor);
@@ -58,7 +58,7 @@ Status make_directory(const std::string& directory) {
     return Error{Errc::unavailable, "make the directory " + parent.string() + ": " + error.message()};
   if (::mkdir(directory.c_str(), 0700) != 0 && errno != EEXIST)
     return system_error("make the directory " + directory);
-  return sync_path(parent.string());
+  return sync_names(parent.string());
 }
 
 Result<Statement> prepare_newest(Database& db, std::size_t partition) {
@@ -132,8 +132,7 @@ class SystemLogFiles final : public LogFiles {
     if (!lock) return lock.error();
     return std::shared_ptr<void>{std::make_shared<DirectoryLock>(std::move(*lock))};
   }
-  Status settle(const std::string& path) override { return sync_path(path); }
-  Status sync_directory(const std::string& directory) override { return sync_path(directory); }
+  Status sync_directory(const std::string& directory) override { return sync_names(directory); }
 };
 
 }  // namespace
@@ -151,9 +150,6 @@ Result<std::shared_ptr<LogWriter>> LogWriter::open(LogFiles& files, const std::s
   auto lock = files.claim(directory);
   if (!lock) return lock.error();
   const std::string path = path_of(directory);
-  // Records that a killed server wrote but did not sync become visible now: let them be durable first (rule
-  // 1).
-  if (Status settled = files.settle(path + "-wal"); !settled) return settled.error();
   auto db = Database::open(path, Access::create);
   if (!db) return db.error();
 
@@ -182,6 +178,9 @@ Status LogWriter::prepare_schema(std::uint32_t partitions) {
     return Error{Errc::unavailable, "the file system of " + directory_ + " does not allow a write-ahead log"};
   }
   mode->reset();
+  // Records that a killed server wrote, but did not sync, become visible now: let them be durable first
+  // (rule 1).
+  if (Status settled = db_.settle_log(); !settled) return settled.error();
   if (Status format = check_meta("format", kFormat); !format) return format.error();
   if (Status same = check_meta("partitions", partitions); !same) return same.error();
   for (std::uint32_t i = 0; i < partitions; ++i) {

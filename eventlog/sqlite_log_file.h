@@ -51,8 +51,6 @@ class LogFiles {
   // Makes the directory if it is missing and holds its lock until the last reference is gone. Errc::conflict:
   // another server holds it.
   virtual Result<std::shared_ptr<void>> claim(const std::string& directory) = 0;
-  // Makes durable what the file holds, as a reader sees it. A file that is missing needs nothing.
-  virtual Status settle(const std::string& path) = 0;
   // Makes the names in the directory durable.
   virtual Status sync_directory(const std::string& directory) = 0;
 };

@@ -2,16 +2,37 @@
 
 #include <sqlite3.h>
 
+#include <algorithm>
+#include <vector>
+
 #include "runtime/check.h"
 
 namespace varve::sqlite {
 namespace {
 
 constexpr int kBusyTimeoutMs = 5000;
+constexpr sqlite3_int64 kPieceMax = 1 << 16;  // SQLite's VFS for Unix writes less than 128 KiB at once.
 
 // SQLite takes an empty blob with a null pointer for NULL.
 const char* data_of(std::string_view bytes) {
   return bytes.data() == nullptr ? "" : bytes.data();
+}
+
+Status rewrite_log(sqlite3* db) {
+  sqlite3_file* log = nullptr;
+  int rc = sqlite3_file_control(db, "main", SQLITE_FCNTL_JOURNAL_POINTER, static_cast<void*>(&log));
+  if (rc != SQLITE_OK) return error_of(rc, db, "find the write-ahead log");
+  if (log->pMethods == nullptr) return ok();  // There is none.
+  sqlite3_int64 size = 0;
+  rc = log->pMethods->xFileSize(log, &size);
+  std::vector<char> piece(static_cast<std::size_t>(std::min(size, kPieceMax)));
+  for (sqlite3_int64 at = 0; rc == SQLITE_OK && at < size; at += kPieceMax) {
+    const int bytes = static_cast<int>(std::min(size - at, kPieceMax));
+    rc = log->pMethods->xRead(log, piece.data(), bytes, at);
+    if (rc == SQLITE_OK) rc = log->pMethods->xWrite(log, piece.data(), bytes, at);
+  }
+  if (rc == SQLITE_OK && size > 0) rc = log->pMethods->xSync(log, SQLITE_SYNC_NORMAL);
+  return rc == SQLITE_OK ? ok() : Status{error_of(rc, nullptr, "write the write-ahead log again")};
 }
 
 }  // namespace
@@ -137,6 +158,23 @@ Result<Statement> Database::prepare(std::string_view sql) {
   if (rc != SQLITE_OK) return error_of(rc, db_, sql);
   CHECK(statement != nullptr);
   return Statement{db_, statement};
+}
+
+Status Database::settle_log() {
+  if (sqlite3_txn_state(db_, nullptr) == SQLITE_TXN_WRITE) return rewrite_log(db_);
+  if (Status begun = exec("BEGIN IMMEDIATE"); !begun) return begun;
+  Status settled = rewrite_log(db_);
+  const Status ended = exec("ROLLBACK");
+  return settled ? ended : settled;
+}
+
+Status Database::checkpoint() {
+  if (!log_is_settled_) {
+    if (Status settled = settle_log(); !settled) return settled;
+  }
+  const int rc = sqlite3_wal_checkpoint_v2(db_, nullptr, SQLITE_CHECKPOINT_PASSIVE, nullptr, nullptr);
+  log_is_settled_ = rc == SQLITE_OK || rc == SQLITE_BUSY;
+  return log_is_settled_ ? ok() : Status{error_of(rc, db_, "checkpoint")};
 }
 
 std::int64_t Database::changes() const {

@@ -77,9 +77,10 @@ enum class Access : unsigned char {
 class Database {
  public:
   Database() = default;
-  Database(Database&& other) noexcept { std::swap(db_, other.db_); }
+  Database(Database&& other) noexcept { *this = std::move(other); }
   Database& operator=(Database&& other) noexcept {
     std::swap(db_, other.db_);
+    std::swap(log_is_settled_, other.log_is_settled_);
     return *this;
   }
   ~Database();
@@ -92,6 +93,17 @@ class Database {
   // One or more statements whose rows are of no interest.
   Status exec(const std::string& sql);
   Result<Statement> prepare(std::string_view sql);
+  // Makes durable what the write-ahead log holds: writes its bytes again, as they are, and syncs them. After
+  // a sync that failed, in this process or in one before it, the system takes bytes for written that are not
+  // on the disk, and the next sync succeeds without them. In a write transaction, or it begins one: that
+  // keeps others out.
+  Status settle_log();
+  // Brings what it can of the log into the file, without waiting for anybody. An Error loses nothing, but its
+  // sync may have: the next checkpoint here settles the log first, lest pages reach the file whose log does
+  // not reach the disk. distrust_log(): a checkpoint on another connection has failed.
+  Status checkpoint();
+  void distrust_log() { log_is_settled_ = false; }
+  bool log_is_settled() const { return log_is_settled_; }
   // Rows that the newest INSERT, UPDATE or DELETE changed.
   std::int64_t changes() const;
   bool in_transaction() const;
@@ -103,6 +115,7 @@ class Database {
 
  private:
   sqlite3* db_ = nullptr;
+  bool log_is_settled_ = true;
 };
 
 }  // namespace varve::sqlite

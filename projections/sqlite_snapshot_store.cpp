@@ -1,5 +1,7 @@
 #include "projections/sqlite_snapshot_store.h"
 
+#include <sqlite3.h>
+
 #include "projections/sqlite_migrate.h"
 #include "projections/sqlite_view_reader.h"
 #include "runtime/suspend.h"
@@ -7,6 +9,8 @@
 namespace varve {
 
 namespace {
+
+constexpr int kCheckpointPages = 1000;
 
 std::int64_t stored(std::uint64_t number) {
   return static_cast<std::int64_t>(number);
@@ -26,10 +30,19 @@ class SqliteSnapshotStore::File {
     for (const char* pragma : {"PRAGMA journal_mode = WAL", "PRAGMA synchronous = NORMAL"}) {
       if (const auto set = connection_.db().exec(pragma); !set) return set;
     }
-    return migrate(connection_.db(), "control", path);
+    if (const auto settled = connection_.db().settle_log(); !settled) return settled;
+    if (const auto migrated = migrate(connection_.db(), "control", path); !migrated) return migrated;
+    sqlite3_wal_hook(connection_.db().raw(), &File::after_commit, this);
+    return ok();
   }
 
   Status put(const std::vector<SnapshotRow>& rows) {
+    const Status done = put_in_transaction(rows);
+    checkpoint_if_due();
+    return done;
+  }
+
+  Status put_in_transaction(const std::vector<SnapshotRow>& rows) {
     return in_transaction([this, &rows]() -> Status {
       for (const SnapshotRow& row : rows) {
         const auto wanted = is_to_be_written(row);
@@ -94,8 +107,14 @@ class SqliteSnapshotStore::File {
     return row;
   }
 
-  // One statement is one transaction.
   Result<bool> move_recovery(const RecoveryRow& row) {
+    auto moved = move_in_transaction(row);
+    checkpoint_if_due();
+    return moved;
+  }
+
+  // One statement is one transaction.
+  Result<bool> move_in_transaction(const RecoveryRow& row) {
     const auto prepared = connection_.statement(
         row.version == 0
             ? "INSERT INTO recovery (version, next_offset, epoch, \"index\", cluster, at, mark_offset, "
@@ -162,6 +181,17 @@ class SqliteSnapshotStore::File {
   }
 
  private:
+  static int after_commit(void* file, sqlite3* /*db*/, const char* /*schema*/, int pages) {
+    static_cast<File*>(file)->log_pages_ = pages;
+    return SQLITE_OK;
+  }
+
+  // SQLite's own would hide that it failed.
+  void checkpoint_if_due() {
+    if (log_pages_ < kCheckpointPages && connection_.db().log_is_settled()) return;
+    ignore_error(connection_.db().checkpoint(), "nothing is lost: the pages stay in the log");
+  }
+
   template <class Work>
   Status in_transaction(const Work& work) {
     if (const auto begun = connection_.run("BEGIN IMMEDIATE"); !begun) return begun;
@@ -232,6 +262,7 @@ class SqliteSnapshotStore::File {
   }
 
   SqliteConnection connection_;
+  int log_pages_ = 0;  // In the write-ahead log.
 };
 
 SqliteSnapshotStore::SqliteSnapshotStore(Env& env, std::shared_ptr<File> file)

@@ -19,6 +19,7 @@ class SqliteConnection {
   bool is_open() const { return static_cast<bool>(db_); }
   Status open(const std::string& path, sqlite::Access access);
   sqlite::Database& db() { return db_; }
+  const sqlite::Database& db() const { return db_; }
 
   // The statement of this text; valid until the next call. It is reset by whoever steps it.
   Result<sqlite::Statement*> statement(const std::string& sql);

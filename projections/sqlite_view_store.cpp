@@ -75,6 +75,7 @@ class Writer {
     for (const char* pragma : kWriterPragmas) {
       if (const auto set = connection_.db().exec(pragma); !set) return set;
     }
+    if (const auto settled = connection_.db().settle_log(); !settled) return settled;
     if (const auto migrated = migrate(connection_.db(), "views", path); !migrated) return migrated;
     sqlite3_wal_hook(connection_.db().raw(), &Writer::after_commit, this);
     return bring_search_index_up_to_date(connection_);
@@ -83,12 +84,17 @@ class Writer {
   // After the newest commit. Asked between two jobs.
   bool checkpoint_is_due() const { return log_pages_ >= checkpoint_pages_; }
 
-  // Ends with a checkpoint if `checkpoint` says so or if the log is too large.
-  Outcomes write_and_checkpoint(const Group& group, bool checkpoint) {
+  // A checkpoint here has failed: the next job does another.
+  bool log_is_settled() const { return connection_.db().log_is_settled(); }
+
+  // Ends with a checkpoint if there is a reason, or if the log is too large.
+  enum class Reason : unsigned char { not_now, after_one, after_a_failed_one };
+  Outcomes write_and_checkpoint(const Group& group, Reason why) {
+    if (why == Reason::after_a_failed_one) connection_.db().distrust_log();
     Outcomes outcomes = write(group);
-    if (!checkpoint && log_pages_ / kCheckpointLateMax < checkpoint_pages_) return outcomes;
-    // Whatever it says, nothing is lost: the pages stay in the log.
-    sqlite3_wal_checkpoint_v2(connection_.db().raw(), nullptr, SQLITE_CHECKPOINT_PASSIVE, nullptr, nullptr);
+    const bool late = log_pages_ / kCheckpointLateMax >= checkpoint_pages_;
+    if (why == Reason::not_now && !late) return outcomes;
+    ignore_error(connection_.db().checkpoint(), "nothing is lost: the pages stay in the log");
     return outcomes;
   }
 
@@ -306,17 +312,15 @@ class Writer {
 struct Checkpointer {
   SqliteConnection connection;
   bool running = false;
-  bool ended = false;  // And the next commit brings the rest.
+  bool ended = false;   // And the next commit brings the rest.
+  bool failed = false;  // And the next commit does it.
 };
 
 Status checkpoint_on(SqliteConnection& connection, const std::string& path) {
   if (!connection.is_open()) {
     if (const auto opened = connection.open(path, sqlite::Access::read_write); !opened) return opened;
   }
-  const int rc =
-      sqlite3_wal_checkpoint_v2(connection.db().raw(), nullptr, SQLITE_CHECKPOINT_PASSIVE, nullptr, nullptr);
-  if (rc == SQLITE_OK || rc == SQLITE_BUSY) return ok();
-  return sqlite::error_of(rc, connection.db().raw(), "checkpoint of the views");
+  return connection.db().checkpoint();
 }
 
 Task<> run_checkpoint(Env* env, std::shared_ptr<Checkpointer> checkpointer, std::string path) {
@@ -326,6 +330,7 @@ Task<> run_checkpoint(Env* env, std::shared_ptr<Checkpointer> checkpointer, std:
   const Status done = co_await offload<Unit>(*env, Lane::read, std::move(job));
   checkpointer->running = false;
   checkpointer->ended = true;
+  checkpointer->failed = !done;
   co_return done;
 }
 
@@ -380,7 +385,10 @@ Task<> SqliteViewStore::Impl::write_group() {
   // Whoever is about to commit too joins this transaction: partitions move together under load.
   co_await yield(env);
   auto group = std::make_shared<Group>(take_group());
-  const bool checkpoint = std::exchange(checkpointer->ended, false);
+  auto checkpoint = Writer::Reason::not_now;
+  if (std::exchange(checkpointer->ended, false)) checkpoint = Writer::Reason::after_one;
+  if (std::exchange(checkpointer->failed, false) || !writer->log_is_settled())
+    checkpoint = Writer::Reason::after_a_failed_one;
   std::function<Result<Outcomes>()> job = [writer = writer, group, checkpoint] {
     return writer->write_and_checkpoint(*group, checkpoint);
   };
@@ -388,7 +396,8 @@ Task<> SqliteViewStore::Impl::write_group() {
   for (std::size_t i = 0; i < group->size(); ++i) {
     (*group)[i]->outcome = outcomes ? (*outcomes)[i] : Result<CommitOutcome>{outcomes.error()};
   }
-  if (writer->checkpoint_is_due() && !checkpointer->running && !checkpointer->ended) {
+  if (writer->checkpoint_is_due() && writer->log_is_settled() && !checkpointer->running &&
+      !checkpointer->ended) {
     checkpointer->running = true;
     env.spawn("checkpoint of the views", run_checkpoint(&env, checkpointer, path));
   }

@@ -232,8 +232,11 @@ void Disk::tear(std::string& image, const std::string& bytes, std::uint64_t at) 
     std::string piece =
         bytes.substr(static_cast<std::size_t>(from - at), static_cast<std::size_t>(to - from));
     if (choose(2) == 1) {
+      const auto place = static_cast<std::size_t>(from);
+      const bool same =
+          image.size() >= place + piece.size() && image.compare(place, piece.size(), piece) == 0;
       piece.clear();
-      if (strikes(faults_.garbage_ppm, "fault.disk.garbage_sector")) {
+      if (!same && strikes(faults_.garbage_ppm, "fault.disk.garbage_sector")) {
         piece.assign(static_cast<std::size_t>(to - from), static_cast<char>(choose(256)));
       }
     }

@@ -5,7 +5,7 @@
 // creations, removals and renames are durable once their directory is synced. A sync that fails leaves every
 // byte it should have written on the platter or not; the cache keeps them and calls them clean, so that the
 // next sync succeeds without them (as Linux does). A write never harms bytes beside its own; sectors of 512
-// bytes are old or new, or, with Faults::garbage_ppm, garbage.
+// bytes are old or new, or, with Faults::garbage_ppm and if the write changes them, garbage.
 //
 // power_cut(): the pending changes are all kept, all lost, kept up to one of them, or decided one by one and
 // torn by sector. The calm choice (0) keeps everything that was written. Pending names are kept or lost one
@@ -124,6 +124,7 @@ class Disk {
 
   std::vector<std::string> files() const;
   std::string content(const std::string& path) const;  // The cache's; empty if there is no such file.
+  std::uint64_t used() const;                          // Bytes of all files together.
   // A disk of its own with the files as processes see them now, all durable.
   std::unique_ptr<Disk> fork(Counters& counters) const;
 
@@ -138,7 +139,6 @@ class Disk {
   Step begin(std::string_view what, const std::string& where);
   void change_names(NameChange change);
   static void apply(Names& names, const NameChange& change);
-  std::uint64_t used() const;
   std::uint64_t choose(std::uint64_t bound) { return scheduler_.choices().choose(Domain::disk, bound); }
   bool strikes(std::uint32_t ppm, const char* counter);
   void resolve(Inode& inode, Cut cut);

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -15,6 +16,18 @@
 
 namespace varve::sim {
 
+// What a test does to the world at its end.
+class DiskStage {
+ public:
+  virtual ~DiskStage() = default;
+  virtual Disk& disk() = 0;
+  virtual DiskNode& node() = 0;
+  // Boots if the node is down, and gives it time to recover and to fold.
+  virtual Status settle() = 0;
+  // Runs a task of the node to its end.
+  virtual Status run(Task<> task) = 0;
+};
+
 struct DiskRunOptions {
   std::uint64_t seed = 1;
   std::uint64_t crash_at_operation = 0;  // 0 = only the crash of the story itself.
@@ -22,7 +35,10 @@ struct DiskRunOptions {
   // With faults, the node is killed or loses its power again and again, until the faults end.
   Disk::Faults faults;
   bool nemesis = false;
+  bool full_disk = false;  // The disk is full for some of that time.
   bool print_trace = false;
+  // At the end, with everything at rest; what it says is a failure.
+  std::function<std::string(DiskStage&)> at_the_end;
 };
 
 struct DiskRunResult {

@@ -16,30 +16,18 @@ class DiskLogFiles final : public sqlite::LogFiles {
 
   Result<std::shared_ptr<void>> claim(const std::string& directory) override {
     if (!disk_.lock(directory)) return Error{Errc::conflict, "another server uses " + directory};
-    struct Lock {
-      Disk& disk;
-      std::uint64_t incarnation;
-      std::string directory;
-      ~Lock() { disk.unlock(incarnation, directory); }
+    // Nothing to point to; the last reference lets go of the lock.
+    const auto let_go = [&disk = disk_, incarnation = disk_.incarnation(), directory](void* /*nothing*/) {
+      disk.unlock(incarnation, directory);
     };
-    return std::shared_ptr<void>{
-        std::unique_ptr<Lock>(new Lock{disk_, disk_.incarnation(), directory})};  // NOLINT
-  }
-  Status settle(const std::string& path) override {
-    const auto file = disk_.open(path, false);
-    if (!file) return ok();
-    return status_of(disk_.sync(*file), path);
+    return std::shared_ptr<void>{static_cast<void*>(nullptr), let_go};
   }
   Status sync_directory(const std::string& directory) override {
-    return status_of(disk_.sync_directory(directory), directory);
+    if (disk_.sync_directory(directory) == DiskStatus::done) return ok();
+    return Error{Errc::unavailable, "fsync " + directory + ": Input/output error"};
   }
 
  private:
-  static Status status_of(DiskStatus status, const std::string& path) {
-    if (status == DiskStatus::done) return ok();
-    return Error{Errc::unavailable, "fsync " + path + ": Input/output error"};
-  }
-
   Disk& disk_;
 };
 
@@ -188,6 +176,11 @@ EventLog& DiskNode::log() {
   return *life_->log;
 }
 
+ViewStore& DiskNode::views() {
+  CHECK(life_);
+  return *life_->views;
+}
+
 // As `varve serve` does it.
 Status DiskNode::boot() {
   CHECK(!life_);
@@ -223,6 +216,12 @@ void DiskNode::crash(Death death) {
   if (life_) scheduler_.trace(options_.name + ": crash");
   life_.reset();
   if (death == Death::power) disk_.power_cut();
+}
+
+void DiskNode::stop() {
+  if (life_) scheduler_.trace(options_.name + ": stop");
+  life_.reset();
+  disk_.kill();
 }
 
 template <class Work>

@@ -51,10 +51,13 @@ class DiskNode {
   // Opens the files and starts the node. An Error: one of them could not be opened; nothing runs.
   Status boot();
   void crash(Death death);
+  // The process exits by itself: its tasks end, and SQLite closes its files.
+  void stop();
   bool up() const { return life_ != nullptr; }
   SimEnv& env();
   Node& node();
   EventLog& log();
+  ViewStore& views();
 
   // ---- for oracles: what the files hold, read on a copy of the disk, so that nothing here notices ----
 

@@ -131,6 +131,7 @@ int read_file(sqlite3_file* f, void* to, int size, sqlite3_int64 at) {
 }
 
 int write_file(sqlite3_file* f, const void* from, int size, sqlite3_int64 at) {
+  CHECK(size < 128 * 1024);  // More than SQLite's VFS for Unix can.
   OpenFile& file = open_of(f);
   const std::string_view bytes{static_cast<const char*>(from), static_cast<std::size_t>(size)};
   const DiskResult put = file.machine.disk.write(file.handle, bytes, static_cast<std::uint64_t>(at));
