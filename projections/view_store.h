@@ -88,7 +88,7 @@ enum class CommitOutcome : unsigned char {
 
 struct LoadedCheckpoint {
   Checkpoint checkpoint;
-  std::vector<StreamId> parked;  // Streams with quarantine rows, ordered.
+  std::vector<StreamId> parked;           // Streams with quarantine rows, ordered.
   std::vector<QuarantineRow> quarantine;  // Of the partition, ordered by offset, stream and event.
 };
 

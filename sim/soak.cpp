@@ -16,6 +16,7 @@
 namespace varve::sim {
 namespace {
 
+// lint: allow(clock) How long a soak may take is wall time; no simulated run sees it.
 using Wall = std::chrono::steady_clock;
 
 struct Sums {

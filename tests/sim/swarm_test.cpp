@@ -1,0 +1,46 @@
+// The swarm as a test: tokens, what a run reports, and that calm worlds answer everything.
+#include "sim/swarm.h"
+
+#include <gtest/gtest.h>
+
+namespace varve::sim {
+namespace {
+
+TEST(Swarm, ATokenNamesItsSeed) {
+  EXPECT_EQ("v1:4711", token_of(4711));
+  EXPECT_EQ(4711U, *seed_of("v1:4711"));
+  for (const char* wrong : {"", "v1:", "v2:1", "v1:x", "v1:-1", "4711", "v1:123456789012345678901"}) {
+    EXPECT_FALSE(seed_of(wrong)) << wrong;
+  }
+}
+
+// Seeds without a fault, of one to four nodes: nothing is refused, nothing is left open.
+TEST(Swarm, ACalmClusterAnswersEverything) {
+  int calm = 0;
+  for (std::uint64_t seed = 1; seed <= 60 && calm < 4; ++seed) {
+    SwarmRun run;
+    run.seed = seed;
+    const SwarmResult result = run_swarm(run);
+    EXPECT_TRUE(result.violations.empty()) << result.token << " " << result.violations.front().what;
+    if (result.config.find('=', result.config.find("operations=") + 11) != std::string::npos) continue;
+    ++calm;
+    EXPECT_GT(result.operations, 0U);
+    EXPECT_GT(result.answered * 2, result.operations) << result.config;
+  }
+  EXPECT_GT(calm, 1);
+}
+
+TEST(Swarm, TheSameSeedIsTheSameRun) {
+  SwarmRun run;
+  run.seed = 5;
+  const SwarmResult first = run_swarm(run);
+  const SwarmResult second = run_swarm(run);
+  EXPECT_EQ(first.trace_hash, second.trace_hash);
+  EXPECT_EQ(first.steps, second.steps);
+  EXPECT_EQ(first.counters, second.counters);
+  run.seed = 6;
+  EXPECT_NE(first.trace_hash, run_swarm(run).trace_hash);
+}
+
+}  // namespace
+}  // namespace varve::sim
