@@ -31,12 +31,13 @@ DETERMINISTIC = {
     "projections": r"(sqlite|postgres)_",
     "inspect": None,
     "api": r"(http_server|http_head|beast_impl)\.",
-    "sim": None,
+    "sim": r"(tripwire|jail)\.",
 }
 NO_FLOATS = {"runtime", "eventlog", "actors", "cluster", "projections"}
 NO_PRINTING = {"runtime", "eventlog", "actors", "cluster", "projections", "inspect", "api"}
 # The one place that asks the OS for time, entropy and threads.
-THE_WORLD = re.compile(r"runtime/real_env\.(h|cpp)$")
+# And what catches others who ask.
+THE_WORLD = re.compile(r"runtime/real_env\.(h|cpp)$|sim/(tripwire|jail)\.cpp$")
 
 SKIPPED_FOLDERS = {".git", ".cache", "build", "node_modules", "__pycache__", "varve-data"}
 CPP = {".h", ".cpp"}
