@@ -54,9 +54,9 @@ void GroupCoordinator::trace(const std::string& what) {
 }
 
 const std::string& GroupCoordinator::name_of(MemberId member) const {
-  static const std::string nobody;
+  static const std::string kNobody;
   const auto found = members_.find(member);
-  return found == members_.end() ? nobody : found->second.name;
+  return found == members_.end() ? kNobody : found->second.name;
 }
 
 std::string GroupCoordinator::holder(Partition partition) const {
