@@ -96,9 +96,10 @@ Status PartitionOwner::take(const LogRecord& record) {
   }
   const std::shared_ptr<const Record>& shared = *read;
   const Verdict verdict = admit(admission_, *shared);
-  if (env_.tracing())
+  if (env_.tracing()) {
     say("read o=" + std::to_string(record.offset.value()) + " kind=" + kind_of(*shared) +
         " v=" + to_string(verdict));
+  }
   if (verdict == Verdict::admitted) {
     newest_admitted_ = record.offset;
     at_ = std::max(at_, time_of(*shared));

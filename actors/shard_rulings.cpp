@@ -28,9 +28,10 @@ Status check_poison(const ActorState& state, const EventPlace& place, const LogR
     if (place.event < 0 || place.event >= count)
       return refused(place, "its record has " + std::to_string(count) + " events of the stream");
     const auto number = static_cast<std::uint64_t>(place.event);
-    if (part.first.value() + number != bad.value())
+    if (part.first.value() + number != bad.value()) {
       return refused(place, "the stream is not damaged by this event, but by its sequence " +
                                 std::to_string(bad.value()));
+    }
     if (std::holds_alternative<UnreadableEvent>(part.events[number])) return ok();
     return refused(place, "this program can read it");
   }

@@ -121,6 +121,7 @@ Task<> Node::wait_ready(MonoTime deadline) {
     if (waiting == shards.end()) {
       co_await member_.wait(again);
     } else {
+      // NOLINTNEXTLINE(performance-unnecessary-copy-initialization): it is held while this waits.
       const std::shared_ptr<Shard> shard = *waiting;
       const Status owned = co_await shard->wait_ready(again);
       if (!owned && !failure() && env_.now() < again) co_await sleep_until(env_, again);

@@ -7,11 +7,22 @@
 #include "sim/perturbed_heap.h"
 #include "sim/soak.h"
 #include "sim/swarm.h"
+#include "sim/tripwire.h"
 
 namespace {
 
 using varve::sim::RunOptions;
 using varve::sim::RunResult;
+
+// A simulated run, which must not reach for the world.
+varve::sim::SwarmResult swarm_of(const varve::sim::SwarmRun& run) {
+  const varve::sim::Tripwire::Armed armed;
+  return varve::sim::run_swarm(run);
+}
+RunResult lifecycle_of(const RunOptions& options) {
+  const varve::sim::Tripwire::Armed armed;
+  return varve::sim::run_lifecycle(options);
+}
 
 bool known(const std::string& scenario) {
   if (scenario == "lifecycle" || scenario == "swarm") return true;
@@ -27,7 +38,7 @@ void print(const RunOptions& options, const RunResult& result) {
 }
 
 int run(const RunOptions& options) {
-  const RunResult result = varve::sim::run_lifecycle(options);
+  const RunResult result = lifecycle_of(options);
   print(options, result);
   return result.failures.empty() ? 0 : 1;
 }
@@ -48,7 +59,7 @@ int run_swarm(std::uint64_t seed, bool print_trace) {
   varve::sim::SwarmRun run;
   run.seed = seed;
   run.print_trace = print_trace;
-  const auto result = varve::sim::run_swarm(run);
+  const auto result = swarm_of(run);
   print(result);
   return result.violations.empty() ? 0 : 1;
 }
@@ -56,9 +67,9 @@ int run_swarm(std::uint64_t seed, bool print_trace) {
 int diff_swarm(std::uint64_t seed) {
   varve::sim::SwarmRun run;
   run.seed = seed;
-  const auto first = varve::sim::run_swarm(run);
+  const auto first = swarm_of(run);
   varve::sim::perturb_heap(seed * 2 + 1);
-  const auto second = varve::sim::run_swarm(run);
+  const auto second = swarm_of(run);
   varve::sim::perturb_heap(0);
   print(first);
   print(second);
@@ -71,6 +82,7 @@ int diff_swarm(std::uint64_t seed) {
 int sweep(std::uint64_t seed, std::uint64_t stride) {
   std::cout << "seed " << seed << ": a crash after every "
             << (stride == 1 ? "" : std::to_string(stride) + "th ") << "step\n";
+  const varve::sim::Tripwire::Armed armed;
   const auto result = varve::sim::sweep_lifecycle(seed, stride);
   std::cout << "seed " << seed << ": " << result.runs << " runs, " << result.failed << " failed\n";
   if (result.failed > 0) std::cout << "first failure: " << result.first_failure << "\n";
@@ -78,9 +90,9 @@ int sweep(std::uint64_t seed, std::uint64_t stride) {
 }
 
 int diff(RunOptions options) {
-  const RunResult first = varve::sim::run_lifecycle(options);
+  const RunResult first = lifecycle_of(options);
   varve::sim::perturb_heap(options.seed * 2 + 1);
-  const RunResult second = varve::sim::run_lifecycle(options);
+  const RunResult second = lifecycle_of(options);
   varve::sim::perturb_heap(0);
   print(options, first);
   print(options, second);

@@ -88,6 +88,7 @@ Network::Network(Scheduler& scheduler, SimEnv& world, Counters& counters)
 Network::~Network() = default;
 
 bool Network::holds(const Links& links, std::string_view from, std::string_view to) {
+  if (links.empty()) return false;
   const std::string everybody(kEverybody);
   const std::string sender(from);
   const std::string receiver(to);
@@ -356,16 +357,16 @@ void Network::send(const std::shared_ptr<Flight>& flight, Arrival arrival) {
     arrival.kind = Arrival::Kind::lost;
   }
   flight->on_way.push_back(std::move(arrival));
-  carry(back, [flight, this](bool came) { arrived(flight, came, *this); });
+  carry(back, [flight, this](bool came) { arrived(flight, came); });
 }
 
 // In a step of the world: the next thing of an answer has come, or the link was cut under it.
-void Network::arrived(const std::shared_ptr<Flight>& flight, bool came, Network& network) {
+void Network::arrived(const std::shared_ptr<Flight>& flight, bool came) {
   Arrival first = std::move(flight->on_way.front());
   flight->on_way.pop_front();
   if (flight->over) return;
   if (!came) first.kind = Arrival::Kind::lost;
-  network.trace(*flight, name_of(first.kind));
+  trace(*flight, name_of(first.kind));
   if (first.kind == Arrival::Kind::lost) {
     flight->over = true;
     flight->silent = true;
@@ -374,7 +375,7 @@ void Network::arrived(const std::shared_ptr<Flight>& flight, bool came, Network&
   const auto caller = flight->caller.lock();
   if (!caller) {
     // It has left or is dead: whoever sends to it is told so.
-    network.counters_.add("sometimes.network.answer_to_nobody");
+    counters_.add("sometimes.network.answer_to_nobody");
     flight->over = true;
     flight->left = true;
     flight->room.notify_all();

@@ -160,7 +160,7 @@ class Network {
   void tell(const std::shared_ptr<Flight>& flight, Arrival::Kind kind);
   void answer(const std::shared_ptr<Flight>& flight, Arrival arrival);
   void send(const std::shared_ptr<Flight>& flight, Arrival arrival);
-  static void arrived(const std::shared_ptr<Flight>& flight, bool came, Network& network);
+  void arrived(const std::shared_ptr<Flight>& flight, bool came);
   void taken(const std::shared_ptr<Flight>& flight);
   void trace(const Flight& flight, std::string_view what);
   static Task<> serve(Network* network, SimEnv* env, std::shared_ptr<Flight> flight, Handler handler);

@@ -11,7 +11,9 @@
 #include <string>
 #include <vector>
 
+#include "sim/jail.h"
 #include "sim/swarm.h"
+#include "sim/tripwire.h"
 
 namespace varve::sim {
 namespace {
@@ -57,12 +59,20 @@ bool write_all(int fd, const std::string& text) {
 }
 
 [[noreturn]] void work(int fd, const SoakOptions& options, unsigned job, Wall::time_point until) {
+  // From here on the worker can compute and write, and nothing else. With a limit of time it needs a clock.
+  const bool timed = options.minutes_max > 0;
+  if (!timed && jail_available()) enter_jail();
   for (std::uint64_t seed = options.first + job; seed <= options.last; seed += options.jobs) {
-    if (options.minutes_max > 0 && Wall::now() >= until) break;
+    if (timed && Wall::now() >= until) break;
     if (!write_all(fd, "seed " + std::to_string(seed) + "\n")) break;
     SwarmRun run;
     run.seed = seed;
-    if (!write_all(fd, report_of(run_swarm(run)))) break;
+    SwarmResult result;
+    {
+      const Tripwire::Armed armed;
+      result = run_swarm(run);
+    }
+    if (!write_all(fd, report_of(result))) break;
   }
   write_all(fd, "end\n");
   ::_exit(0);

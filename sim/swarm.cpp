@@ -132,6 +132,9 @@ class Swarm {
     result.simulated_ms = static_cast<std::uint64_t>(world_.scheduler().now().value() / 1'000'000) - 1000;
     result.answered = workload_.answered();
     result.operations = history_.entries().size();
+    for (const History::Entry& entry : history_.entries()) {
+      if (entry.outcome.answer == Answer::unknown) ++result.unknown;
+    }
     result.counters = world_.counters().all();
     for (const auto& [name, count] : counted_) result.counters[name] += count;
     for (std::size_t node = 0; node < world_.nodes(); ++node) count_life(node, result.counters);

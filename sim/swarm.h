@@ -30,6 +30,7 @@ struct SwarmResult {
   std::uint64_t simulated_ms = 0;
   std::uint64_t answered = 0;  // Operations with a certain success.
   std::uint64_t operations = 0;
+  std::uint64_t unknown = 0;  // Operations of which their client does not know whether they took effect.
   std::map<std::string, std::uint64_t, std::less<>> counters;
 };
 

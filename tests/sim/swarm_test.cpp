@@ -14,7 +14,7 @@ TEST(Swarm, ATokenNamesItsSeed) {
   }
 }
 
-// Seeds without a fault, of one to four nodes: nothing is refused, nothing is left open.
+// Seeds without a fault, of one to four nodes: every client gets an answer.
 TEST(Swarm, ACalmClusterAnswersEverything) {
   int calm = 0;
   for (std::uint64_t seed = 1; seed <= 60 && calm < 4; ++seed) {
@@ -24,8 +24,8 @@ TEST(Swarm, ACalmClusterAnswersEverything) {
     EXPECT_TRUE(result.violations.empty()) << result.token << " " << result.violations.front().what;
     if (result.config.find('=', result.config.find("operations=") + 11) != std::string::npos) continue;
     ++calm;
-    EXPECT_GT(result.operations, 0U);
-    EXPECT_GT(result.answered * 2, result.operations) << result.config;
+    EXPECT_GT(result.answered, 0U) << result.config;
+    EXPECT_EQ(0U, result.unknown) << result.config;
   }
   EXPECT_GT(calm, 1);
 }
