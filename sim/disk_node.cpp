@@ -17,9 +17,8 @@ class DiskLogFiles final : public sqlite::LogFiles {
   Result<std::shared_ptr<void>> claim(const std::string& directory) override {
     if (!disk_.lock(directory)) return Error{Errc::conflict, "another server uses " + directory};
     // Nothing to point to; the last reference lets go of the lock.
-    const auto let_go = [&disk = disk_, incarnation = disk_.incarnation(), directory](std::nullptr_t /*nothing*/) {
-      disk.unlock(incarnation, directory);
-    };
+    const auto let_go = [&disk = disk_, incarnation = disk_.incarnation(),
+                         directory](std::nullptr_t /*nothing*/) { disk.unlock(incarnation, directory); };
     return std::shared_ptr<void>{nullptr, let_go};
   }
   Status sync_directory(const std::string& directory) override {
