@@ -154,6 +154,7 @@ void on_system_call(int /*signal*/, siginfo_t* info, void* context) {
 void on_fault(int signal, siginfo_t* /*info*/, void* context) {
   const greg_t place = static_cast<ucontext_t*>(context)->uc_mcontext.gregs[REG_RIP];
   std::array<unsigned char, 3> code{};
+  // NOLINTNEXTLINE(performance-no-int-to-ptr): the kernel gives the place as a number.
   std::memcpy(code.data(), reinterpret_cast<const void*>(place), code.size());
   const bool rdtsc = code[0] == 0x0f && code[1] == 0x31;
   const bool rdtscp = code[0] == 0x0f && code[1] == 0x01 && code[2] == 0xf9;
@@ -177,11 +178,11 @@ void handle(int signal, void (*handler)(int, siginfo_t*, void*)) {
 
 // ---- the filter: a program that the kernel runs on every system call ----
 
-constexpr std::uint32_t kData(std::size_t offset) {
+constexpr std::uint32_t data_at(std::size_t offset) {
   return static_cast<std::uint32_t>(offset);
 }
 constexpr std::uint32_t argument(int number) {
-  return kData(offsetof(seccomp_data, args) + sizeof(std::uint64_t) * static_cast<std::size_t>(number));
+  return data_at(offsetof(seccomp_data, args) + sizeof(std::uint64_t) * static_cast<std::size_t>(number));
 }
 sock_filter load(std::uint32_t offset) {
   return BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offset);
@@ -204,16 +205,16 @@ void allow_with(std::vector<sock_filter>& filter, long call, int number, std::ui
   filter.push_back(load(argument(number)));
   filter.push_back(unless(value, 1));
   filter.push_back(answer(SECCOMP_RET_ALLOW));
-  filter.push_back(load(kData(offsetof(seccomp_data, nr))));
+  filter.push_back(load(data_at(offsetof(seccomp_data, nr))));
 }
 
 std::vector<sock_filter> make_filter() {
   std::vector<sock_filter> filter;
-  filter.push_back(load(kData(offsetof(seccomp_data, arch))));
+  filter.push_back(load(data_at(offsetof(seccomp_data, arch))));
   filter.push_back(unless(AUDIT_ARCH_X86_64, 1));
   filter.push_back(BPF_JUMP(BPF_JMP | BPF_JA, 1, 0, 0));
   filter.push_back(answer(SECCOMP_RET_KILL_PROCESS));
-  filter.push_back(load(kData(offsetof(seccomp_data, nr))));
+  filter.push_back(load(data_at(offsetof(seccomp_data, nr))));
   for (const long call :
        {SYS_write, SYS_writev, SYS_munmap, SYS_mremap, SYS_brk, SYS_mprotect, SYS_madvise, SYS_futex,
         SYS_exit, SYS_exit_group, SYS_rt_sigreturn, SYS_rt_sigprocmask, SYS_rt_sigaction}) {
@@ -256,9 +257,10 @@ void enter_jail() {
   // The unwinder is loaded by its first use.
   std::array<void*, 1> frame{};
   ::backtrace(frame.data(), 1);
-  if (::prctl(PR_SET_TSC, PR_TSC_SIGSEGV) != 0)
+  if (::prctl(PR_SET_TSC, PR_TSC_SIGSEGV) != 0) {
     say("jail: this machine cannot make the processor's clock fault; system calls are refused all the "
         "same\n");
+  }
   if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) refused("no_new_privs");
   std::vector<sock_filter> filter = make_filter();
   sock_fprog program{static_cast<unsigned short>(filter.size()), filter.data()};

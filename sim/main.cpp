@@ -114,80 +114,91 @@ bool read_seeds(const std::string& text, varve::sim::SoakOptions& options) {
   return true;
 }
 
-}  // namespace
+constexpr const char* kHelp =
+    "varve-sim: whole servers in one process, replayed from a seed.\n\n"
+    "  varve-sim run --scenario lifecycle --seed 7      one run, with every oracle on\n"
+    "  varve-sim sweep lifecycle --seed 7               the same with a crash after every single step\n"
+    "  varve-sim diff --scenario swarm --seed 7         two runs, the second on a perturbed heap\n"
+    "  varve-sim soak --seeds 1..2000 --jobs 2          clusters with faults, a seed each\n"
+    "  varve-sim repro v1:4711                          the run of a token, with its trace\n\n"
+    "Scenarios: lifecycle (one node, one story), swarm (a cluster, random work, random faults).\n"
+    "Exit codes: 0 all invariants hold, 1 one is broken, 2 bad arguments, 3 a worker died.\n";
 
-int main(int argc, char** argv) {
-  CLI::App app{
-      "varve-sim: whole servers in one process, replayed from a seed.\n\n"
-      "  varve-sim run --scenario lifecycle --seed 7      one run, with every oracle on\n"
-      "  varve-sim sweep lifecycle --seed 7               the same with a crash after every single step\n"
-      "  varve-sim diff --scenario swarm --seed 7         two runs, the second on a perturbed heap\n"
-      "  varve-sim soak --seeds 1..2000 --jobs 2          clusters with faults, a seed each\n"
-      "  varve-sim repro v1:4711                          the run of a token, with its trace\n\n"
-      "Scenarios: lifecycle (one node, one story), swarm (a cluster, random work, random faults).\n"
-      "Exit codes: 0 all invariants hold, 1 one is broken, 2 bad arguments, 3 a worker died.\n"};
-  app.name("varve-sim");
-  app.require_subcommand(1);
+int refuse(const std::string& why) {
+  std::cerr << "varve-sim: " << why << "\n";
+  return 2;
+}
 
+// What the command line may say, and what it said.
+struct Arguments {
   RunOptions options;
   std::string scenario = "lifecycle";
   std::uint64_t stride = 1;
-  auto* run_command = app.add_subcommand("run", "Run a scenario once");
-  run_command->add_option("--scenario", scenario, "Which one")->capture_default_str();
-  run_command->add_option("--seed", options.seed, "Gives the whole run")->capture_default_str();
-  run_command->add_option("--crash-after", options.crash_after_step, "Crash the node after this step too");
-  run_command->add_flag("--sparse", options.sparse_log, "A log with gaps between its offsets");
-  run_command->add_flag("--trace", options.print_trace, "Print what happens");
-  auto* sweep_command =
-      app.add_subcommand("sweep", "Run a scenario once for every step, with a crash after it");
-  sweep_command->add_option("scenario", scenario, "Which one")->capture_default_str();
-  sweep_command->add_option("--seed", options.seed, "Gives every run")->capture_default_str();
-  sweep_command->add_option("--stride", stride, "Only every N-th step")
-      ->capture_default_str()
-      ->check(CLI::PositiveNumber);
-  auto* diff_command =
-      app.add_subcommand("diff", "Run twice, the second time on a perturbed heap, and compare");
-  diff_command->add_option("--scenario", scenario, "Which one")->capture_default_str();
-  diff_command->add_option("--seed", options.seed, "Gives both runs")->capture_default_str();
-
   std::string seeds = "1..100";
-  varve::sim::SoakOptions soak_options;
-  auto* soak_command = app.add_subcommand("soak", "Run the swarm with many seeds");
-  soak_command->add_option("--seeds", seeds, "FIRST..LAST")->capture_default_str();
-  soak_command->add_option("--jobs", soak_options.jobs, "Processes")->check(CLI::Range(1U, 64U));
-  soak_command->add_option("--minutes", soak_options.minutes_max,
-                           "Begin no seed after so long; 0 = no limit");
-  soak_command->add_flag("--stop-at-failure", soak_options.stop_at_failure, "End at the first failure");
+  varve::sim::SoakOptions soak;
   std::string token;
   bool quiet = false;
-  auto* repro_command = app.add_subcommand("repro", "Run what a token stands for, with its trace");
-  repro_command->add_option("token", token, "As a failure printed it")->required();
-  repro_command->add_flag("--quiet", quiet, "Without the trace");
+  CLI::App* run = nullptr;
+  CLI::App* sweep = nullptr;
+  CLI::App* diff = nullptr;
+  CLI::App* soaks = nullptr;
+  CLI::App* repro = nullptr;
 
+  void declare(CLI::App& app) {
+    run = app.add_subcommand("run", "Run a scenario once");
+    run->add_option("--scenario", scenario, "Which one")->capture_default_str();
+    run->add_option("--seed", options.seed, "Gives the whole run")->capture_default_str();
+    run->add_option("--crash-after", options.crash_after_step, "Crash the node after this step too");
+    run->add_flag("--sparse", options.sparse_log, "A log with gaps between its offsets");
+    run->add_flag("--trace", options.print_trace, "Print what happens");
+    sweep = app.add_subcommand("sweep", "Run a scenario once for every step, with a crash after it");
+    sweep->add_option("scenario", scenario, "Which one")->capture_default_str();
+    sweep->add_option("--seed", options.seed, "Gives every run")->capture_default_str();
+    sweep->add_option("--stride", stride, "Only every N-th step")
+        ->capture_default_str()
+        ->check(CLI::PositiveNumber);
+    diff = app.add_subcommand("diff", "Run twice, the second time on a perturbed heap, and compare");
+    diff->add_option("--scenario", scenario, "Which one")->capture_default_str();
+    diff->add_option("--seed", options.seed, "Gives both runs")->capture_default_str();
+    soaks = app.add_subcommand("soak", "Run the swarm with many seeds");
+    soaks->add_option("--seeds", seeds, "FIRST..LAST")->capture_default_str();
+    soaks->add_option("--jobs", soak.jobs, "Processes")->check(CLI::Range(1U, 64U));
+    soaks->add_option("--minutes", soak.minutes_max, "Begin no seed after so long; 0 = no limit");
+    soaks->add_flag("--stop-at-failure", soak.stop_at_failure, "End at the first failure");
+    repro = app.add_subcommand("repro", "Run what a token stands for, with its trace");
+    repro->add_option("token", token, "As a failure printed it")->required();
+    repro->add_flag("--quiet", quiet, "Without the trace");
+  }
+};
+
+int carry_out(Arguments& asked) {
+  if (!known(asked.scenario)) return 2;
+  if (*asked.soaks) {
+    if (!read_seeds(asked.seeds, asked.soak))
+      return refuse("--seeds: expected FIRST..LAST, for example 1..2000");
+    return varve::sim::soak(asked.soak);
+  }
+  if (*asked.repro) {
+    const auto seed = varve::sim::seed_of(asked.token);
+    if (!seed) return refuse(seed.error().message);
+    return run_swarm(*seed, !asked.quiet);
+  }
+  const bool is_swarm = asked.scenario == "swarm";
+  if (*asked.run)
+    return is_swarm ? run_swarm(asked.options.seed, asked.options.print_trace) : run(asked.options);
+  if (*asked.diff) return is_swarm ? diff_swarm(asked.options.seed) : diff(asked.options);
+  if (is_swarm) return refuse("a sweep needs a short scenario: lifecycle");
+  return sweep(asked.options.seed, asked.stride);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app{kHelp};
+  app.name("varve-sim");
+  app.require_subcommand(1);
+  Arguments asked;
+  asked.declare(app);
   CLI11_PARSE(app, argc, argv);
-  if (!known(scenario)) return 2;
-  if (*soak_command) {
-    if (!read_seeds(seeds, soak_options)) {
-      std::cerr << "varve-sim: --seeds: expected FIRST..LAST, for example 1..2000\n";
-      return 2;
-    }
-    return varve::sim::soak(soak_options);
-  }
-  if (*repro_command) {
-    const auto seed = varve::sim::seed_of(token);
-    if (!seed) {
-      std::cerr << "varve-sim: " << seed.error().message << "\n";
-      return 2;
-    }
-    return run_swarm(*seed, !quiet);
-  }
-  if (scenario == "swarm" && *run_command) return run_swarm(options.seed, options.print_trace);
-  if (scenario == "swarm" && *diff_command) return diff_swarm(options.seed);
-  if (scenario == "swarm") {
-    std::cerr << "varve-sim: a sweep needs a short scenario: lifecycle\n";
-    return 2;
-  }
-  if (*run_command) return run(options);
-  if (*sweep_command) return sweep(options.seed, stride);
-  return diff(options);
+  return carry_out(asked);
 }
