@@ -60,7 +60,18 @@ TEST_F(NetworkTest, ACutCanNameEverybody) {
   EXPECT_FALSE(network_.is_cut("node-1", "node-1"));  // Nobody is cut off from itself.
 }
 
-TEST_F(NetworkTest, ACutUnderWayTakesWhatIsOnTheWire) {
+TEST_F(NetworkTest, ACutTakesWhatIsOnTheWire) {
+  boot();
+  bool sent = false;
+  client_.on_attempt([&sent](const Attempt& /*attempt*/) { sent = true; });
+  const auto pending = begin(client_env_, client_.exchange(kUrl, post("x"), 100 * kMs));
+  while (!sent) scheduler_.step();
+  network_.cut("client-1", "node-1");
+  EXPECT_EQ(show(finish(pending)), "timed out 0 ");
+  EXPECT_TRUE(node_->heard.empty());
+}
+
+TEST_F(NetworkTest, ACutWhileAServerThinksTakesItsAnswer) {
   boot();
   node_->think = 10 * kMs;
   const auto pending = begin(client_env_, client_.exchange(kUrl, post("x"), 100 * kMs));
