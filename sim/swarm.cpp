@@ -256,7 +256,10 @@ class Swarm {
     network.delay_us = 1'000;
     network.late_us = 2'000'000;
     world_.network().set_faults(network);
+    set_model();
+  }
 
+  void set_model() {
     ModelProvider::Faults model;
     const std::uint32_t models = config_.of(Class::model);
     model.busy_ppm = models;
