@@ -88,6 +88,7 @@ struct Fate {
   bool lose_request = false;
   bool lose_answer = false;
   bool refuse = false;              // Certainly not delivered.
+  bool reset = false;               // The caller hears at once that there will be no answer.
   std::optional<Duration> again{};  // A copy of the request arrives so much later.
   Duration delay{std::chrono::microseconds{200}};
 };
@@ -154,6 +155,7 @@ class WireTransport final : public Transport {
     const MonoTime at = wires_.env().now() + fate.delay;
     if (!fate.lose_request) wires_.deliver(url, request, &env_, answer, fate.lose_answer, at);
     if (fate.again) wires_.deliver(url, request, &env_, answer, fate.lose_answer, at + *fate.again);
+    if (fate.reset) co_return Error{Errc::outcome_unknown, "connection reset"};
     auto text = co_await answer->get(env_, deadline);
     if (!text && !answer->ready()) co_return Error{Errc::outcome_unknown, "no answer in time"};
     co_return text;

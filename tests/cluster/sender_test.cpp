@@ -94,6 +94,19 @@ TEST_F(SenderTest, ALateCopyOfARefusedCommandHasNoEffect) {
   EXPECT_EQ(0U, times_applied("cancel"));
 }
 
+TEST_F(SenderTest, ALateCopyOfWhatWasCertainlyNotAppliedHasNoEffect) {
+  Fate fate;
+  fate.again = std::chrono::seconds{3};
+  first_requests(1, fate);
+  log_->fail_next(MemoryLogStorage::Fault::not_written);
+  const auto refused = send(life("a"), rename("k", "eve"), std::chrono::milliseconds{10});
+  ASSERT_FALSE(refused.has_value());
+  EXPECT_EQ(Errc::unavailable, refused.error().code) << refused.error().message;
+  run_for(std::chrono::seconds{5});
+  EXPECT_EQ(1U, counted("b", "forwarded_again"));
+  EXPECT_EQ(0U, times_applied("k"));
+}
+
 TEST_F(SenderTest, ACallThatNobodyWaitsForIsNotBegun) {
   // The first attempt is late; the second one is refused, and the caller is told so.
   Fate late;
@@ -154,7 +167,7 @@ TEST_F(SenderTest, OnceItMayHaveBeenAppliedNobodyHearsThatItWasNot) {
 
 TEST_F(SenderTest, ACommandThatNoStreamRemembersIsNotSentTwice) {
   Fate fate;
-  fate.lose_answer = true;
+  fate.reset = true;
   first_requests(1, fate);
   const auto answer = send(life("a"), command("sum", agent_, SummarizeContext{}), std::chrono::seconds{20});
   ASSERT_FALSE(answer.has_value());
@@ -183,7 +196,9 @@ TEST_F(SenderTest, ANodeThatIsNotTheOwnerAnswersWithAHintAndSendsNothingOn) {
   Life& c = boot("c");
   ASSERT_TRUE(send(c, rename("k1", "one")).has_value());
   wires_.requests.clear();
-  // c believes b; b has lost the partition to a, and its reader has read a's claim.
+  // c believes b; b has lost the partition to a, and its reader has read a's claim. The views stand still.
+  life("a").folding.lose(all());
+  run_for(std::chrono::seconds{1});
   life("b").assignment.take_unheard(home(agent_));
   life("a").assignment.assign({home(agent_)});
   ASSERT_TRUE(run_until([&] { return life("a").owns(home(agent_)) && !life("b").owns(home(agent_)); }));
