@@ -431,7 +431,9 @@ Task<SummaryResult> Shard::summarize(Actor* actor) {
     co_return Error{Errc::invalid_argument, "the model '" + request.model + "' cannot summarise"};
   }
   request.system = std::string(kSummaryPrompt);
-  request.messages.push_back(std::make_shared<const Message>(transcript_of(agent, record.message_ids)));
+  const auto transcript = std::make_shared<const Message>(transcript_of(agent, record.message_ids));
+  request.messages.push_back(transcript);
+  request.messages_tokens = tokens_of(*transcript);
   auto outcome = co_await ask_model(actor, std::move(request), env_.now() + std::chrono::minutes{2});
   if (!outcome) co_return outcome.error();
   if (const auto* failure = std::get_if<ModelFailure>(&*outcome)) {

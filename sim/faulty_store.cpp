@@ -257,22 +257,22 @@ Task<> FaultySnapshotStore::put(std::vector<SnapshotRow> rows) {
   co_return co_await database_.link().write<Unit>(env_, std::move(transaction));
 }
 
-Task<std::optional<SnapshotRow>> FaultySnapshotStore::get(StreamId stream) {
+// A task does nothing before it is awaited: the question is asked at the other end of the link.
+template <class T>
+Task<T> FaultySnapshotStore::ask(Task<T> question) {
   const Status there = co_await database_.link().go(env_);
   if (!there) co_return there.error();
-  MemorySnapshotStore calm{env_, database_.storage()};
-  auto found = co_await calm.get(std::move(stream));
+  auto found = co_await std::move(question);
   co_await database_.link().come_back(env_);
   co_return found;
 }
 
+Task<std::optional<SnapshotRow>> FaultySnapshotStore::get(StreamId stream) {
+  return ask(calm_.get(std::move(stream)));
+}
+
 Task<std::optional<RecoveryRow>> FaultySnapshotStore::recovery(Partition partition) {
-  const Status there = co_await database_.link().go(env_);
-  if (!there) co_return there.error();
-  MemorySnapshotStore calm{env_, database_.storage()};
-  auto found = co_await calm.recovery(partition);
-  co_await database_.link().come_back(env_);
-  co_return found;
+  return ask(calm_.recovery(partition));
 }
 
 Task<bool> FaultySnapshotStore::move_recovery(RecoveryRow row) {
@@ -284,21 +284,11 @@ Task<bool> FaultySnapshotStore::move_recovery(RecoveryRow row) {
 }
 
 Task<std::uint64_t> FaultySnapshotStore::count_born_before(Partition partition, Offset before) {
-  const Status there = co_await database_.link().go(env_);
-  if (!there) co_return there.error();
-  MemorySnapshotStore calm{env_, database_.storage()};
-  auto found = co_await calm.count_born_before(partition, before);
-  co_await database_.link().come_back(env_);
-  co_return found;
+  return ask(calm_.count_born_before(partition, before));
 }
 
 Task<std::vector<StreamId>> FaultySnapshotStore::open_turns(Partition partition) {
-  const Status there = co_await database_.link().go(env_);
-  if (!there) co_return there.error();
-  MemorySnapshotStore calm{env_, database_.storage()};
-  auto found = co_await calm.open_turns(partition);
-  co_await database_.link().come_back(env_);
-  co_return found;
+  return ask(calm_.open_turns(partition));
 }
 
 }  // namespace varve::sim

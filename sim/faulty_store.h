@@ -188,7 +188,8 @@ class SnapshotDatabase {
 
 class FaultySnapshotStore final : public SnapshotStore {
  public:
-  FaultySnapshotStore(Env& env, SnapshotDatabase& database) : env_(env), database_(database) {}
+  FaultySnapshotStore(Env& env, SnapshotDatabase& database)
+      : env_(env), database_(database), calm_(env, database.storage()) {}
 
   Task<> put(std::vector<SnapshotRow> rows) override;
   Task<std::optional<SnapshotRow>> get(StreamId stream) override;
@@ -198,8 +199,12 @@ class FaultySnapshotStore final : public SnapshotStore {
   Task<std::vector<StreamId>> open_turns(Partition partition) override;
 
  private:
+  template <class T>
+  Task<T> ask(Task<T> question);
+
   Env& env_;
   SnapshotDatabase& database_;
+  MemorySnapshotStore calm_;
 };
 
 }  // namespace varve::sim

@@ -176,6 +176,9 @@ void Oracles::check_log(Partition partition) {
     if (entry.commit.epoch < epoch) fail("I3", "an admitted epoch went backwards");
     epoch = entry.commit.epoch;
     const StreamId& deciding = entry.commit.parts.front().stream;
+    if (entry.commit.command.id == CommandId{}) {
+      fail("I2", "a commit on " + deciding.value() + " is of a command without an id");
+    }
     if (!commands.emplace(deciding, entry.commit.command.id).second) {
       fail("I2", "command " + to_hex(entry.commit.command.id) + " took effect twice on " + deciding.value());
     }

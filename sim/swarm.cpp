@@ -11,6 +11,7 @@ constexpr std::chrono::seconds kChaosMax{120};
 // Longer than a turn may take: a provider that fell silent before everything healed holds it as long.
 constexpr std::chrono::seconds kDrainMax{900};
 constexpr std::chrono::seconds kRest{2};
+constexpr std::chrono::milliseconds kLookEvery{500};
 
 // What can go wrong, each by itself or not at all in a run.
 enum class Class : unsigned char {
@@ -172,7 +173,12 @@ class Swarm {
     return oracles_.clean();
   }
 
-  // After the faults: a world that is well must come to rest.
+  // Nothing is open, and no partition is on its way to another node.
+  bool at_rest() {
+    return workload_.done() && world_.owning().settled() && world_.folding().settled() && !oracles_.pending();
+  }
+
+  // After the faults: a world that is well must come to rest, and stay there.
   void settle() {
     haunting_ = false;
     world_.heal();
@@ -185,14 +191,17 @@ class Swarm {
     }
     const MonoTime limit = world_.scheduler().now() + kDrainMax;
     MonoTime look = world_.scheduler().now();
+    std::optional<MonoTime> resting;  // Since when nothing is open.
     while (step() && world_.scheduler().now() < limit) {
       if (world_.scheduler().now() < look) continue;
-      look = world_.scheduler().now() + std::chrono::milliseconds{500};
-      if (workload_.done() && !oracles_.pending()) break;
-    }
-    if (!oracles_.clean()) return;
-    const MonoTime rest = world_.scheduler().now() + kRest;
-    while (world_.scheduler().now() < rest && step()) {
+      look = world_.scheduler().now() + kLookEvery;
+      if (!at_rest()) {
+        resting.reset();
+      } else if (!resting) {
+        resting = world_.scheduler().now();
+      } else if (world_.scheduler().now() - *resting >= kRest) {
+        break;
+      }
     }
     if (oracles_.clean()) oracles_.check_drained();
   }
@@ -286,7 +295,7 @@ class Swarm {
       co_await sleep_for(self.world_.world(), std::chrono::milliseconds{100});
       if (!self.haunting_) break;
       for (std::size_t one = 0; one < kClasses; ++one) {
-        // The intensity is that of a request; of a tenth of a second it is four times as much.
+        // The intensity is that of a request; of a tenth of a second it is half of it, and not too much.
         if (self.config_.ppm[one] == 0) continue;
         if (!choices.chance(Domain::nemesis, std::min(self.config_.ppm[one] / 2, 60'000U), 1'000'000))
           continue;

@@ -55,6 +55,29 @@ TEST_F(ShardTest, TheSameKeyGivesTheSameAnswerAndNoSecondEffect) {
   EXPECT_EQ("user_message:hi;assistant_message:You said: hi;", history(text(first, "id")));
 }
 
+// A model is shown the context as it is, also where old messages have left it since the last step: what is
+// kept from one step to the next must make no difference. A restart keeps nothing.
+TEST_F(ShardTest, WhatHasLeftTheContextIsNotShownToTheModel) {
+  start(kSlow);
+  const auto replies = [this](bool forgetful) {
+    const std::string path = "/v1/agents/" + text(expect(200, "POST", "/v1/agents/",
+                                                         R"({"context_window_limit":2000,"memory_blocks":[],)"
+                                                         R"("system":"S","include_base_tools":false})"),
+                                                  "id");
+    std::vector<std::string> all;
+    for (char name = 'a'; name < 'q'; ++name) {
+      if (forgetful) restart();
+      const Json said = expect(200, "POST", path + "/messages", say("everything " + std::string(200, name)));
+      all.push_back(text(said.find("messages")->items().back(), "content"));
+    }
+    return all;
+  };
+  const std::vector<std::string> kept = replies(false);
+  EXPECT_EQ(replies(true), kept);
+  EXPECT_NE(std::string::npos, kept[1].find("aaa"));
+  EXPECT_EQ(std::string::npos, kept.back().find("aaa"));  // It has left the context.
+}
+
 TEST_F(ShardTest, TheSameKeyWithAnotherBodyIsAConflictThatIsNotRetried) {
   const SimServer::HeaderList key{{"Idempotency-Key", "k1"}};
   const std::string agent = text(expect(200, "POST", "/v1/agents/", R"({"name":"ann"})", key), "id");

@@ -126,6 +126,38 @@ TEST_F(MemoryEventLogTest, ATruncatedLogIsNoticedByItsReaders) {
   EXPECT_EQ(Errc::corrupt, exchanged.error().code);
 }
 
+// As a follower after a change of leader: what others have read already is not visible here for a while.
+class LaggingLog final : public EventLog {
+ public:
+  explicit LaggingLog(EventLog& log) : log_(log) {}
+  std::uint32_t partitions() const override { return log_.partitions(); }
+  Result<Delivery> append(Partition partition, std::string key, std::string bytes) override {
+    return log_.append(partition, std::move(key), std::move(bytes));
+  }
+  Task<ReadBatch> read(Partition /*partition*/, Offset from, ReadOptions /*options*/) override {
+    ReadBatch nothing{{}, from};
+    co_return nothing;
+  }
+  Task<Offset> end(Partition partition) override { return log_.end(partition); }
+
+ private:
+  EventLog& log_;
+};
+
+TEST_F(MemoryEventLogTest, AMarkThatCannotBeReadYetIsNoTruncatedLog) {
+  outcome("a");
+  outcome("b");
+  const Mark mark = mark_of(storage_->records(kHere).back());
+  LaggingLog lagging(log_);
+  const Status yet = run(env_, check_mark(lagging, kHere, mark));
+  ASSERT_FALSE(yet);
+  EXPECT_EQ(Errc::unavailable, yet.error().code);
+  storage_->truncate(kHere, Offset{1});
+  const Status truncated = run(env_, check_mark(lagging, kHere, mark));
+  ASSERT_FALSE(truncated);
+  EXPECT_EQ(Errc::corrupt, truncated.error().code);
+}
+
 TEST(MemoryLogStorageTest, SparseOffsetsHaveGapsAndOneSeedGivesTheSameOnes) {
   const auto offsets = [](std::uint64_t seed) {
     MemoryLogStorage storage(MemoryLogStorage::Options{.sparse = seed});
