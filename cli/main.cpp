@@ -222,6 +222,11 @@ int main(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
+    // The library only says that a command is missing.
+    const auto words = app.remaining(true);
+    if (app.get_subcommands().empty() && !words.empty() && !words.front().starts_with("-")) {
+      return refuse("there is no command '" + words.front() + "'; varve --help lists them");
+    }
     const int code = app.exit(error);
     if (dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr) suggest_flag(app);
     return code == 0 ? 0 : varve::kExitUsage;

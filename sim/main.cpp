@@ -199,6 +199,14 @@ int main(int argc, char** argv) {
   app.require_subcommand(1);
   Arguments asked;
   asked.declare(app);
-  CLI11_PARSE(app, argc, argv);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    const auto words = app.remaining(true);
+    if (app.get_subcommands().empty() && !words.empty() && !words.front().starts_with("-")) {
+      return refuse("there is no command '" + words.front() + "'; varve-sim --help lists them");
+    }
+    return app.exit(error) == 0 ? 0 : 2;
+  }
   return carry_out(asked);
 }

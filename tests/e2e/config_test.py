@@ -76,6 +76,10 @@ def refuses_what_it_does_not_know(workshop):
         done = server.run_tool("serve", *arguments)
         check_equal(done.returncode, 2, "exit code of serve %s; it said %s" % (arguments, said(done)))
         check(words in said(done), "serve %s %s must say %r" % (arguments, environment, words), said(done))
+    with_environment(server)
+    done = server.run_tool("frobnicate")
+    check_equal(done.returncode, 2, "exit code of a command that does not exist")
+    check("there is no command 'frobnicate'" in said(done), "the unknown command is named", said(done))
     check(not os.path.exists("x"), "a refused command has made no directory")
     ok("unknown keys, wrong values and open doors are refused with a sentence, exit code 2")
 
