@@ -99,10 +99,9 @@ class Database {
   // keeps others out.
   Status settle_log();
   // Brings what it can of the log into the file, without waiting for anybody. An Error loses nothing, but its
-  // sync may have: the next checkpoint here settles the log first, lest pages reach the file whose log does
-  // not reach the disk. distrust_log(): a checkpoint on another connection has failed.
+  // sync may have: the next checkpoint settles the log first, lest pages reach the file whose log does not
+  // reach the disk.
   Status checkpoint();
-  void distrust_log() { log_is_settled_ = false; }
   bool log_is_settled() const { return log_is_settled_; }
   // Rows that the newest INSERT, UPDATE or DELETE changed.
   std::int64_t changes() const;

@@ -35,11 +35,6 @@ constexpr std::array kWriterPragmas{
     "PRAGMA cache_size = -32768",
 };
 
-// A checkpoint syncs the log and the file and takes tens of milliseconds: it runs beside the commits. What
-// was written meanwhile is little, and the next commit brings that into the file, too: only then does the log
-// begin anew. So many times Options::checkpoint_pages, and a commit does all of it.
-constexpr int kCheckpointLateMax = 4;
-
 // A page of an agent's newest messages lies on as many pages of the file as it has messages.
 constexpr std::array kReaderPragmas{"PRAGMA temp_store = MEMORY", "PRAGMA cache_size = -16384"};
 
@@ -81,29 +76,6 @@ class Writer {
     return bring_search_index_up_to_date(connection_);
   }
 
-  // After the newest commit. Asked between two jobs.
-  bool checkpoint_is_due() const { return log_pages_ >= checkpoint_pages_; }
-
-  // A checkpoint here has failed: the next job does another.
-  bool log_is_settled() const { return connection_.db().log_is_settled(); }
-
-  // Ends with a checkpoint if there is a reason, or if the log is too large.
-  enum class Reason : unsigned char { not_now, after_one, after_a_failed_one };
-  Outcomes write_and_checkpoint(const Group& group, Reason why) {
-    if (why == Reason::after_a_failed_one) connection_.db().distrust_log();
-    Outcomes outcomes = write(group);
-    const bool late = log_pages_ / kCheckpointLateMax >= checkpoint_pages_;
-    if (why == Reason::not_now && !late) return outcomes;
-    ignore_error(connection_.db().checkpoint(), "nothing is lost: the pages stay in the log");
-    return outcomes;
-  }
-
- private:
-  static int after_commit(void* writer, sqlite3* /*db*/, const char* /*schema*/, int pages) {
-    static_cast<Writer*>(writer)->log_pages_ = pages;
-    return SQLITE_OK;
-  }
-
   Outcomes write(const Group& group) {
     if (const auto begun = connection_.run("BEGIN IMMEDIATE"); !begun) return all(group, begun.error());
     Outcomes outcomes;
@@ -129,6 +101,18 @@ class Writer {
       return all(group, Error{Errc::outcome_unknown, ended.error().message});
     }
     return outcomes;
+  }
+
+  // After the newest commit: the log is long, or a sync has failed. Asked between two jobs.
+  bool checkpoint_is_due() const {
+    return log_pages_ >= checkpoint_pages_ || !connection_.db().log_is_settled();
+  }
+  Status checkpoint() { return connection_.db().checkpoint(); }
+
+ private:
+  static int after_commit(void* writer, sqlite3* /*db*/, const char* /*schema*/, int pages) {
+    static_cast<Writer*>(writer)->log_pages_ = pages;
+    return SQLITE_OK;
   }
 
   static Outcomes all(const Group& group, const Error& error) {
@@ -307,31 +291,15 @@ class Writer {
   ViewSql sql_;
 };
 
-// Checkpoints beside the commits, on a connection of its own. Lives on the Env's thread; outlives the store
-// until its job has ended.
-struct Checkpointer {
-  SqliteConnection connection;
-  bool running = false;
-  bool ended = false;   // And the next commit brings the rest.
-  bool failed = false;  // And the next commit does it.
-};
-
-Status checkpoint_on(SqliteConnection& connection, const std::string& path) {
-  if (!connection.is_open()) {
-    if (const auto opened = connection.open(path, sqlite::Access::read_write); !opened) return opened;
-  }
-  return connection.db().checkpoint();
-}
-
-Task<> run_checkpoint(Env* env, std::shared_ptr<Checkpointer> checkpointer, std::string path) {
-  std::function<Result<Unit>()> job = [checkpointer, path = std::move(path)] {
-    return checkpoint_on(checkpointer->connection, path);
-  };
-  const Status done = co_await offload<Unit>(*env, Lane::read, std::move(job));
-  checkpointer->running = false;
-  checkpointer->ended = true;
-  checkpointer->failed = !done;
-  co_return done;
+// A checkpoint copies the newest of every page into the file and syncs both, which takes some milliseconds.
+// It is a job of its own between two groups of commits: nobody waits for it who is committed already. On a
+// connection of its own, beside the commits, it competed with the syncs of the log, and its stalls were
+// longer (docs/benchmarks.md).
+Task<> run_checkpoint(Env* env, std::shared_ptr<Writer> writer) {
+  std::function<Result<Unit>()> job = [writer] { return writer->checkpoint(); };
+  ignore_error(co_await offload<Unit>(*env, Lane::store, std::move(job)),
+               "nothing is lost: the pages stay in the log, and the next commit asks for another");
+  co_return ok();
 }
 
 // One read transaction on Lane::read. The connection is opened by the first that uses it.
@@ -362,7 +330,6 @@ struct SqliteViewStore::Impl {
   std::deque<std::shared_ptr<Pending>> queue;  // Commits that no transaction has taken yet.
   bool writing = false;
   Notifier written;
-  std::shared_ptr<Checkpointer> checkpointer = std::make_shared<Checkpointer>();
   std::vector<std::shared_ptr<SqliteConnection>> free;  // Connections that no read holds.
   Notifier freed;
 
@@ -385,22 +352,12 @@ Task<> SqliteViewStore::Impl::write_group() {
   // Whoever is about to commit too joins this transaction: partitions move together under load.
   co_await yield(env);
   auto group = std::make_shared<Group>(take_group());
-  auto checkpoint = Writer::Reason::not_now;
-  if (std::exchange(checkpointer->ended, false)) checkpoint = Writer::Reason::after_one;
-  if (std::exchange(checkpointer->failed, false) || !writer->log_is_settled())
-    checkpoint = Writer::Reason::after_a_failed_one;
-  std::function<Result<Outcomes>()> job = [writer = writer, group, checkpoint] {
-    return writer->write_and_checkpoint(*group, checkpoint);
-  };
+  std::function<Result<Outcomes>()> job = [writer = writer, group] { return writer->write(*group); };
   auto outcomes = co_await offload<Outcomes>(env, Lane::store, std::move(job));
   for (std::size_t i = 0; i < group->size(); ++i) {
     (*group)[i]->outcome = outcomes ? (*outcomes)[i] : Result<CommitOutcome>{outcomes.error()};
   }
-  if (writer->checkpoint_is_due() && writer->log_is_settled() && !checkpointer->running &&
-      !checkpointer->ended) {
-    checkpointer->running = true;
-    env.spawn("checkpoint of the views", run_checkpoint(&env, checkpointer, path));
-  }
+  if (writer->checkpoint_is_due()) env.spawn("checkpoint of the views", run_checkpoint(&env, writer));
   writing = false;
   written.notify_all();
   co_return ok();

@@ -22,9 +22,9 @@ inline constexpr std::uint64_t kViewsGeneration = 2;
 // the index costs far more than a few words in it (docs/benchmarks.md).
 inline constexpr std::int64_t kSearchWaitingMax = 128;
 
-// Pages of the write-ahead log (4 KiB each) at which it is checkpointed beside the commits; at four times as
-// many a commit does it, so that the log stays bounded.
-inline constexpr int kCheckpointPages = 6000;
+// Pages of the write-ahead log (4 KiB each) at which a commit ends with a checkpoint, which keeps it bounded.
+// Fewer: shorter stalls, but more of them (docs/benchmarks.md).
+inline constexpr int kCheckpointPages = 4000;
 
 class SqliteViewStore final : public ViewStore {
  public:
