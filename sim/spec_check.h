@@ -79,6 +79,7 @@ class SpecCheck {
   struct Owner {
     std::string name;
     Phase phase = Phase::ended;
+    bool has_acted = false;          // Has said more than that it reads.
     std::size_t next = 0;            // Of the judged records: what it reads next.
     std::optional<CommandId> claim;  // Its current one.
     Epoch claim_epoch;

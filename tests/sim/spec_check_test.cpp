@@ -210,6 +210,14 @@ TEST(SpecCheck, Rule4AReaderThatHasEndedDoesNothing) {
   EXPECT_EQ("spec rule 4", stage.broken());
 }
 
+TEST(SpecCheck, Rule4OneReaderEndsBeforeTheNextBegins) {
+  Stage stage;
+  stage.says(1, "reading from=0").says(1, "reading from=0");
+  EXPECT_EQ("", stage.broken()) << stage.why();  // The first one was stopped before it began.
+  stage.says(1, "claim-sent e=1 id=" + hex('a')).says(1, "reading from=0");
+  EXPECT_EQ("spec rule 4", stage.broken());
+}
+
 TEST(SpecCheck, Rule5ItServesWhereItReadsItsClaim) {
   Stage stage;
   stage.says(1, "reading from=0").says(1, "claim-sent e=1 id=" + hex('a'));
