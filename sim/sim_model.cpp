@@ -132,13 +132,15 @@ bool ModelProvider::habit(std::uint32_t ppm) {
 }
 
 SimModel::SimModel(SimEnv& env, std::string node, ModelProvider& provider)
-    : env_(env), node_(std::move(node)), provider_(provider) {}
+    : env_(env), node_(std::move(node)), provider_(provider), stand_in_(provider.make_stand_in(env)) {}
 
 bool SimModel::serves(std::string_view handle) const {
+  if (stand_in_) return stand_in_->serves(handle);
   return handle == "varve/sim" || EchoModel{}.serves(handle);
 }
 
 std::vector<std::string> SimModel::handles() const {
+  if (stand_in_) return stand_in_->handles();
   auto all = EchoModel{}.handles();
   all.emplace_back("varve/sim");
   return all;
@@ -153,6 +155,10 @@ ModelOutcome SimModel::failure(const Place& place, ModelAsking::End end, int sta
 }
 
 Task<ModelOutcome> SimModel::complete(ModelRequest request, MonoTime deadline) {
+  return stand_in_ ? stand_in_->complete(std::move(request), deadline) : think(std::move(request), deadline);
+}
+
+Task<ModelOutcome> SimModel::think(ModelRequest request, MonoTime deadline) {
   Place place{step_of(request), 0};
   place.asking = provider_.journal().begin(place.step, node_, provider_.now());
   env_.trace("model asked step=" + std::to_string(place.step.step) +

@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -86,6 +87,13 @@ class ModelProvider {
 
   ModelProvider(Scheduler& scheduler, Counters& counters) : scheduler_(scheduler), counters_(counters) {}
 
+  // Models made from now on are these instead, with neither faults nor habits: for stories.
+  using MakeModel = std::function<std::unique_ptr<ModelClient>(SimEnv&)>;
+  void stand_in(MakeModel make) { stand_in_ = std::move(make); }
+  std::unique_ptr<ModelClient> make_stand_in(SimEnv& env) const {
+    return stand_in_ ? stand_in_(env) : nullptr;
+  }
+
   void set_faults(const Faults& faults) { faults_ = faults; }
   void set_habits(const Habits& habits) { habits_ = habits; }
   const Faults& faults() const { return faults_; }
@@ -104,6 +112,7 @@ class ModelProvider {
   Faults faults_;
   Habits habits_;
   ModelJournal journal_;
+  MakeModel stand_in_;
 };
 
 class SimModel final : public ModelClient {
@@ -116,6 +125,7 @@ class SimModel final : public ModelClient {
   Task<ModelOutcome> complete(ModelRequest request, MonoTime deadline) override;
 
  private:
+  Task<ModelOutcome> think(ModelRequest request, MonoTime deadline);
   // The place of one asking in the journal.
   struct Place {
     ModelStep step;
@@ -131,6 +141,7 @@ class SimModel final : public ModelClient {
   SimEnv& env_;
   std::string node_;
   ModelProvider& provider_;
+  std::unique_ptr<ModelClient> stand_in_;
 };
 
 }  // namespace varve::sim

@@ -3,6 +3,8 @@
 namespace varve::sim {
 namespace {
 
+constexpr std::chrono::milliseconds kDownTime{20};
+
 Task<> serve(Node& node, Request request, std::shared_ptr<OneShot<Response>> answer, SimEnv& client) {
   Response response = co_await node.handle(std::move(request));
   // The client reads a stream to its end; what it got is whole or nothing.
@@ -21,6 +23,12 @@ Task<> serve(Node& node, Request request, std::shared_ptr<OneShot<Response>> ans
 
 }  // namespace
 
+void Stage::reboot_later() {
+  client().call_at(client().now() + kDownTime, [this] {
+    if (!up()) boot();
+  });
+}
+
 Task<Response> Stage::request(Request request, Duration patience) {
   const auto node = running();
   if (!node) co_return Error{Errc::unavailable, "connection refused"};
@@ -28,6 +36,18 @@ Task<Response> Stage::request(Request request, Duration patience) {
   node->env.spawn("request", serve(node->node, std::move(request), answer, client()));
   const MonoTime deadline = client().now() + patience;
   co_return co_await answer->get(client(), deadline);
+}
+
+Task<Exchange> Stage::exchange(std::size_t /*node*/, Request request, Duration patience) {
+  auto response = co_await this->request(std::move(request), patience);
+  Exchange came;
+  if (response) {
+    came.end = Exchange::End::whole;
+    came.status = response->status;
+    came.headers = std::move(response->headers);
+    came.body = std::move(response->body);
+  }
+  co_return came;
 }
 
 }  // namespace varve::sim

@@ -1,11 +1,12 @@
-// Stage: where a story is played: one node that can be crashed and booted, and a client that outlives it.
+// Stage: where a story is played: a server that can be crashed and booted, and a client that outlives it. The
+// base class is the direct one: a client beside one node, on a network that loses a request with the node.
 #pragma once
 
 #include <memory>
 #include <optional>
 
 #include "api/node.h"
-#include "sim/scheduler.h"
+#include "sim/sim_client.h"
 
 namespace varve::sim {
 
@@ -21,9 +22,14 @@ class Stage {
   virtual void crash() = 0;
   virtual bool up() const = 0;
   virtual SimEnv& client() = 0;
+  // Boots the node after a short time, unless somebody else has.
+  void reboot_later();
 
-  // One request from the client to the node, over a network that loses it with the node. Errc::unavailable if
-  // there is no node or no answer within `patience`.
+  // How many nodes may be asked.
+  virtual std::size_t nodes() const { return 1; }
+  // One request from the client to one of them. Never an Error.
+  virtual Task<Exchange> exchange(std::size_t node, Request request, Duration patience);
+  // The same with the one node. Errc::unavailable if there is no node or no answer within `patience`.
   Task<Response> request(Request request, Duration patience);
 
  protected:
@@ -31,7 +37,8 @@ class Stage {
     Env& env;
     Node& node;
   };
-  virtual std::optional<Running> running() = 0;
+  // For request(): a stage with an exchange() of its own needs none.
+  virtual std::optional<Running> running() { return std::nullopt; }
 };
 
 }  // namespace varve::sim
