@@ -39,11 +39,13 @@ Admitted(i) == Counts(AdmAt(i - 1), log[i])
 Event(i) == log[i].kind = "commit" /\ Admitted(i)
 (* Positions of the rulings on the event at t, up to p.                    *)
 RulingsOn(t, p) == { j \in 1..p : log[j].kind = "ruling" /\ log[j].on = t /\ Admitted(j) }
+(* Of two rulings on one event the second says nothing new.                *)
+SaysIt(j) == log[j].kind = "ruling" /\ Admitted(j)
+             /\ (RulingsOn(log[j].on, j - 1) = {} \/ Broken = "ruling-said-twice")
 (* An event is valid from its own position, or from the last ruling that   *)
 (* let it pass.                                                            *)
 ValidFrom(i, p) ==
-  LET waited == { j \in 1..p : j > i /\ log[j].kind = "ruling" /\ Admitted(j)
-                               /\ log[j].on < i /\ log[log[j].on].s = log[i].s }
+  LET waited == { j \in (i + 1)..p : SaysIt(j) /\ log[j].on < i /\ log[log[j].on].s = log[i].s }
   IN IF waited = {} \/ Broken = "ruled-from-the-start" THEN i ELSE Max(waited)
 
 -----------------------------------------------------------------------------
@@ -194,7 +196,8 @@ Shown(i) == /\ i <= store.next /\ Event(i) /\ RulingsOn(i, store.next) = {}
             /\ ~(store.parked[log[i].s] # 0 /\ i >= store.parked[log[i].s])
 LastRuling(i, p) ==  \* ValidFrom, said again apart from what the fold uses
   Max({i} \cup { j \in 1..p : j > i /\ log[j].kind = "ruling" /\ Admitted(j)
-                              /\ log[j].on < i /\ log[log[j].on].s = log[i].s })
+                              /\ log[j].on < i /\ log[log[j].on].s = log[i].s
+                              /\ ~\E k \in 1..(j - 1) : log[k].kind = "ruling" /\ Admitted(k) /\ log[k].on = log[j].on })
 (* The rows are the fold of the admitted prefix, each written once, each   *)
 (* valid from where every other reader says; with the checkpoint (I5).     *)
 I4 == \A i \in 1..LogMax :
