@@ -48,6 +48,18 @@ void Tape::set(Domain domain, std::size_t index, std::uint64_t value) {
   of(domain)[index] = value;
 }
 
+void Tape::cut(Domain domain, std::size_t length) {
+  if (length < of(domain).size()) of(domain).resize(length);
+}
+
+void Tape::take_out(Domain domain, std::size_t index, std::size_t count) {
+  std::vector<std::uint64_t>& values = of(domain);
+  if (index >= values.size()) return;
+  const auto first = values.begin() + static_cast<std::ptrdiff_t>(index);
+  const auto length = std::min(count, values.size() - index);
+  values.erase(first, first + static_cast<std::ptrdiff_t>(length));
+}
+
 std::string Tape::encode() const {
   std::string text;
   for (std::size_t i = 0; i < kDomains; ++i) {
@@ -90,6 +102,12 @@ Choices::Choices(std::uint64_t seed) {
 }
 
 Choices::Choices(Tape replayed) : replayed_(std::move(replayed)) {}
+
+Choices choices_of(std::uint64_t seed, const std::optional<Tape>& tape, bool record) {
+  Choices choices = tape ? Choices(*tape) : Choices(seed);
+  if (record) choices.record();
+  return choices;
+}
 
 std::uint64_t Choices::take(Domain domain, std::uint64_t drawn, std::uint64_t bound) {
   std::size_t& next = next_[static_cast<std::size_t>(domain)];

@@ -42,6 +42,11 @@ class Tape {
   std::uint64_t at(Domain domain, std::size_t index) const;
   void add(Domain domain, std::uint64_t value);
   void set(Domain domain, std::size_t index, std::uint64_t value);
+  std::size_t length(Domain domain) const { return of(domain).size(); }
+  // Keeps the first `length` decisions.
+  void cut(Domain domain, std::size_t length);
+  // Takes out `count` decisions from `index` on; those behind them move.
+  void take_out(Domain domain, std::size_t index, std::size_t count);
   // One line per domain: "schedule 3:2 17:1", index and value of what is not 0.
   std::string encode() const;
   static Result<Tape> decode(std::string_view text);
@@ -75,11 +80,14 @@ class Choices {
  private:
   std::uint64_t take(Domain domain, std::uint64_t drawn, std::uint64_t bound);
 
-  std::vector<Rng> streams_;
+  std::vector<Rng> streams_;  // None if a tape is replayed.
   std::optional<Tape> replayed_;
   std::array<std::size_t, kDomains> next_{};
   bool recording_ = false;
   Tape tape_;
 };
+
+// Of a run: the tape's decisions if there is a tape, else the seed's.
+Choices choices_of(std::uint64_t seed, const std::optional<Tape>& tape, bool record);
 
 }  // namespace varve::sim

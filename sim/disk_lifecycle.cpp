@@ -36,7 +36,8 @@ class DiskWorld final : public Stage, public DiskStage {
  public:
   explicit DiskWorld(const DiskRunOptions& options)
       : options_(options),
-        scheduler_(options.seed),
+        choices_(choices_of(options.seed, options.tape, options.record)),
+        scheduler_(choices_),
         disk_(scheduler_, result_.counters, {}),
         client_(scheduler_, "client", options.seed ^ 0xc11e47ULL),
         node_(scheduler_, disk_, node_options(options, client_)),
@@ -44,6 +45,7 @@ class DiskWorld final : public Stage, public DiskStage {
           acknowledged_.insert(acknowledged_.end(), positions.begin(), positions.end());
         }) {
     scheduler_.print_trace(options.print_trace);
+    scheduler_.on_line(options.on_line);
     disk_.set_faults(options.faults);
     disk_.crash_at_operation(options.crash_at_operation);
   }
@@ -70,6 +72,8 @@ class DiskWorld final : public Stage, public DiskStage {
     result_.steps = scheduler_.steps();
     result_.operations = disk_.operations();
     result_.trace_hash = scheduler_.trace_hash();
+    result_.tape = choices_.tape();
+    scheduler_.on_line({});  // What the world's end traces is not the run's.
     for (const std::string& path : disk_.files()) {
       result_.content_hash = result_.content_hash * 31 + xxh64(disk_.content(path));
     }
@@ -201,6 +205,7 @@ class DiskWorld final : public Stage, public DiskStage {
 
   DiskRunOptions options_;
   DiskRunResult result_;
+  Choices choices_;
   Scheduler scheduler_;
   Disk disk_;
   SimEnv client_;
@@ -218,8 +223,8 @@ DiskRunResult run_disk_lifecycle(const DiskRunOptions& options) {
   return DiskWorld{options}.run();
 }
 
-SweepResult sweep_disk_lifecycle(const DiskSweep& sweep) {
-  SweepResult result;
+CrashSweepResult sweep_disk_lifecycle(const DiskSweep& sweep) {
+  CrashSweepResult result;
   DiskRunOptions options;
   options.seed = sweep.seed;
   options.death = sweep.death;
@@ -231,8 +236,9 @@ SweepResult sweep_disk_lifecycle(const DiskSweep& sweep) {
     if (run.failures.empty()) continue;
     ++result.failed;
     if (!result.first_failure.empty()) continue;
-    result.first_failure = run.failures.front() + "\n  seed " + std::to_string(sweep.seed) +
-                           ", standing still at disk operation " + std::to_string(at);
+    result.first_failure = run.failures.front() + "\n  replay: varve-sim run --scenario disk --seed " +
+                           std::to_string(sweep.seed) + " --crash-at " + std::to_string(at) +
+                           (sweep.death == DiskNode::Death::process ? " --death process" : "") + " --trace";
   }
   return result;
 }

@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -37,6 +38,9 @@ struct DiskRunOptions {
   bool nemesis = false;
   bool full_disk = false;  // The disk is full for some of that time.
   bool print_trace = false;
+  std::optional<Tape> tape;  // Its decisions instead of the seed's.
+  bool record = false;       // What was decided, in the result's tape.
+  Scheduler::LineReader on_line;
   // At the end, with everything at rest; what it says is a failure.
   std::function<std::string(DiskStage&)> at_the_end;
 };
@@ -48,6 +52,7 @@ struct DiskRunResult {
   std::uint64_t content_hash = 0;  // Of every file at the end.
   std::vector<std::string> failures;
   Counters counters;
+  Tape tape;
 };
 
 DiskRunResult run_disk_lifecycle(const DiskRunOptions& options);
@@ -59,6 +64,6 @@ struct DiskSweep {
   std::uint64_t stride = 1;
   DiskNode::Death death = DiskNode::Death::power;
 };
-SweepResult sweep_disk_lifecycle(const DiskSweep& sweep);
+CrashSweepResult sweep_disk_lifecycle(const DiskSweep& sweep);
 
 }  // namespace varve::sim

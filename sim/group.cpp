@@ -273,7 +273,8 @@ void GroupCoordinator::check_timeouts() {
     if (seat.revoked && seat.deadline <= world_.now()) late.emplace(seat.holder, "rebalance");
   }
   for (const auto& [id, why] : late) {
-    counters_.add(std::string("sometimes.group.expelled_") + why);
+    const bool session = std::string_view(why) == "session";
+    counters_.add(session ? "sometimes.group.expelled_session" : "sometimes.group.expelled_rebalance");
     expel(id, why);
   }
   if (!late.empty()) rebalance("expelled");

@@ -304,6 +304,7 @@ RunResult run_lifecycle(const RunOptions& options) {
   world_options.model_script = Lifecycle::model_script();
   World world(world_options);
   world.scheduler().print_trace(options.print_trace);
+  world.scheduler().on_line(options.on_line);
   Oracles oracles(world);
   Lifecycle scenario(
       world, [&oracles](const std::vector<LogPosition>& positions) { oracles.acknowledged(positions); });
@@ -333,11 +334,12 @@ RunResult run_lifecycle(const RunOptions& options) {
   }
   result.steps = world.scheduler().steps();
   result.trace_hash = world.scheduler().trace_hash();
+  world.scheduler().on_line({});  // What the world's end traces is not the run's.
   return result;
 }
 
-SweepResult sweep_lifecycle(std::uint64_t seed, std::uint64_t stride) {
-  SweepResult sweep;
+CrashSweepResult sweep_lifecycle(std::uint64_t seed, std::uint64_t stride) {
+  CrashSweepResult sweep;
   RunOptions options;
   options.seed = seed;
   const RunResult calm = run_lifecycle(options);

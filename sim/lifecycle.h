@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "sim/oracles.h"
+#include "sim/scheduler.h"
 
 namespace varve::sim {
 
@@ -42,6 +43,7 @@ struct RunOptions {
   std::uint64_t crash_after_step = 0;  // 0 = only the crash of the scenario itself.
   bool sparse_log = false;
   bool print_trace = false;
+  Scheduler::LineReader on_line;
 };
 
 struct RunResult {
@@ -52,12 +54,12 @@ struct RunResult {
 
 RunResult run_lifecycle(const RunOptions& options);
 
-struct SweepResult {
+struct CrashSweepResult {
   std::uint64_t runs = 0;
   std::uint64_t failed = 0;
   std::string first_failure;  // With the command that replays it.
 };
 // Crashes after every `stride`-th step.
-SweepResult sweep_lifecycle(std::uint64_t seed, std::uint64_t stride);
+CrashSweepResult sweep_lifecycle(std::uint64_t seed, std::uint64_t stride);
 
 }  // namespace varve::sim

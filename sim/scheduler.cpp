@@ -68,6 +68,7 @@ void Scheduler::mix(std::uint64_t value) {
 void Scheduler::trace(std::string_view what) {
   mix(xxh64(what));
   if (print_) std::cout << now_.value() << " step " << steps_ << " " << what << "\n";
+  if (line_reader_) line_reader_(now_, steps_, what);
 }
 
 void Scheduler::trace_of(Incarnation incarnation, std::string_view node, std::string_view line) {
@@ -221,6 +222,16 @@ void SimEnv::kill() {
   if (!alive()) return;
   scheduler_.die(incarnation_);
   destroy_parked();
+}
+
+void SimEnv::pause() {
+  scheduler_.trace("pause " + name_);
+  scheduler_.pause(incarnation_);
+}
+
+void SimEnv::resume() {
+  scheduler_.trace("resume " + name_);
+  scheduler_.resume(incarnation_);
 }
 
 asio::any_io_executor SimEnv::executor() {

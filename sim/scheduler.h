@@ -53,6 +53,9 @@ class Scheduler : public boost::asio::execution_context {
   using TraceReader = std::function<void(Incarnation, std::string_view node, std::string_view line)>;
   void on_trace(TraceReader reader) { readers_.push_back(std::move(reader)); }
   void trace_of(Incarnation incarnation, std::string_view node, std::string_view line);
+  // Gets every trace line as it is printed, the world's own too, before anything else happens.
+  using LineReader = std::function<void(MonoTime at, std::uint64_t step, std::string_view line)>;
+  void on_line(LineReader reader) { line_reader_ = std::move(reader); }
 
   Incarnation be_born();
   bool alive(Incarnation incarnation) const { return alive_.contains(incarnation); }
@@ -86,6 +89,7 @@ class Scheduler : public boost::asio::execution_context {
   std::uint64_t hash_ = 0xcbf29ce484222325ULL;
   bool print_ = false;
   std::vector<TraceReader> readers_;
+  LineReader line_reader_;
   Incarnation next_incarnation_ = 1;
   std::set<Incarnation> alive_;
   std::set<Incarnation> paused_;
@@ -112,8 +116,8 @@ class SimEnv final : public Env {
 
   void kill();
   bool alive() const { return scheduler_.alive(incarnation_); }
-  void pause() { scheduler_.pause(incarnation_); }
-  void resume() { scheduler_.resume(incarnation_); }
+  void pause();
+  void resume();
   bool paused() const { return scheduler_.paused(incarnation_); }
   // The wall clock may jump; the other one only changes its rate.
   void set_clock(NodeClock clock);

@@ -1,19 +1,19 @@
 #include "sim/soak.h"
 
+#include <poll.h>
+#include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <array>
 #include <chrono>
+#include <deque>
 #include <iostream>
-#include <map>
-#include <sstream>
 #include <string>
 #include <vector>
 
 #include "sim/jail.h"
-#include "sim/swarm.h"
-#include "sim/tripwire.h"
+#include "sim/soak_report.h"
 
 namespace varve::sim {
 namespace {
@@ -21,168 +21,236 @@ namespace {
 // lint: allow(clock) How long a soak may take is wall time; no simulated run sees it.
 using Wall = std::chrono::steady_clock;
 
-struct Sums {
-  std::uint64_t runs = 0;
-  std::uint64_t failed = 0;
-  std::uint64_t steps = 0;
-  std::uint64_t simulated_ms = 0;
-  std::uint64_t operations = 0;
-  std::uint64_t answered = 0;
-  std::map<std::string, std::uint64_t> counters;
-};
+constexpr int kLookEveryMs = 500;
+constexpr std::uint64_t kProgressEverySeconds = 3;
+constexpr std::uint64_t kDeathsMax = 20;
+// A worker has its next seed before it asks for it.
+constexpr std::uint64_t kSeedsAhead = 2;
 
-// What a worker tells of one seed, in lines: the pipe's other end adds them up.
-std::string report_of(const SwarmResult& result) {
-  std::ostringstream out;
-  out << "run " << result.steps << " " << result.simulated_ms << " " << result.operations << " "
-      << result.answered << "\n";
-  for (const auto& [name, count] : result.counters) out << "count " << name << " " << count << "\n";
-  if (!result.violations.empty()) {
-    const Violation& first = result.violations.front();
-    std::string what = first.what;
-    for (char& letter : what) {
-      if (letter == '\n') letter = ' ';
-    }
-    out << "fail " << result.token << " " << first.invariant << " " << what << "\n";
-  }
-  return out.str();
-}
-
-bool write_all(int fd, const std::string& text) {
+bool write_all(int fd, const void* bytes, std::size_t size) {
   std::size_t sent = 0;
-  while (sent < text.size()) {
-    const ssize_t count = ::write(fd, text.data() + sent, text.size() - sent);
+  while (sent < size) {
+    const ssize_t count = ::write(fd, static_cast<const char*>(bytes) + sent, size - sent);
     if (count <= 0) return false;
     sent += static_cast<std::size_t>(count);
   }
   return true;
 }
 
-[[noreturn]] void work(int fd, const SoakOptions& options, unsigned job, Wall::time_point until) {
-  // From here on the worker can compute and write, and nothing else. With a limit of time it needs a clock.
-  const bool timed = options.minutes_max > 0;
-  if (!timed && jail_available()) enter_jail();
-  for (std::uint64_t seed = options.first + job; seed <= options.last; seed += options.jobs) {
-    if (timed && Wall::now() >= until) break;
-    if (!write_all(fd, "seed " + std::to_string(seed) + "\n")) break;
-    SwarmRun run;
-    run.seed = seed;
-    SwarmResult result;
-    {
-      const Tripwire::Armed armed;
-      result = run_swarm(run);
-    }
-    if (!write_all(fd, report_of(result))) break;
+bool write_all(int fd, const std::string& text) {
+  return write_all(fd, text.data(), text.size());
+}
+
+// False: there are no more.
+bool read_seed(std::uint64_t& seed) {
+  std::size_t got = 0;
+  while (got < sizeof seed) {
+    const ssize_t count = ::read(STDIN_FILENO, reinterpret_cast<char*>(&seed) + got, sizeof seed - got);
+    if (count <= 0) return false;
+    got += static_cast<std::size_t>(count);
   }
-  write_all(fd, "end\n");
+  return true;
+}
+
+// From here on the worker can compute, read seeds and write, and nothing else.
+[[noreturn]] void work(int out, const SoakOptions& options) {
+  if (jail_available()) enter_jail();
+  std::uint64_t seed = 0;
+  while (read_seed(seed)) {
+    if (!write_all(out, "seed " + std::to_string(seed) + "\n")) break;
+    const ScenarioRun run = options.plan(seed);
+    const ScenarioResult result = options.run(run);
+    if (!write_all(out, report_of(result, replay_of(run)))) break;
+  }
+  write_all(out, "end\n");
   ::_exit(0);
 }
 
 struct Worker {
   pid_t pid = 0;
-  int fd = -1;
-  std::string rest;  // Of a line that is not complete.
-  std::string seed;
+  int to = -1;  // Seeds.
+  int from = -1;
+  std::string rest;                 // Of a line that is not complete.
+  std::string seed;                 // The one that it is at.
+  std::deque<std::uint64_t> ahead;  // Handed out, not begun.
   bool ended = false;
 };
 
-void take_line(const std::string& line, Worker& worker, Sums& sums) {
-  std::istringstream in(line);
-  std::string word;
-  in >> word;
-  if (word == "seed") in >> worker.seed;
-  if (word == "end") worker.ended = true;
-  if (word == "run") {
-    std::uint64_t steps = 0;
-    std::uint64_t ms = 0;
-    std::uint64_t operations = 0;
-    std::uint64_t answered = 0;
-    in >> steps >> ms >> operations >> answered;
-    ++sums.runs;
-    sums.steps += steps;
-    sums.simulated_ms += ms;
-    sums.operations += operations;
-    sums.answered += answered;
+class Soak {
+ public:
+  explicit Soak(const SoakOptions& options) : options_(options), next_(options.first) {
+    terminal_ = ::isatty(STDERR_FILENO) == 1;
   }
-  if (word == "count") {
-    std::string name;
-    std::uint64_t count = 0;
-    in >> name >> count;
-    sums.counters[name] += count;
-  }
-  if (word == "fail") {
-    ++sums.failed;
-    std::string token;
-    std::string invariant;
-    in >> token >> invariant;
-    std::string what;
-    std::getline(in, what);
-    std::cout << "FAIL " << invariant << what << "\n  repro: varve-sim repro " << token << std::endl;
-  }
-}
 
-// False: the worker is gone.
-bool read_some(Worker& worker, Sums& sums) {
-  std::array<char, 65536> buffer{};
-  const ssize_t count = ::read(worker.fd, buffer.data(), buffer.size());
-  if (count <= 0) return false;
-  worker.rest.append(buffer.data(), static_cast<std::size_t>(count));
-  for (;;) {
-    const std::size_t end = worker.rest.find('\n');
-    if (end == std::string::npos) return true;
-    take_line(worker.rest.substr(0, end), worker, sums);
-    worker.rest.erase(0, end + 1);
+  int run() {
+    ::signal(SIGPIPE, SIG_IGN);
+    std::cout.flush();
+    workers_.resize(options_.jobs);
+    for (Worker& worker : workers_) {
+      if (!start(worker)) return 3;
+    }
+    while (wait()) {
+      if (seconds() >= shown_ + kProgressEverySeconds) show_progress();
+    }
+    show_progress();
+    if (options_.progress && terminal_) std::cerr << "\n";
+    std::cout << "seeds " << options_.first << ".." << (next_ > options_.first ? next_ - 1 : next_) << ": "
+              << summary_of(sums_, seconds());
+    return verdict();
   }
-}
 
-void print_summary(const Sums& sums, std::int64_t seconds) {
-  std::cout << sums.runs << " seeds, " << sums.failed << " failed, " << sums.steps << " steps, "
-            << sums.simulated_ms / 3'600'000 << " h " << sums.simulated_ms / 60'000 % 60 << " min simulated, "
-            << sums.answered << " of " << sums.operations << " operations answered with success\n";
-  std::cout << seconds << " s of wall time\n";
-  for (const auto& [name, count] : sums.counters) std::cout << "  " << name << " " << count << "\n";
-}
+ private:
+  std::uint64_t seconds() const {
+    return static_cast<std::uint64_t>(
+        std::chrono::duration_cast<std::chrono::seconds>(Wall::now() - begin_).count());
+  }
+
+  bool more() const {
+    if (over_ || (again_.empty() && (next_ > options_.last || next_ < options_.first))) return false;
+    return options_.seconds_max == 0 || seconds() < options_.seconds_max;
+  }
+
+  bool start(Worker& worker) {
+    std::array<int, 2> seeds{};
+    std::array<int, 2> lines{};
+    if (::pipe(seeds.data()) != 0 || ::pipe(lines.data()) != 0) return false;
+    const pid_t pid = ::fork();
+    if (pid < 0) return false;
+    if (pid == 0) {
+      // The others' pipes must end when their workers do.
+      for (const Worker& other : workers_) {
+        if (other.to >= 0) ::close(other.to);
+        if (other.from >= 0) ::close(other.from);
+      }
+      ::dup2(seeds[0], STDIN_FILENO);
+      ::close(seeds[0]);
+      ::close(seeds[1]);
+      ::close(lines[0]);
+      work(lines[1], options_);
+    }
+    ::close(seeds[0]);
+    ::close(lines[1]);
+    worker = Worker{pid, seeds[1], lines[0], {}, {}, {}, false};
+    for (std::uint64_t ahead = 0; ahead < kSeedsAhead; ++ahead) hand_out(worker);
+    return true;
+  }
+
+  void hand_out(Worker& worker) {
+    if (worker.to < 0) return;
+    if (!more()) {
+      ::close(worker.to);
+      worker.to = -1;
+      return;
+    }
+    std::uint64_t seed = next_;
+    if (!again_.empty()) {
+      seed = again_.front();
+      again_.pop_front();
+    } else {
+      ++next_;
+    }
+    worker.ahead.push_back(seed);
+    write_all(worker.to, &seed, sizeof seed);
+  }
+
+  // Takes what has come. False: every worker has ended.
+  bool wait() {
+    std::vector<pollfd> files;
+    for (const Worker& worker : workers_) {
+      if (worker.from >= 0) files.push_back({worker.from, POLLIN, 0});
+    }
+    if (files.empty()) return false;
+    ::poll(files.data(), files.size(), kLookEveryMs);
+    for (const pollfd& file : files) {
+      if (file.revents == 0) continue;
+      for (Worker& worker : workers_) {
+        if (worker.from == file.fd && !read_some(worker)) bury(worker);
+      }
+    }
+    return true;
+  }
+
+  // False: the worker is gone.
+  bool read_some(Worker& worker) {
+    std::array<char, 65536> buffer{};
+    const ssize_t count = ::read(worker.from, buffer.data(), buffer.size());
+    if (count <= 0) return false;
+    worker.rest.append(buffer.data(), static_cast<std::size_t>(count));
+    std::size_t begin = 0;
+    for (std::size_t end = worker.rest.find('\n'); end != std::string::npos;
+         end = worker.rest.find('\n', begin)) {
+      take_line(worker, worker.rest.substr(begin, end - begin));
+      begin = end + 1;
+    }
+    worker.rest.erase(0, begin);
+    return true;
+  }
+
+  void take_line(Worker& worker, const std::string& line) {
+    if (line == "end") {
+      worker.ended = true;
+    } else if (line.starts_with("seed ")) {
+      worker.seed = line.substr(5);
+      if (!worker.ahead.empty()) worker.ahead.pop_front();
+    } else if (line == "done") {
+      if (options_.stop_at_failure && sums_.failed > 0) over_ = true;
+      hand_out(worker);
+    } else if (const std::string said = add_report_line(line, sums_); !said.empty()) {
+      std::cout << said << std::endl;
+    }
+  }
+
+  void bury(Worker& worker) {
+    ::close(worker.from);
+    if (worker.to >= 0) ::close(worker.to);
+    worker.from = worker.to = -1;
+    int status = 0;
+    ::waitpid(worker.pid, &status, 0);
+    if (worker.ended) return;
+    ++sums_.died;
+    const std::string how =
+        WIFSIGNALED(status) ? "by signal " + std::to_string(WTERMSIG(status)) : "by itself";
+    std::cout << "FAIL the worker died " << how << " at seed " << worker.seed << "\n  repro: varve-sim "
+              << (worker.seed.empty() ? "" : replay_of(options_.plan(std::stoull(worker.seed)))) << std::endl;
+    if (options_.stop_at_failure || sums_.died >= kDeathsMax) over_ = true;
+    // What it was given ahead is another's.
+    again_.insert(again_.end(), worker.ahead.begin(), worker.ahead.end());
+    if (more() && !start(worker)) over_ = true;
+  }
+
+  void show_progress() {
+    if (!options_.progress) return;
+    shown_ = seconds();
+    const std::uint64_t runs_max = options_.seconds_max > 0 ? 0 : options_.last - options_.first + 1;
+    std::cerr << (terminal_ ? "\r" : "")
+              << "soak: " << progress_of(sums_, shown_, runs_max, options_.seconds_max)
+              << (terminal_ ? "\033[K" : "\n") << std::flush;
+  }
+
+  int verdict() {
+    if (sums_.died > 0) return 3;
+    if (sums_.failed > 0) return 1;
+    if (!options_.check_sometimes) return 0;
+    const std::vector<std::string> missing = never_met(sums_);
+    for (const std::string& one : missing) std::cout << "NEVER MET " << one << "\n";
+    return missing.empty() ? 0 : 1;
+  }
+
+  const SoakOptions& options_;
+  Wall::time_point begin_ = Wall::now();
+  std::uint64_t next_;
+  std::deque<std::uint64_t> again_;  // Of workers that died.
+  bool over_ = false;
+  bool terminal_ = false;
+  std::uint64_t shown_ = 0;
+  SoakSums sums_;
+  std::vector<Worker> workers_;
+};
 
 }  // namespace
 
 int soak(const SoakOptions& options) {
-  const auto begin = Wall::now();
-  const auto until = begin + std::chrono::minutes{options.minutes_max};
-  std::vector<Worker> workers(options.jobs);
-  std::cout.flush();
-  for (unsigned job = 0; job < options.jobs; ++job) {
-    std::array<int, 2> ends{};
-    if (::pipe(ends.data()) != 0) return 3;
-    const pid_t pid = ::fork();
-    if (pid < 0) return 3;
-    if (pid == 0) {
-      ::close(ends[0]);
-      work(ends[1], options, job, until);
-    }
-    ::close(ends[1]);
-    workers[job].pid = pid;
-    workers[job].fd = ends[0];
-  }
-  Sums sums;
-  int code = 0;
-  for (Worker& worker : workers) {
-    // In turn is enough: a pipe that is full makes its worker wait a little.
-    while (read_some(worker, sums)) {
-      if (options.stop_at_failure && sums.failed > 0) break;
-    }
-    ::close(worker.fd);
-    int status = 0;
-    ::waitpid(worker.pid, &status, 0);
-    if (!worker.ended && !(options.stop_at_failure && sums.failed > 0)) {
-      std::cout << "FAIL the worker died at seed " << worker.seed
-                << "\n  repro: varve-sim repro v1:" << worker.seed << std::endl;
-      code = 3;
-    }
-  }
-  const auto passed = std::chrono::duration_cast<std::chrono::seconds>(Wall::now() - begin);
-  print_summary(sums, passed.count());
-  if (code != 0) return code;
-  return sums.failed == 0 ? 0 : 1;
+  return Soak(options).run();
 }
 
 }  // namespace varve::sim

@@ -12,13 +12,21 @@
 #include <vector>
 
 #include "runtime/result.h"
+#include "sim/scheduler.h"
 #include "sim/violation.h"
 
 namespace varve::sim {
 
+// A run that takes more does not come to rest.
+inline constexpr std::uint64_t kSwarmStepsMax = 3'000'000;
+
 struct SwarmRun {
   std::uint64_t seed = 1;
   bool print_trace = false;
+  std::optional<Tape> tape;  // Its decisions instead of the seed's, the configuration included.
+  bool record = false;       // What was decided, in the result's tape.
+  std::uint64_t steps_max = kSwarmStepsMax;
+  Scheduler::LineReader on_line;
 };
 
 struct SwarmResult {
@@ -32,6 +40,7 @@ struct SwarmResult {
   std::uint64_t operations = 0;
   std::uint64_t unknown = 0;  // Operations of which their client does not know whether they took effect.
   std::map<std::string, std::uint64_t, std::less<>> counters;
+  Tape tape;
 };
 
 SwarmResult run_swarm(const SwarmRun& run);

@@ -23,7 +23,7 @@ TEST(Lifecycle, HoldsEveryInvariantForManySeeds) {
 }
 
 TEST(Lifecycle, SurvivesACrashAfterEverySingleStep) {
-  const SweepResult sweep = sweep_lifecycle(1, 1);
+  const CrashSweepResult sweep = sweep_lifecycle(1, 1);
   EXPECT_GT(sweep.runs, 300U);
   EXPECT_EQ(0U, sweep.failed) << sweep.first_failure;
 }
