@@ -42,13 +42,13 @@ TEST_F(DiskNodeTest, OneSeedIsOneTraceAndOneContentOfEveryFile) {
 }
 
 TEST_F(DiskNodeTest, SurvivesAPowerCutAtDiskOperations) {
-  const SweepResult sweep = sweep_disk_lifecycle({1, 1, 19, DiskNode::Death::power});
+  const CrashSweepResult sweep = sweep_disk_lifecycle({1, 1, 19, DiskNode::Death::power});
   EXPECT_GT(sweep.runs, 50U);
   EXPECT_EQ(0U, sweep.failed) << sweep.first_failure;
 }
 
 TEST_F(DiskNodeTest, SurvivesADeathAtDiskOperations) {
-  const SweepResult sweep = sweep_disk_lifecycle({2, 5, 37, DiskNode::Death::process});
+  const CrashSweepResult sweep = sweep_disk_lifecycle({2, 5, 37, DiskNode::Death::process});
   EXPECT_GT(sweep.runs, 25U);
   EXPECT_EQ(0U, sweep.failed) << sweep.first_failure;
 }
