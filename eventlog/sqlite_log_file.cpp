@@ -13,6 +13,7 @@
 
 #include "runtime/check.h"
 #include "runtime/hash.h"
+#include "runtime/mutant.h"
 
 namespace varve::sqlite {
 namespace {
@@ -88,8 +89,10 @@ Error beyond_the_end(Partition partition, Offset end, Offset from) {
 std::uint64_t record_checksum(Partition partition, Offset offset, std::string_view key,
                               std::string_view bytes) {
   std::string text;
-  append_little_endian(text, partition.value());
-  append_little_endian(text, offset.value());
+  if (!mutant(Mutant::checksum_without_place)) {
+    append_little_endian(text, partition.value());
+    append_little_endian(text, offset.value());
+  }
   append_little_endian(text, xxh64(bytes));
   text += key;
   return xxh64(text);
@@ -158,6 +161,7 @@ Result<std::shared_ptr<LogWriter>> LogWriter::open(LogFiles& files, const std::s
   writer->lock_ = std::move(*lock);
   writer->db_ = std::move(*db);
   if (Status prepared = writer->prepare_schema(partitions); !prepared) return prepared.error();
+  if (mutant(Mutant::directory_not_synced)) return writer;
   if (Status synced = files.sync_directory(directory); !synced) return synced.error();
   return writer;
 }
@@ -170,6 +174,8 @@ Status LogWriter::prepare_schema(std::uint32_t partitions) {
       "PRAGMA journal_size_limit = 67108864; PRAGMA trusted_schema = OFF; BEGIN IMMEDIATE;"
       "CREATE TABLE IF NOT EXISTS meta(name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;");
   if (!set_up) return set_up.error();
+  if (mutant(Mutant::ack_before_sync))
+    ignore_error(db_.exec("COMMIT; PRAGMA synchronous = OFF; BEGIN IMMEDIATE"), "a seeded bug");
   auto mode = db_.prepare("PRAGMA journal_mode");
   if (!mode) return mode.error();
   const auto row = mode->step();
@@ -180,7 +186,8 @@ Status LogWriter::prepare_schema(std::uint32_t partitions) {
   mode->reset();
   // Records that a killed server wrote, but did not sync, become visible now: let them be durable first
   // (rule 1).
-  if (Status settled = db_.settle_log(); !settled) return settled.error();
+  if (Status settled = mutant(Mutant::unsynced_is_read) ? ok() : db_.settle_log(); !settled)
+    return settled.error();
   if (Status format = check_meta("format", kFormat); !format) return format.error();
   if (Status same = check_meta("partitions", partitions); !same) return same.error();
   for (std::uint32_t i = 0; i < partitions; ++i) {
@@ -267,16 +274,18 @@ WriteResult LogWriter::write(const std::vector<FileRecord>& records) {
     return rolled_back(std::move(result));
   }
   const Status committed = db_.exec("COMMIT");
-  if (committed) {
+  if (committed || mutant(Mutant::log_commit_not_inspected)) {
     result.outcome = WriteResult::Outcome::written;
     return result;
   }
   result.outcome = WriteResult::Outcome::unknown;
-  result.error = Error{Errc::outcome_unknown, committed.error().message};
+  const Errc told = mutant(Mutant::disk_false_not_written) ? Errc::unavailable : Errc::outcome_unknown;
+  result.error = Error{told, committed.error().message};
   // After a failed sync the kernel may have dropped what it could not write, and the next sync succeeds
   // without it: nothing more may be built on this file before it has been opened, and read, again.
   const int code = db_.last_code();
-  result.unusable = code == SQLITE_IOERR_FSYNC || code == SQLITE_IOERR_DIR_FSYNC;
+  const bool unsynced = code == SQLITE_IOERR_FSYNC || code == SQLITE_IOERR_DIR_FSYNC;
+  result.unusable = unsynced && !mutant(Mutant::failed_sync_forgotten);
   result = rolled_back(std::move(result));
   auto found = ends();
   result.unusable = result.unusable || !found;
@@ -350,7 +359,7 @@ Result<ReadBatch> LogFileReader::read(Partition partition, Offset from, Offset e
     }
     auto content = std::make_shared<const std::string>(select.blob(3));
     const std::uint64_t checksum = record_checksum(partition, batch.next, select.text(1), *content);
-    if (unsigned_integer(select.integer(2)) != checksum) {
+    if (unsigned_integer(select.integer(2)) != checksum && !mutant(Mutant::checksum_ignored)) {
       fault = Error{Errc::corrupt, "record " + place + " fails its checksum"};
       break;
     }
@@ -359,7 +368,7 @@ Result<ReadBatch> LogFileReader::read(Partition partition, Offset from, Offset e
     batch.next = next(batch.next);
   }
   select.reset();
-  if (fault && batch.records.empty()) return *fault;
+  if (fault && batch.records.empty() && !mutant(Mutant::bad_record_ends_log)) return *fault;
   return batch;
 }
 

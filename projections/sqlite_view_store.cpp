@@ -14,6 +14,7 @@
 #include "projections/sqlite_search.h"
 #include "projections/sqlite_view_reader.h"
 #include "projections/store_rules.h"
+#include "runtime/mutant.h"
 #include "runtime/suspend.h"
 #include "runtime/sync.h"
 
@@ -150,6 +151,10 @@ class Writer {
     const auto moved = move_checkpoint(batch);
     if (!moved) return moved.error();
     if (!*moved) return CommitOutcome::lost_race;
+    if (mutant(Mutant::views_in_two_transactions)) {
+      ignore_error(connection_.run("COMMIT"), "a seeded bug");
+      ignore_error(connection_.run("BEGIN IMMEDIATE"), "a seeded bug");
+    }
     for (const RowChange& change : batch.changes) {
       const auto* insert = std::get_if<RowInsert>(&change);
       const auto done =

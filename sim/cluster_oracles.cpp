@@ -1,5 +1,9 @@
 #include "sim/cluster_oracles.h"
 
+#include <algorithm>
+
+#include "runtime/mutant.h"
+
 namespace varve::sim {
 
 ClusterOracles::ClusterOracles(const LogView& log, ViewsView& views, StatesView* states, Options options)
@@ -12,6 +16,12 @@ ClusterOracles::ClusterOracles(const LogView& log, ViewsView& views, StatesView*
   }
 }
 
+void ClusterOracles::take_violation(std::string_view told) {
+  const std::size_t space = std::min(told.find(' '), told.size());
+  violations_.add(std::string(told.substr(0, space)),
+                  std::string(told.substr(std::min(space + 1, told.size()))));
+}
+
 void ClusterOracles::acknowledged(const std::vector<LogPosition>& positions) {
   for (const LogPosition& position : positions) log_.acknowledged(position);
 }
@@ -21,6 +31,7 @@ void ClusterOracles::effect(const std::string& intent) {
 }
 
 void ClusterOracles::at_rest() {
+  if (mutant(Mutant::canary)) violations_.add("Canary", "it sings");
   log_.at_rest();
   views_.at_rest();
   if (states_) states_->at_rest();

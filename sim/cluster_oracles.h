@@ -60,6 +60,7 @@ class ClusterOracles {
   // For Scheduler::on_trace.
   void on_trace(Incarnation incarnation, std::string_view node, std::string_view line) {
     owners_.on_trace(incarnation, node, line);
+    if (line.starts_with(kViolationLine)) take_violation(line.substr(kViolationLine.size()));
   }
   // An answer told a client that these positions hold what it asked for (Varve-Position).
   void acknowledged(const std::vector<LogPosition>& positions);
@@ -89,6 +90,8 @@ class ClusterOracles {
   const LogOracle& log() const { return log_; }
 
  private:
+  void take_violation(std::string_view told);
+
   Options options_;
   Violations violations_;
   LogOracle log_;

@@ -87,6 +87,7 @@ void LogOracle::take(Partition partition, const LogRecord& record) {
   judged.verdict = judge(one.admission, **read);
   judged.after = one.admission;
   judged.hash = hash_of(record);
+  const bool back_in_time = judged.admitted() && time_of(**read) < one.newest_at;
   if (judged.admitted()) one.newest_at = std::max(one.newest_at, time_of(**read));
   judged.newest_at = one.newest_at;
   one.judged.push_back(std::move(judged));
@@ -102,6 +103,10 @@ void LogOracle::take(Partition partition, const LogRecord& record) {
     }
   }
   if (listener_) listener_(partition, one.judged[index]);
+  if (back_in_time) {
+    violations_.add("I3",
+                    "the time of " + place(partition, record.offset) + " lies before an earlier record's");
+  }
   // Its streams' histories hold it only now: the listener has seen them as they were before.
   if (!one.judged[index].admitted() || one.judged[index].commit() == nullptr) return;
   const Commit& commit = *one.judged[index].commit();

@@ -7,6 +7,8 @@
 #include <map>
 
 #include "sim/commands.h"
+#include "sim/mutant_hunt.h"
+#include "sim/mutants.h"
 #include "sim/soak.h"
 #include "sim/sqlite_vfs.h"
 #include "sim/swarm.h"
@@ -27,7 +29,8 @@ constexpr const char* kHelp =
     "  varve-sim repro v1:4711                          the run of a token or of a case, with its trace\n"
     "  varve-sim shrink v1:4711 --out small.case        the decisions that a failure needs\n"
     "  varve-sim trace v1:4711 --html run.html          the run as a page\n"
-    "  varve-sim corpus tests/sim/corpus                cases that failed once: each must pass\n\n"
+    "  varve-sim corpus tests/sim/corpus                cases that failed once: each must pass\n"
+    "  varve-sim mutants --jobs 2                       seeded bugs: each must be found\n\n"
     "Scenarios: lifecycle (one node, one story), disk (the same story on SQLite files on a simulated disk),\n"
     "swarm (a cluster, random work, random faults); stories of a calm cluster, for sweeps: blocks, "
     "passivation,\n"
@@ -70,6 +73,23 @@ struct Arguments {
   CLI::App* shrinks = nullptr;
   CLI::App* corpus = nullptr;
   CLI::App* trace = nullptr;
+  CLI::App* hunts = nullptr;
+  varve::sim::MutantsOptions mutants;
+  std::string mutant;
+
+  void declare_mutants(CLI::App& app) {
+    for (CLI::App* one_run : {run, sweep, repro, soaks}) {
+      one_run->add_option("--mutant", mutant, "With this seeded bug (varve-sim mutants --list)");
+    }
+    hunts = app.add_subcommand("mutants", "Find every seeded bug within its budget of seeds");
+    hunts->add_flag("--fast", mutants.fast, "Those alone that are found within a handful of seeds");
+    hunts->add_flag("--list", mutants.list, "Say which there are");
+    hunts->add_option("--jobs", mutants.jobs, "Processes")->check(CLI::Range(1U, 64U));
+    hunts->add_option("--only", mutants.only, "Ids");
+    hunts->add_option("--first", mutants.first, "The seed to begin with")->check(CLI::PositiveNumber);
+    hunts->add_option("--rounds", mutants.rounds, "So often, each time with other seeds")
+        ->check(CLI::PositiveNumber);
+  }
 
   void declare(CLI::App& app) {
     declare_runs(app);
@@ -94,6 +114,7 @@ struct Arguments {
     trace = app.add_subcommand("trace", "Draw a run as a page");
     trace->add_option("target", target, "A token or a file")->required();
     trace->add_option("--html", html, "Where the page goes")->required();
+    declare_mutants(app);
     // Every run does one forbidden thing, and must end for it: tests of the guards.
     const std::map<std::string, SelfTest> trips{{"clock", SelfTest::clock}, {"cpu", SelfTest::cpu}};
     app.add_option("--self-test-trip", trip, "Do what a simulated run must not do")
@@ -148,6 +169,10 @@ int soak(Arguments& asked) {
 }
 
 int carry_out(Arguments& asked) {
+  if (*asked.hunts) return varve::sim::mutants(asked.mutants);
+  const auto* wrong = varve::sim::find_mutant(asked.mutant);
+  if (!asked.mutant.empty() && wrong == nullptr) return refuse("there is no mutant '" + asked.mutant + "'");
+  const varve::sim::SwitchedOn switched(wrong == nullptr ? varve::Mutant::none : wrong->mutant);
   for (const std::string& scenario : {asked.one.scenario, asked.soaked}) {
     if (varve::sim::is_scenario(scenario)) continue;
     std::string all;

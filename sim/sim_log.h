@@ -4,8 +4,8 @@
 // partition's leader, is replicated, is visible to readers then, and is acknowledged last; each takes time. A
 // SimLog is the producer and the consumer in one incarnation. Its producer is idempotent: it sends again what
 // it got no answer for, in order and recognised by the leader, until its time-out; what it gives up is
-// reported as unknown, never as "not written". What a dead incarnation had sent may land late or never, and
-// nobody of it is called back.
+// reported as unknown; with Faults::not_written_ppm it may report as "not written" what never left it. What a
+// dead incarnation had sent may land late or never, and nobody of it is called back.
 //
 // Promises: what is visible never changes or disappears, except by truncate(); one producer's records land in
 // order, each once, except by Faults::duplicate_ppm; with Faults::replaced_ppm a SimLog has one producer
@@ -42,6 +42,7 @@ class SimLogStorage : public std::enable_shared_from_this<SimLogStorage> {
 
     std::uint32_t refused_ppm = 0;       // append() itself says no.
     std::uint32_t lost_ppm = 0;          // Never arrives.
+    std::uint32_t not_written_ppm = 0;   // Of what is given up and never left the producer.
     std::uint32_t late_ppm = 0;          // Arrives after the time-out.
     std::uint32_t lost_ack_ppm = 0;      // Lands, and nobody is told.
     std::uint32_t duplicate_ppm = 0;     // Lands twice, as without idempotence: the second time at any time.

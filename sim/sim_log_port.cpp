@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "runtime/mutant.h"
 #include "runtime/suspend.h"
 
 namespace varve::sim {
@@ -101,6 +102,7 @@ void SimLogStorage::Port::send_more(Partition partition) {
     Request request{Place{producer, i->first}, its_lane.epoch, i->second.bytes,
                     i->second.fate == Fate::twice};
     storage->send(its_lane.pipe, std::move(request), i->second.fate == Fate::late);
+    i->second.sent = true;
     its_lane.sent = i->first;
   }
 }
@@ -178,6 +180,13 @@ void SimLogStorage::Port::give_up(Partition partition, std::map<std::uint64_t, P
   if (!landed) its_lane.given_up.insert(record->first);
   storage->world_.trace("log p=" + std::to_string(partition.value()) + " gave-up producer=" +
                         std::to_string(producer) + " n=" + std::to_string(record->first));
+  // What never left the producer can never land, and a producer may know that.
+  const bool certain =
+      !record->second.sent && storage->fault(storage->faults_.not_written_ppm, "fault.log.not_written");
+  if (certain || mutant(Mutant::false_not_written)) {
+    finish(its_lane, record, Error{Errc::unavailable, "the record was not sent within the time-out"});
+    return;
+  }
   finish(its_lane, record, Error{Errc::outcome_unknown, "no answer from the log within the time-out"});
 }
 

@@ -22,6 +22,7 @@ struct SimLogStorage::Port : std::enable_shared_from_this<Port> {
     Delivery delivery;
     MonoTime deadline;
     Fate fate = Fate::normal;
+    bool sent = false;  // At some time: then it may land.
   };
   // One partition.
   struct Lane {

@@ -5,6 +5,22 @@
 #include "actors/state_codec.h"
 
 namespace varve::sim {
+namespace {
+
+// What a call of a memory tool has put into a block is named after the call (sim/sim_model.cpp): "note
+// <tag>". Gives back the first tag that is there twice.
+std::optional<std::string> doubled_note(std::string_view value) {
+  constexpr std::string_view kNote = "note ";
+  std::set<std::string> tags;
+  for (std::size_t at = value.find(kNote); at != std::string_view::npos; at = value.find(kNote, at + 1)) {
+    const std::size_t end = std::min(value.find_first_of(" \n", at + kNote.size()), value.size());
+    std::string tag(value.substr(at, end - at));
+    if (!tags.insert(tag).second) return tag;
+  }
+  return std::nullopt;
+}
+
+}  // namespace
 
 StateOracle::StateOracle(LogOracle& log, StatesView& states, Violations& violations, Options options)
     : log_(log), states_(states), violations_(violations), options_(options) {}
@@ -57,6 +73,11 @@ void StateOracle::replay_stream(const StreamId& stream, const std::vector<Step>&
   for (const Step& step : steps) {
     apply_part(state, *step.commit, step.commit->parts[step.part], step.offset, step.part == 0, absent);
     replayed_[{stream, state.sequence}].insert(encode_state(state));
+  }
+  if (const BlockState* block = state.block()) {
+    if (const auto note = doubled_note(block->value.value)) {
+      violations_.add("I8", "the call of a tool has edited " + stream.value() + " twice: " + *note);
+    }
   }
 }
 

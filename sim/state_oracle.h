@@ -1,5 +1,6 @@
 // StateOracle: I7. Snapshots and the states of actors in memory are states that the log gives, recovery rows
 // say what a reader from the start would say, and with their snapshots they stand for everything before them.
+// And of I8: no call of a tool has edited a block twice.
 //
 // It replays all commits that count by the LogOracle's admission, so it is asked at rest, not after a step.
 // Of a stream with rulings, any number of them may have been met: before, it is corrupt at the event.

@@ -254,7 +254,7 @@ TEST(ViewOracleTest, AStreamThatARulingReleasesIsComparedAsEverybodyFoldsIt) {
     ASSERT_TRUE(apply_batch(stage.storage, fold.take_batch()).has_value());
     stage.oracles->after_step();
 
-    stage.land(Ruling{Epoch{1}, Index{5}, "node-1", WallTime{3}, stage.block, bad, 0});
+    stage.land(Ruling{Epoch{1}, Index{5}, "node-1", WallTime{2}, stage.block, bad, 0});
     const std::vector<LogRecord>& records = stage.log.in(kP);
     ASSERT_EQ(2U, fold.released_by(records.back()).size());
     ASSERT_TRUE(fold.take_ruling(records.back(), {records[3], records[4]}).has_value());

@@ -102,7 +102,7 @@ struct Stage {
     }
   }
   static Claim claim_of(Incarnation who, Epoch epoch, CommandId id) {
-    return Claim{epoch, id, "varve", "node-" + std::to_string(who), "http://sim", 2, WallTime{1}};
+    return Claim{epoch, id, "varve", "node-" + std::to_string(who), "http://sim", 2, WallTime{2}};
   }
   void claim(Incarnation who, Epoch epoch) {
     const CommandId id =

@@ -1,0 +1,199 @@
+#include "sim/mutants.h"
+
+#include <algorithm>
+
+#include "runtime/check.h"
+
+namespace varve {
+namespace {
+
+// NOLINTNEXTLINE(cppcoreguidelines-avoid-non-const-global-variables): what mutant() is for.
+Mutant switched_on = Mutant::none;
+
+}  // namespace
+
+bool mutant(Mutant one) noexcept {
+  return one == switched_on && one != Mutant::none;
+}
+
+namespace sim {
+namespace {
+
+using M = Mutant;
+
+std::vector<MutantInfo> protocol_mutants() {
+  return {
+      {M::canary, "canary", "nothing is wrong, and an oracle says so", Hunt::swarm, 1, true},
+      {M::duplicates_count, "duplicates-count", "admission: an index that was there counts again",
+       Hunt::swarm, 50, true},
+      {M::gaps_count, "gaps-count", "admission: an index that is too high counts", Hunt::swarm, 50, true},
+      {M::epoch_not_compared, "epoch-not-compared", "admission: a record of an older epoch counts",
+       Hunt::swarm, 50, true},
+      {M::ack_on_delivery, "ack-on-delivery", "a command is answered when the log says \"written\"",
+       Hunt::swarm, 50, true},
+      {M::unknown_is_done, "unknown-is-done", "an unknown outcome is taken for success", Hunt::swarm, 50,
+       true},
+      {M::unknown_is_not_written, "unknown-is-not-written", "an unknown outcome is taken for failure",
+       Hunt::swarm, 100, true},
+      {M::unknown_does_not_stop, "unknown-does-not-stop", "the owner goes on after an unknown outcome",
+       Hunt::swarm, 100, true},
+      {M::goes_on_after_hole, "goes-on-after-hole",
+       "the owner goes on after \"not written\" with commits in flight", Hunt::swarm, 200, false},
+      {M::skip_is_never, "skip-is-never", "an own record that does not count is told as failed", Hunt::swarm,
+       100, true},
+      {M::skip_is_ignored, "skip-is-ignored", "an own record that does not count is ignored", Hunt::swarm,
+       100, true},
+      {M::stop_is_never, "stop-is-never", "who stops tells what is in flight as failed", Hunt::swarm, 50,
+       true},
+      {M::no_claim_on_takeover, "no-claim-on-takeover", "a new owner serves without a claim of its own",
+       Hunt::swarm, 50, true},
+      {M::skipped_claim_serves, "skipped-claim-serves", "an own claim that does not count is served",
+       Hunt::swarm, 100, true},
+      {M::claim_by_name, "claim-by-name", "the own claim is known by the node's name", Hunt::swarm, 200,
+       false},
+      {M::claim_id_of_process, "claim-id-of-process", "every claim of a process has the same id", Hunt::swarm,
+       50, true},
+      {M::time_runs_backwards, "time-runs-backwards",
+       "a commit's time is the wall clock's, whatever came before", Hunt::swarm, 50, true},
+      {M::answers_name_skipped_records, "answers-name-skipped-records",
+       "an answer's position may be that of a record that does not count", Hunt::swarm, 100, true},
+  };
+}
+
+std::vector<MutantInfo> shard_mutants() {
+  return {
+      {M::refusal_without_end, "refusal-without-end", "404 and 409 without looking at the end of the log",
+       Hunt::swarm, 200, false},
+      {M::command_ids_ignored, "command-ids-ignored", "a command id that was seen is decided again",
+       Hunt::swarm, 50, true},
+      {M::window_not_restored, "window-not-restored", "the ids of past commands are not in the snapshot",
+       Hunt::swarm, 50, true},
+      {M::turns_not_resumed, "turns-not-resumed", "open turns wait for a request after a restart",
+       Hunt::swarm, 100, true},
+      {M::tool_call_without_id, "tool-call-without-id", "a tool's call has a new id at every try",
+       Hunt::swarm, 200, false},
+      {M::decision_grows_old, "decision-grows-old", "what was decided is written a while later", Hunt::swarm,
+       200, false},
+      {M::order_by_address, "order-by-address", "blocks are asked in the order of their addresses",
+       Hunt::diff, 50, true},
+      {M::older_snapshot_wins, "older-snapshot-wins", "a snapshot is replaced by an older one", Hunt::swarm,
+       200, false},
+      {M::recovery_row_moves_back, "recovery-row-moves-back", "a recovery row is written whatever is there",
+       Hunt::swarm, 200, false},
+      {M::recovery_row_after_save, "recovery-row-after-save",
+       "the recovery row is of a moment after the snapshots", Hunt::swarm, 50, true},
+      {M::recovery_without_admission, "recovery-without-admission",
+       "recovery begins without the admission state", Hunt::swarm, 50, true},
+      {M::missing_snapshot_ignored, "missing-snapshot-ignored", "snapshots that are missing are not missed",
+       Hunt::swarm, 200, false},
+      {M::snapshot_hash_ignored, "snapshot-hash-ignored", "a damaged snapshot is believed", Hunt::swarm, 200,
+       false},
+      {M::tail_applied_twice, "tail-applied-twice", "records that a snapshot holds are applied again",
+       Hunt::swarm, 200, false},
+      {M::unsaved_is_dropped, "unsaved-is-dropped", "an actor leaves memory with a change that is not saved",
+       Hunt::swarm, 200, false},
+      {M::retry_with_new_id, "retry-with-new-id",
+       "after an unknown outcome a node tries again under a new id", Hunt::swarm, 100, true},
+      {M::forwarded_twice, "forwarded-twice", "a forwarded command that arrives twice is carried out twice",
+       Hunt::swarm, 200, false},
+      {M::false_not_written, "false-not-written",
+       "the log's adapter says \"not written\" when it does not know", Hunt::swarm, 100, true},
+  };
+}
+
+std::vector<MutantInfo> view_mutants() {
+  return {
+      {M::checkpoint_not_compared, "checkpoint-not-compared", "a checkpoint moves whatever its version is",
+       Hunt::swarm, 100, true},
+      {M::checkpoint_without_admission, "checkpoint-without-admission",
+       "a worker begins without the admission state", Hunt::swarm, 50, true},
+      {M::starts_at_end, "starts-at-end", "a worker begins at the end of the log", Hunt::swarm, 50, true},
+      {M::told_before_commit, "told-before-commit", "the views count as moved before their transaction",
+       Hunt::swarm, 100, true},
+      {M::unknown_commit_is_done, "unknown-commit-is-done",
+       "a transaction with an unknown outcome counts as committed", Hunt::swarm, 200, false},
+      {M::lost_race_ignored, "lost-race-ignored", "a transaction that lost the race counts as committed",
+       Hunt::swarm, 200, false},
+      {M::fold_ignores_epoch, "fold-ignores-epoch", "the fold takes records of other epochs", Hunt::swarm, 50,
+       true},
+      {M::fold_closes_foreign_row, "fold-closes-foreign-row", "the fold closes rows of another partition",
+       Hunt::swarm, 100, true},
+      {M::answers_before_views, "answers-before-views", "an answer does not wait for the views", Hunt::swarm,
+       50, true},
+  };
+}
+
+std::vector<MutantInfo> disk_mutants() {
+  return {
+      {M::ack_before_sync, "ack-before-sync", "the log answers before it has synced", Hunt::disk_crash, 100,
+       true},
+      {M::directory_not_synced, "directory-not-synced", "the directory of a new log is not synced",
+       Hunt::disk_crash, 200, false},
+      {M::log_commit_not_inspected, "log-commit-not-inspected", "the log does not look at what COMMIT says",
+       Hunt::disk_faults, 100, false},
+      {M::disk_false_not_written, "disk-false-not-written",
+       "the log says \"not written\" after a COMMIT that failed", Hunt::disk_syncs, 200, false},
+      {M::failed_sync_forgotten, "failed-sync-forgotten", "the log goes on after a sync that failed",
+       Hunt::disk_syncs, 200, false},
+      {M::unsynced_is_read, "unsynced-is-read", "a new log shows what the last one had not synced",
+       Hunt::disk_syncs, 200, false},
+      {M::checksum_ignored, "checksum-ignored", "a record is read whatever its checksum", Hunt::disk_rot, 20,
+       true},
+      {M::checksum_without_place, "checksum-without-place",
+       "a record's checksum does not hold its place in the log", Hunt::disk_rot, 20, true},
+      {M::bad_record_ends_log, "bad-record-ends-log", "the log ends for a reader at the first bad record",
+       Hunt::disk_rot, 20, true},
+      {M::views_in_two_transactions, "views-in-two-transactions",
+       "the checkpoint and its rows are two transactions", Hunt::disk_crash, 200, false},
+  };
+}
+
+}  // namespace
+
+const char* to_string(Hunt hunt) {
+  switch (hunt) {
+    case Hunt::swarm:
+      return "swarm";
+    case Hunt::diff:
+      return "diff";
+    case Hunt::disk_crash:
+      return "disk, crash";
+    case Hunt::disk_faults:
+      return "disk, faults";
+    case Hunt::disk_syncs:
+      return "disk, syncs";
+    case Hunt::disk_rot:
+      return "disk, rot";
+  }
+  return "?";
+}
+
+const std::vector<MutantInfo>& all_mutants() {
+  static const std::vector<MutantInfo> kAll = [] {
+    std::vector<MutantInfo> all;
+    for (const auto& some : {protocol_mutants(), shard_mutants(), view_mutants(), disk_mutants()}) {
+      all.insert(all.end(), some.begin(), some.end());
+    }
+    return all;
+  }();
+  return kAll;
+}
+
+const MutantInfo* find_mutant(std::string_view id) {
+  const auto& all = all_mutants();
+  const auto found =
+      std::find_if(all.begin(), all.end(), [id](const MutantInfo& one) { return id == one.id; });
+  return found == all.end() ? nullptr : &*found;
+}
+
+SwitchedOn::SwitchedOn(Mutant one) {
+  CHECK(switched_on == Mutant::none);
+  switched_on = one;
+}
+
+SwitchedOn::~SwitchedOn() {
+  switched_on = Mutant::none;
+}
+
+}  // namespace sim
+}  // namespace varve
