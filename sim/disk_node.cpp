@@ -43,6 +43,7 @@ Status read_records(Partition partition, MemoryLogStorage& into) {
     const auto batch = (*file)->read(partition, from, *end, options);
     if (!batch) return batch.error();
     for (const LogRecord& record : batch->records) into.land(partition, record.bytes);
+    if (batch->next <= from) return Error{Errc::corrupt, "a reader does not come to the end of the log"};
     from = batch->next;
   }
   return ok();
