@@ -7,6 +7,8 @@ namespace {
 
 constexpr std::chrono::milliseconds kReadWait{500};
 constexpr std::chrono::milliseconds kRetryWait{50};
+// A store that has lost its last commits says so to nobody: its checkpoint is looked at again after so long.
+constexpr std::chrono::seconds kTrust{10};
 
 // What loading again may cure.
 bool is_passing(const Error& error) {
@@ -45,7 +47,8 @@ Task<> ProjectionWorker::follow() {
   progress_.set_parked(partition_, loaded->parked);
   progress_.advance(partition_, loaded->checkpoint.next);
 
-  while (!stopping_) {
+  const MonoTime trusted_until = env_.now() + kTrust;
+  while (!stopping_ && env_.now() < trusted_until) {
     ReadOptions options;
     options.wait_until = env_.now() + kReadWait;
     auto batch = co_await log_.read(partition_, fold.next(), options);

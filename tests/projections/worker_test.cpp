@@ -211,6 +211,19 @@ TEST_F(WorkerTest, TwoWorkersOnOnePartitionFoldEverythingOnce) {
 }
 
 // Every kind of damage to the stored rows is found and named.
+TEST_F(WorkerTest, WhatAFailoverOfTheStoreHasLostIsFoldedAgainThoughNothingNewComes) {
+  commit("agent-a", {kCreated});
+  fold();
+  const MemoryViewStorage older = *views_;
+  commit("agent-a", {AgentUpdated{test::sample_settings(), {}, {}, {}}});
+  run_for(1000);
+  ASSERT_EQ(2U, rows(View::agents, false).size());
+  *views_ = older;
+  run_for(15'000);
+  EXPECT_EQ(2U, rows(View::agents, false).size());
+  EXPECT_EQ("", verified());
+}
+
 TEST_F(WorkerTest, VerifyNamesWhatDiffers) {
   commit("agent-a", {kCreated});
   commit("block-1", {BlockCreated{test::sample_block()}});
