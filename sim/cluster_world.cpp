@@ -79,9 +79,13 @@ std::string ClusterWorld::url(std::size_t node) const {
 }
 
 void ClusterWorld::boot(std::size_t node) {
-  Machine& machine = machines_.at(node);
-  CHECK(!machine.life);
+  CHECK(!machines_.at(node).life);
   scheduler_.trace("boot " + place(node));
+  ignite(node);
+}
+
+void ClusterWorld::ignite(std::size_t node) {
+  Machine& machine = machines_.at(node);
   machine.life = std::make_unique<Life>(*this, node, seeds_.u64());
   machine.life->env.set_clock(machine.clock);
   machine.life->log.cut_off(machine.cut);
@@ -90,15 +94,39 @@ void ClusterWorld::boot(std::size_t node) {
 
 void ClusterWorld::crash(std::size_t node) {
   Machine& machine = machines_.at(node);
+  end_twin(node);
   if (!machine.life) return;
   scheduler_.trace("crash " + place(node));
   machine.life.reset();
+}
+
+void ClusterWorld::begin_twin(std::size_t node) {
+  Machine& machine = machines_.at(node);
+  CHECK(machine.life && !machine.former);
+  scheduler_.trace("twin " + place(node));
+  machine.life->env.pause();
+  machine.former = std::move(machine.life);
+  ignite(node);
+}
+
+void ClusterWorld::resume_twin(std::size_t node) {
+  Machine& machine = machines_.at(node);
+  if (machine.former && machine.former->env.paused()) machine.former->env.resume();
+}
+
+void ClusterWorld::end_twin(std::size_t node) {
+  Machine& machine = machines_.at(node);
+  if (!machine.former) return;
+  scheduler_.trace("end the twin of " + place(node));
+  machine.former.reset();
 }
 
 void ClusterWorld::set_clock(std::size_t node, NodeClock clock) {
   Machine& machine = machines_.at(node);
   // A rate that changes under timers that are set is for the next incarnation.
   machine.clock = clock;
+  scheduler_.trace("clock " + place(node) + " drift_ppm=" + std::to_string(clock.drift_ppm) +
+                   " wall_us=" + std::to_string(clock.wall_offset_us));
   if (!machine.life) return;
   const NodeClock jumped{machine.life->env.clock().drift_ppm, clock.wall_offset_us};
   machine.life->env.set_clock(jumped);
@@ -106,10 +134,12 @@ void ClusterWorld::set_clock(std::size_t node, NodeClock clock) {
 
 void ClusterWorld::cut_off(std::size_t node, bool cut) {
   Machine& machine = machines_.at(node);
+  if (machine.cut != cut) scheduler_.trace((cut ? "cut-off " : "reconnect ") + place(node));
   machine.cut = cut;
   owning_->cut_off(place(node), cut);
   folding_->cut_off(place(node), cut);
   if (machine.life) machine.life->log.cut_off(cut);
+  if (machine.former) machine.former->log.cut_off(cut);
 }
 
 void ClusterWorld::heal() {

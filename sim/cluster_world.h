@@ -42,10 +42,17 @@ class ClusterWorld {
   static std::string place(std::size_t node) { return "node-" + std::to_string(node + 1); }
 
   void boot(std::size_t node);
+  // Takes its twin, too.
   void crash(std::size_t node);
   bool up(std::size_t node) const { return machines_.at(node).life != nullptr; }
   SimEnv& env(std::size_t node) { return machines_.at(node).life->env; }
   Node& node(std::size_t node) { return machines_.at(node).life->node; }
+  // Pauses the node's process and boots a second one in its place, under the same configuration. From then on
+  // the node is the second one; the first may go on as a zombie, until it is ended.
+  void begin_twin(std::size_t node);
+  void resume_twin(std::size_t node);
+  void end_twin(std::size_t node);
+  bool has_twin(std::size_t node) const { return machines_.at(node).former != nullptr; }
   // Of the node's machine: stays over crashes.
   void set_clock(std::size_t node, NodeClock clock);
   // Between the node and the brokers, for both the log and the groups.
@@ -81,8 +88,11 @@ class ClusterWorld {
     Node node;
     std::unique_ptr<Network::Listening> http;
   };
+  void ignite(std::size_t node);
+
   struct Machine {
     std::unique_ptr<Life> life;
+    std::unique_ptr<Life> former;  // The first of two processes.
     NodeClock clock;
     bool cut = false;
   };

@@ -110,7 +110,10 @@ Status read_snapshots(MemorySnapshotStorage& into) {
     row.state = std::string{rows->text(6)};
     into.snapshots.emplace(row.stream, row);
   }
-  auto recovery = db->prepare("SELECT \"partition\", next_offset, streams, version FROM recovery");
+  auto recovery = db->prepare(
+      "SELECT \"partition\", next_offset, streams, version, epoch, \"index\", cluster, at, mark_offset, "
+      "mark_hash "
+      "FROM recovery");
   if (!recovery) return recovery.error();
   for (;;) {
     const auto stepped = recovery->step();
@@ -121,6 +124,14 @@ Status read_snapshots(MemorySnapshotStorage& into) {
     row.next = Offset{static_cast<std::uint64_t>(recovery->integer(1))};
     row.streams = static_cast<std::uint64_t>(recovery->integer(2));
     row.version = static_cast<std::uint64_t>(recovery->integer(3));
+    row.admission.epoch = Epoch{static_cast<std::uint64_t>(recovery->integer(4))};
+    row.admission.index = Index{static_cast<std::uint64_t>(recovery->integer(5))};
+    row.admission.cluster = std::string{recovery->text(6)};
+    row.at = WallTime{recovery->integer(7)};
+    if (!recovery->is_null(8)) {
+      row.mark = Mark{false, Offset{static_cast<std::uint64_t>(recovery->integer(8))},
+                      static_cast<std::uint64_t>(recovery->integer(9))};
+    }
     into.recovery.emplace(row.partition, row);
   }
   return ok();

@@ -23,7 +23,8 @@ class Splitter {
  public:
   Splitter(const History& history, const HistoryOptions& options) : options_(options), history_(history) {
     for (const History::Entry& entry : history.entries()) {
-      if (const auto* create = std::get_if<op::CreateAgent>(&entry.op)) created_.insert(create->agent);
+      const auto* create = std::get_if<op::CreateAgent>(&entry.op);
+      if (create != nullptr && !create->agent.empty()) created_.insert(create->agent);
       const auto* deletion = std::get_if<op::DeleteBlock>(&entry.op);
       if (deletion != nullptr && took_effect_maybe(entry.outcome)) doubtful_.insert(deletion->block);
     }
@@ -39,6 +40,7 @@ class Splitter {
   }
 
   void operator()(const op::CreateAgent& op) {
+    if (op.agent.empty()) return;  // It created nothing, or nobody ever knew what.
     op::CreateAgent certain = op;
     std::erase_if(certain.blocks,
                   [this](const op::BlockBirth& birth) { return doubtful_.contains(birth.block); });
@@ -75,9 +77,11 @@ class Splitter {
     add(calls, std::move(ends), begins);
   }
   void operator()(const op::CancelTurn& op) { write(entities_.agents[op.agent], op); }
+  void operator()(const op::ResetMessages& op) { write(entities_.agents[op.agent], op); }
   void operator()(const op::CreateBlock& op) { write(entities_.blocks[op.block], op); }
   void operator()(const op::UpdateBlock& op) { write(entities_.blocks[op.block], op); }
   void operator()(const op::AppendToBlock& op) { write(entities_.blocks[op.block], op); }
+  void operator()(const op::EditBlock& op) { write(entities_.blocks[op.block], op); }
   void operator()(const op::DeleteBlock& op) { write(entities_.blocks[op.block], op); }
   void operator()(const op::ReadMessages& op) { read(entities_.agents[op.agent], op, entry_->outcome); }
   void operator()(const op::ReadBlock& op) { read(entities_.blocks[op.block], op, entry_->outcome); }

@@ -39,6 +39,8 @@ class History {
 
   OpId begin(ClientId client, Op op);
   void end(OpId id, Outcome outcome);
+  // What has become known of an operation later: the id of what it created.
+  void resolve(OpId id, Op op) { entries_.at(id).op = std::move(op); }
 
   // A declared failover took the newest views back; until they have caught up, reads may show the past.
   void views_lost();

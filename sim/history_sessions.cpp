@@ -65,7 +65,8 @@ struct Sessions {
       } else if (const auto* edit = std::get_if<op::UpdateBlock>(&call.op)) {
         wrote(fields["label"], call, edit->label);
         wrote(fields["value"], call, edit->value);
-      } else if (std::holds_alternative<op::AppendToBlock>(call.op)) {
+      } else if (std::holds_alternative<op::AppendToBlock>(call.op) ||
+                 std::holds_alternative<op::EditBlock>(call.op)) {
         fields["value"].judged = false;
       }
       was_read(fields["name"], one, call.outcome.seen.name);
@@ -162,6 +163,13 @@ struct Sessions {
     }
     std::map<std::string, bool> sent;
     for (const EntityCall& other : calls) {
+      const auto* create = std::get_if<op::CreateAgent>(&other.call.op);
+      if (create != nullptr && other.call.begin <= read.end && maybe(other.call)) {
+        for (const std::string& text : create->history) {
+          sent[text] = true;
+          if (!shown.contains(text)) return failed(who + " misses the imported message '" + text + "'");
+        }
+      }
       const auto* begins = std::get_if<op::TurnBegins>(&other.call.op);
       if (begins == nullptr || other.call.begin > read.end || !maybe(other.call)) continue;
       sent[begins->text] = true;

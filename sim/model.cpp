@@ -44,6 +44,7 @@ struct AgentStep {
     agent.name = op.name;
     agent.tags = sorted(op.tags);
     for (const op::BlockBirth& birth : op.blocks) agent.blocks.push_back(birth.block);
+    for (const std::string& text : op.history) agent.turns.push_back({text, false, std::nullopt});
     return whole();
   }
   Outcome operator()(const op::UpdateAgent& op) const {
@@ -99,12 +100,18 @@ struct AgentStep {
     end_turn();
     return answer(Answer::ok);
   }
+  Outcome operator()(const op::ResetMessages& /*op*/) const {
+    if (!agent.exists) return missing();
+    return agent.turn_open() ? answer(Answer::conflict) : whole();
+  }
   Outcome operator()(const op::ReadAgent& /*op*/) const { return agent.exists ? whole() : missing(); }
   Outcome operator()(const op::ReadMessages& /*op*/) const {
     if (!agent.exists) return missing();
     Outcome outcome = answer(Answer::ok);
     outcome.seen.turns.emplace();
+    outcome.seen.texts.emplace();
     for (const TurnState& turn : agent.turns) {
+      outcome.seen.texts->push_back(turn.text);
       outcome.seen.turns->push_back({turn.text, turn.replies.value_or(Texts{})});
     }
     return outcome;
@@ -143,6 +150,21 @@ struct BlockStep {
   }
   Outcome operator()(const op::AppendToBlock& op) const {
     if (block.exists) block.value += (block.value.empty() ? "" : "\n") + op.line;
+    return whole();
+  }
+  Outcome operator()(const op::EditBlock& op) const {
+    if (!block.exists) return answer(Answer::not_found);
+    std::string& value = block.value;
+    if (op.how == op::EditBlock::How::replace) {
+      const std::size_t at = value.find(op.old_text);
+      const bool once = at != std::string::npos && value.rfind(op.old_text) == at && !op.old_text.empty();
+      if (!once) return answer(Answer::refused);
+      value.replace(at, op.old_text.size(), op.text);
+    } else if (value.empty()) {
+      value = op.text;
+    } else {
+      value = op.how == op::EditBlock::How::append ? value + "\n" + op.text : op.text + "\n" + value;
+    }
     return whole();
   }
   Outcome operator()(const op::DeleteBlock& /*op*/) const {
@@ -224,7 +246,7 @@ bool agrees(const Outcome& expected, const Outcome& actual, const AgentModel* ag
   const Seen& seen = actual.seen;
   if (!same_if_shown(expected.seen.name, seen.name) || !same_if_shown(expected.seen.tags, seen.tags) ||
       !same_if_shown(expected.seen.label, seen.label) || !same_if_shown(expected.seen.value, seen.value) ||
-      !same_if_shown(expected.seen.ids, seen.ids)) {
+      !same_if_shown(expected.seen.ids, seen.ids) || !same_if_shown(expected.seen.texts, seen.texts)) {
     return false;
   }
   if (expected.seen.blocks && seen.blocks && !blocks_agree(*expected.seen.blocks, *seen.blocks)) return false;
@@ -299,6 +321,7 @@ Outcome Model::apply(const Op& op) {
                  [this, &op](const op::CreateBlock& of) { return blocks_[of.block].apply(op); },
                  [this, &op](const op::UpdateBlock& of) { return blocks_[of.block].apply(op); },
                  [this, &op](const op::AppendToBlock& of) { return blocks_[of.block].apply(op); },
+                 [this, &op](const op::EditBlock& of) { return blocks_[of.block].apply(op); },
                  [this, &op](const op::DeleteBlock& of) { return blocks_[of.block].apply(op); },
                  [this, &op](const op::ReadBlock& of) { return blocks_[of.block].apply(op); }, on_agent},
       op);

@@ -32,6 +32,7 @@ struct CreateAgent {
   std::string name;
   Texts tags;
   std::vector<BlockBirth> blocks;  // With labels that differ.
+  Texts history;                   // Messages that it comes with, as an imported agent does.
 };
 struct UpdateAgent {
   std::string agent;
@@ -57,6 +58,9 @@ struct SendMessage {  // A whole turn: TurnBegins, then TurnEnds.
 struct CancelTurn {  // Ends the agent's open turn, if there is one.
   std::string agent;
 };
+struct ResetMessages {  // Empties the context, which nobody sees; not while a turn is open.
+  std::string agent;
+};
 struct CreateBlock {
   std::string block;
   std::string label;
@@ -70,6 +74,13 @@ struct UpdateBlock {
 struct AppendToBlock {  // A new last line, as a tool of the agent's memory writes it.
   std::string block;
   std::string line;
+};
+struct EditBlock {  // As a tool of the agent's memory does it.
+  enum class How : unsigned char { append, insert_first, replace };  // Lines; a text that occurs once.
+  std::string block;
+  How how = How::append;
+  std::string old_text;
+  std::string text;
 };
 struct DeleteBlock {
   std::string block;
@@ -101,7 +112,7 @@ struct TurnEnds {
 using Op = std::variant<op::CreateAgent, op::UpdateAgent, op::DeleteAgent, op::AttachBlock, op::DetachBlock,
                         op::SendMessage, op::CancelTurn, op::CreateBlock, op::UpdateBlock, op::AppendToBlock,
                         op::DeleteBlock, op::ReadAgent, op::ReadMessages, op::ReadBlock, op::ListAgents,
-                        op::TurnBegins, op::TurnEnds>;
+                        op::TurnBegins, op::TurnEnds, op::ResetMessages, op::EditBlock>;
 
 // "UpdateBlock block-1 value=.."
 std::string describe(const Op& op);
@@ -120,6 +131,7 @@ struct Seen {
   std::optional<std::string> label;
   std::optional<std::string> value;
   std::optional<std::vector<TurnSeen>> turns;  // Of SendMessage: the one turn.
+  std::optional<Texts> texts;                  // Of all turns, where their replies are not shown.
   std::optional<Texts> ids;                    // Of a list, sorted.
 };
 std::string describe(const Seen& seen);

@@ -41,6 +41,7 @@ std::string describe(const Seen& seen) {
   if (seen.tags) text += " tags=" + joined(*seen.tags);
   if (seen.label) text += " label=" + *seen.label;
   if (seen.value) text += " value=" + *seen.value;
+  if (seen.texts && !seen.turns) text += " texts=" + joined(*seen.texts);
   if (seen.ids) text += " ids=" + joined(*seen.ids);
   if (seen.blocks) {
     text += " blocks=";
@@ -69,11 +70,15 @@ std::string describe(const Op& op) {
           [](const op::DetachBlock& of) { return "DetachBlock " + of.agent + " " + of.block; },
           [](const op::SendMessage& of) { return "SendMessage " + of.agent + " '" + of.text + "'"; },
           [](const op::CancelTurn& of) { return "CancelTurn " + of.agent; },
+          [](const op::ResetMessages& of) { return "ResetMessages " + of.agent; },
           [](const op::CreateBlock& of) { return "CreateBlock " + of.block + " value=" + of.value; },
           [&](const op::UpdateBlock& of) {
             return "UpdateBlock " + of.block + optional("label", of.label) + optional("value", of.value);
           },
           [](const op::AppendToBlock& of) { return "AppendToBlock " + of.block + " line=" + of.line; },
+          [](const op::EditBlock& of) {
+            return "EditBlock " + of.block + " '" + of.old_text + "' -> '" + of.text + "'";
+          },
           [](const op::DeleteBlock& of) { return "DeleteBlock " + of.block; },
           [](const op::ReadAgent& of) { return "ReadAgent " + of.agent; },
           [](const op::ReadMessages& of) { return "ReadMessages " + of.agent; },

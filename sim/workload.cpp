@@ -21,38 +21,19 @@ enum class Kind : unsigned char {
   read_messages,
   read_block,
   list_agents,
+  stream_steps,
+  stream_tokens,
+  send_async,
+  cancel,
+  import,
+  export_agent,
+  reset,
+  edit_core,
 };
 
-std::string text_of(const Json& object, std::string_view key) {
-  const Json* found = object.find(key);
-  return found != nullptr && found->is_string() ? found->as_string() : "";
-}
-
-// One listed message as it is compared: a tool's return names when it ran, so only its outcome counts.
-std::string reply_text(const Json& message) {
-  const std::string type = text_of(message, "message_type");
-  if (type == "tool_call_message") {
-    const Json* call = message.find("tool_call");
-    return type + ":" + (call != nullptr ? text_of(*call, "tool_call_id") : "");
-  }
-  if (type == "tool_return_message") return type + ":" + text_of(message, "status");
-  const Json* content = message.find(type == "reasoning_message" ? "reasoning" : "content");
-  return type + ":" + (content != nullptr ? content->dump() : "");
-}
-
-std::vector<TurnSeen> turns_of(const Json& messages) {
-  std::vector<TurnSeen> turns;
-  for (const Json& message : messages.items()) {
-    const std::string type = text_of(message, "message_type");
-    if (type == "system_message") continue;
-    if (type == "user_message") {
-      turns.push_back({text_of(message, "content"), {}});
-    } else if (!turns.empty()) {
-      turns.back().replies.push_back(reply_text(message));
-    }
-  }
-  return turns;
-}
+constexpr int kConnectionsMax = 6;  // Of one streamed turn.
+constexpr std::uint64_t kStallUs = 5'000'000;
+constexpr std::chrono::seconds kPatience{15};
 
 std::string quoted(const std::string& text) {
   return "\"" + text + "\"";
@@ -65,10 +46,10 @@ CommandId command_of(const std::string& route, const std::string& key) {
 }  // namespace
 
 struct Workload::Client {
-  Client(ClusterWorld& world, std::size_t number, std::uint64_t seed)
+  Client(Scheduler& scheduler, Network& network, std::size_t number, std::uint64_t seed)
       : id(static_cast<ClientId>(number)),
-        env(world.scheduler(), "client-" + std::to_string(number + 1), seed),
-        http(env, world.network(), "client-" + std::to_string(number + 1)) {
+        env(scheduler, "client-" + std::to_string(number + 1), seed),
+        http(env, network, "client-" + std::to_string(number + 1)) {
     http.on_attempt([this](const Attempt& attempt) { attempts = attempt.number; });
   }
   ~Client() { env.kill(); }
@@ -79,12 +60,15 @@ struct Workload::Client {
   int attempts = 0;  // Of the operation under way.
 };
 
-Workload::Workload(ClusterWorld& world, History& history, Options options, Acknowledged acknowledged)
-    : world_(world), history_(history), options_(std::move(options)), acknowledged_(std::move(acknowledged)) {
+Workload::Workload(Site site, History& history, Options options, Acknowledged acknowledged)
+    : site_(std::move(site)),
+      history_(history),
+      options_(std::move(options)),
+      acknowledged_(std::move(acknowledged)) {
   CHECK(options_.kinds.size() == kKinds);
-  for (std::size_t node = 0; node < world.nodes(); ++node) urls_.push_back(world.url(node));
   for (std::size_t i = 0; i < options_.clients; ++i) {
-    clients_.push_back(std::make_unique<Client>(world, i, world.options().seed ^ (0xc11e47ULL + i)));
+    clients_.push_back(
+        std::make_unique<Client>(site_.scheduler, site_.network, i, site_.seed ^ (0xc11e47ULL + i)));
   }
 }
 
@@ -97,174 +81,365 @@ void Workload::start() {
   }
 }
 
+// ---- asking
+
 Task<> Workload::work(Workload* workload, Client* client) {
   Workload& self = *workload;
-  Choices& choices = self.world_.scheduler().choices();
   while (client->done < self.options_.operations) {
     const auto longest = static_cast<std::uint64_t>(self.options_.pause.count() / 1000);
-    co_await sleep_for(client->env, std::chrono::microseconds{choices.spread(Domain::workload, longest)});
+    const std::uint64_t pause_us = self.choices().spread(Domain::workload, longest);
+    co_await sleep_for(client->env, std::chrono::microseconds{pause_us});
     Planned planned = self.plan(*client);
     const OpId id = self.history_.begin(client->id, planned.op);
-    RetryPolicy policy;
-    policy.attempts = 12;
-    policy.patience = std::chrono::seconds{15};
-    std::vector<std::string> urls = self.urls_;
-    const std::uint64_t first = choices.choose(Domain::workload, urls.size());
-    std::rotate(urls.begin(), urls.begin() + static_cast<std::ptrdiff_t>(first), urls.end());
-    auto came = co_await client->http.insist(std::move(urls), std::move(planned.request), policy);
-    CHECK(came.has_value());
-    Outcome outcome = self.outcome_of(planned.op, *came);
-    // An earlier attempt may have taken effect, before what the last one was refused for.
-    if (client->attempts > 1 && outcome.answer != Answer::ok) outcome.answer = Answer::unknown;
-    if (outcome.answer == Answer::ok) {
-      ++self.answered_;
-      if (const auto header = came->header("varve-position")) {
-        if (auto positions = parse_positions(*header)) self.acknowledged_(*positions);
-      }
+    const auto* import = std::get_if<op::CreateAgent>(&planned.op);
+    if (import != nullptr && !import->history.empty()) {
+      self.evidence_.imports.push_back({id, import->name, import->history.size(), {}, import->agent});
     }
-    self.history_.end(id, std::move(outcome));
+    std::string talks_to;
+    if (const auto* sent = std::get_if<op::SendMessage>(&planned.op)) talks_to = sent->agent;
+    if (!talks_to.empty()) self.talking_.push_back(talks_to);
+    const bool plain = planned.way == Planned::Way::plain;
+    auto asking =
+        plain ? ask(workload, client, std::move(planned), id) : stream(workload, client, std::move(planned));
+    auto outcome = co_await std::move(asking);
+    CHECK(outcome.has_value());
+    if (!talks_to.empty()) {
+      self.talking_.erase(std::find(self.talking_.begin(), self.talking_.end(), talks_to));
+    }
+    if (outcome->answer == Answer::ok) ++self.answered_;
+    self.history_.end(id, std::move(*outcome));
     ++client->done;
   }
   --self.running_;
   co_return ok();
 }
 
-const std::string& Workload::one_of(const std::vector<std::string>& all) {
-  return all[world_.scheduler().choices().choose(Domain::workload, all.size())];
+Task<Outcome> Workload::ask(Workload* workload, Client* client, Planned planned, OpId id) {
+  Workload& self = *workload;
+  RetryPolicy policy;
+  policy.attempts = planned.attempts;
+  policy.patience = kPatience;
+  policy.keyed = false;
+  auto came = co_await client->http.insist(self.rotated_urls(), std::move(planned.request), policy);
+  if (!came) co_return came.error();
+  Outcome outcome = outcome_of(planned.op, *came);
+  // An earlier attempt may have taken effect, before what the last one was refused for.
+  if (client->attempts > 1 && outcome.answer != Answer::ok) outcome.answer = Answer::unknown;
+  if (planned.by_label && outcome.answer == Answer::not_found) outcome.answer = Answer::refused;
+  if (outcome.answer != Answer::ok) co_return outcome;
+  if (!self.options_.compare_values) {
+    outcome.seen.value.reset();
+    outcome.seen.blocks.reset();
+  }
+  if (const auto header = came->header("varve-position")) {
+    if (auto positions = parse_positions(*header)) self.acknowledged_(*positions);
+  }
+  if (std::holds_alternative<op::SendMessage>(planned.op)) {
+    TurnTold told = turn_told(*came);
+    if (!told.stop_reason.empty()) self.evidence_.ends.push_back(std::move(told));
+  }
+  if (std::holds_alternative<op::CancelTurn>(planned.op)) {
+    for (std::string& run : runs_cancelled(*came)) self.evidence_.cancelled.push_back(std::move(run));
+  }
+  if (std::holds_alternative<op::CreateAgent>(planned.op)) self.take_import(id, *came);
+  co_return outcome;
 }
 
-Request Workload::write(std::string method, std::string target, std::string body, std::string key) const {
+// A turn over as many connections as it takes: the client may stall, leave, come back to the run, or send the
+// same request again.
+Task<Outcome> Workload::stream(Workload* workload, Client* client, Planned planned) {
+  Workload& self = *workload;
+  const bool tokens = planned.way == Planned::Way::tokens;
+  RetryPolicy policy;
+  policy.attempts = 6;
+  policy.patience = kPatience;
+  policy.keyed = false;
+  Outcome outcome;
+  std::string run;         // To which the next connection goes; empty: the request is sent again.
+  std::int64_t after = 0;  // Messages that are known whole.
+  for (int connection = 0; connection < kConnectionsMax; ++connection) {
+    if (run.empty()) after = 0;
+    Request request = planned.request;
+    if (!run.empty()) {
+      request = self.write("POST", "/v1/runs/" + run + "/stream",
+                           R"({"starting_after":)" + std::to_string(after) + "}", "");
+      self.site_.counters.add("sometimes.stream.re_attached");
+    }
+    const Reading reading = self.draw_reading();
+    auto came = co_await client->http.insist(self.rotated_urls(), std::move(request), policy, reading);
+    if (!came) co_return came.error();
+    if (came->status != 200) {
+      const bool certain = connection == 0 && client->attempts == 1;
+      if (certain) co_return outcome_of(planned.op, *came);
+      run.clear();
+      continue;
+    }
+    Evidence::Streamed seen{after, tokens || !run.empty(), read_stream(came->body)};
+    self.evidence_.streams.push_back(seen);
+    if (!seen.read.stop_reason.empty()) {
+      self.evidence_.ends.push_back({seen.read.run, seen.read.stop_reason});
+      if (connection > 0) self.site_.counters.add("sometimes.stream.ended_after_coming_back");
+      if (!seen.read.error.empty()) co_return outcome;  // It failed: how far it came is not modelled.
+      outcome.answer = Answer::ok;
+      outcome.settled = self.options_.streams_settle;
+      if (!tokens && connection == 0) {
+        const std::string& text = std::get<op::SendMessage>(planned.op).text;
+        outcome.seen.turns = {TurnSeen{text, replies_of(seen.read.messages)}};
+      }
+      co_return outcome;
+    }
+    if (came->end == Exchange::End::left) self.site_.counters.add("sometimes.stream.client_left");
+    if (!seen.read.error.empty()) self.site_.counters.add("sometimes.stream.was_interrupted");
+    if (came->end == Exchange::End::left && self.choices().chance(Domain::workload, 1, 4)) co_return outcome;
+    after = std::max(after, seen.read.newest);
+    run = self.choices().choose(Domain::workload, 3) == 2 ? std::string{} : seen.read.run;
+  }
+  co_return outcome;
+}
+
+Reading Workload::draw_reading() {
+  Reading reading;
+  if (!options_.restless) return reading;
+  if (choices().chance(Domain::workload, 1, 3)) {
+    reading.leave_after = 1 + choices().choose(Domain::workload, 6);
+  }
+  if (choices().chance(Domain::workload, 1, 4)) {
+    reading.stall_after = 1 + choices().choose(Domain::workload, 4);
+    reading.stall = std::chrono::microseconds{choices().spread(Domain::workload, kStallUs)};
+  }
+  return reading;
+}
+
+void Workload::take_import(OpId id, const Exchange& came) {
+  for (Evidence::Import& import : evidence_.imports) {
+    if (import.operation != id) continue;
+    import.answered = agents_imported(came);
+    if (!import.agent.empty() || import.answered.empty()) return;
+    auto op = std::get<op::CreateAgent>(history_.entries()[id].op);
+    op.agent = import.answered.front();
+    agents_.push_back(op.agent);
+    history_.resolve(id, std::move(op));
+  }
+}
+
+std::vector<std::string> Workload::rotated_urls() {
+  std::vector<std::string> urls = site_.urls;
+  const std::uint64_t first = choices().choose(Domain::workload, urls.size());
+  std::rotate(urls.begin(), urls.begin() + static_cast<std::ptrdiff_t>(first), urls.end());
+  return urls;
+}
+
+std::string Workload::one_of(const std::vector<std::string>& all) {
+  return all[choices().choose(Domain::workload, all.size())];
+}
+
+Request Workload::write(std::string method, std::string target, std::string body, std::string key) {
   Request request;
   request.method = std::move(method);
   request.target = std::move(target);
   request.body = std::move(body);
-  request.headers.emplace("content-type", "application/json");
-  if (!key.empty()) request.headers.emplace("idempotency-key", std::move(key));
+  const bool form = request.body.starts_with("--sim");
+  request.headers.emplace("content-type", form ? "multipart/form-data; boundary=sim" : "application/json");
+  if (key.empty()) return request;
+  commands_.insert(command_of(request.method + " " + request.target, key));
+  request.headers.emplace("idempotency-key", std::move(key));
   return request;
 }
 
-Workload::Planned Workload::create_agent(Client& client) {
-  const std::string key = fresh("key") + "-of-" + std::to_string(client.id);
+std::string Workload::block_of(const std::string& label) const {
+  for (const Block& block : blocks_) {
+    if (block.label == label) return block.id;
+  }
+  return {};
+}
+
+// ---- what is asked
+
+Workload::Planned Workload::create_agent(const std::string& key) {
   const CommandId command = command_of("POST /v1/agents/", key);
   const StreamId agent{"agent-" + derived_uuid(command, "agent", 0)};
-  const std::uint32_t partitions = world_.options().partitions;
-  const StreamId block = derived_stream_in(command, "block", 0, partition_of(agent, partitions), partitions);
+  const Partition home = partition_of(agent, site_.partitions);
+  const StreamId block = derived_stream_in(command, "block", 0, home, site_.partitions);
   const std::string name = fresh("name");
   const std::string tag = fresh("tag");
   const std::string label = fresh("label");
   const std::string value = fresh("value");
   agents_.push_back(agent.value());
+  blocks_.push_back({block.value(), label, agent.value()});
   std::string body = R"({"name":")" + name + R"(","tags":[")" + tag + R"("],"include_base_tools":)" +
                      (options_.tools ? "true" : "false") + R"(,"memory_blocks":[{"label":")" + label +
                      R"(","value":")" + value + R"("}]})";
-  op::CreateAgent op{agent.value(), name, {tag}, {{block.value(), label, value}}};
+  op::CreateAgent op{agent.value(), name, {tag}, {{block.value(), label, value}}, {}};
   return {std::move(op), write("POST", "/v1/agents/", std::move(body), key)};
 }
 
-Workload::Planned Workload::create_block(Client& client) {
-  const std::string key = fresh("key") + "-of-" + std::to_string(client.id);
+Workload::Planned Workload::create_block(const std::string& key) {
   const std::string block = "block-" + derived_uuid(command_of("POST /v1/blocks/", key), "block", 0);
   const std::string label = fresh("label");
   const std::string value = fresh("value");
-  blocks_.push_back(block);
+  blocks_.push_back({block, label, ""});
   std::string body = R"({"label":)" + quoted(label) + R"(,"value":)" + quoted(value) + "}";
   return {op::CreateBlock{block, label, value}, write("POST", "/v1/blocks/", std::move(body), key)};
 }
 
-Workload::Planned Workload::plan(Client& client) {
-  Choices& choices = world_.scheduler().choices();
-  Kind kind = Kind::create_agent;
-  if (!agents_.empty()) {
-    kind = static_cast<Kind>(choices.choose(Domain::workload, kKinds));
-    if (!options_.kinds[static_cast<std::size_t>(kind)]) kind = Kind::send;
+// A small file with some history, and a block if its id is known beforehand.
+Workload::Planned Workload::import_agent(const std::string& key, bool keyed) {
+  op::CreateAgent op;
+  op.name = fresh("name");
+  op.tags = {fresh("tag")};
+  const std::uint64_t count = 1 + choices().choose(Domain::workload, 4);
+  std::string messages;
+  for (std::uint64_t i = 0; i < count; ++i) {
+    op.history.push_back(fresh("imported"));
+    messages += std::string(i == 0 ? "" : ",") + R"({"type":"message","role":"user","id":"message-)" +
+                std::to_string(i) + R"(","content":[{"type":"text","text":)" + quoted(op.history.back()) +
+                "}]}";
   }
-  const bool of_block = kind == Kind::attach || kind == Kind::detach || kind == Kind::update_block ||
-                        kind == Kind::delete_block || kind == Kind::read_block;
-  if (of_block && blocks_.empty()) kind = Kind::create_block;
-  if (kind == Kind::create_agent) return create_agent(client);
-  if (kind == Kind::create_block) return create_block(client);
+  std::string blocks;
+  if (keyed) {
+    const CommandId request = command_of("POST /v1/agents/import", key);
+    const StreamId agent{"agent-" + derived_uuid(request, "agent", 0)};
+    const CommandId begin = command_id_from_text("import " + to_hex(request) + " agent 0");
+    const Partition home = partition_of(agent, site_.partitions);
+    const StreamId block = derived_stream_in(begin, "block", 0, home, site_.partitions);
+    op.agent = agent.value();
+    op.blocks = {{block.value(), fresh("label"), fresh("value")}};
+    agents_.push_back(op.agent);
+    blocks_.push_back({block.value(), op.blocks.front().label, op.agent});
+    blocks = R"({"id":"block-0","label":)" + quoted(op.blocks.front().label) + R"(,"value":)" +
+             quoted(op.blocks.front().value) + "}";
+  }
+  std::string body =
+      "--sim\r\ncontent-disposition: form-data; name=\"append_copy_suffix\"\r\n\r\nfalse\r\n--sim\r\n"
+      "content-disposition: form-data; name=\"file\"; filename=\"a.af\"\r\n\r\n"
+      R"({"agents":[{"id":"agent-0","name":)" +
+      quoted(op.name) + R"(,"system":"S","tags":[)" + quoted(op.tags.front()) + R"(],"messages":[)" +
+      messages + R"(],"in_context_message_ids":["message-0"],"block_ids":[)" + (keyed ? R"("block-0")" : "") +
+      R"(]}],"blocks":[)" + blocks +
+      R"(],"tools":[],"files":[],"sources":[],"groups":[],"mcp_servers":[],"metadata":{}})" +
+      "\r\n--sim--\r\n";
+  Planned planned{std::move(op), write("POST", "/v1/agents/import", std::move(body), keyed ? key : "")};
+  // Without a key every attempt is another agent.
+  if (!keyed) planned.attempts = 1;
+  return planned;
+}
 
+Workload::Planned Workload::plan(Client& client) {
+  std::size_t kind = 0;
+  if (!agents_.empty()) {
+    kind = choices().choose(Domain::workload, kKinds);
+    if (!options_.kinds[kind]) kind = static_cast<std::size_t>(Kind::send);
+  }
   const std::string key = fresh("key") + "-of-" + std::to_string(client.id);
-  const std::string& agent = one_of(agents_);
-  const std::string block = blocks_.empty() ? std::string{} : one_of(blocks_);
-  const std::string agent_path = "/v1/agents/" + agent;
-  const std::string block_path = "/v1/blocks/" + block;
-  switch (kind) {
+  switch (static_cast<Kind>(kind)) {
+    case Kind::create_agent:
+      return create_agent(key);
+    case Kind::create_block:
+      return create_block(key);
+    case Kind::import:
+      return import_agent(key, choices().choose(Domain::workload, 3) != 2);
+    case Kind::attach:
+    case Kind::detach:
+    case Kind::update_block:
+    case Kind::delete_block:
+    case Kind::read_block:
+      return blocks_.empty() ? create_block(key) : of_block(kind, key);
+    case Kind::edit_core:
+      return blocks_.empty() ? create_block(key) : edit_core(key);
+    case Kind::send:
+    case Kind::stream_steps:
+    case Kind::stream_tokens:
+    case Kind::send_async:
+      return send(kind, key);
+    default:
+      return of_agent(kind, key);
+  }
+}
+
+Workload::Planned Workload::of_agent(std::size_t kind, const std::string& key) {
+  std::string agent = one_of(agents_);
+  const std::string path = "/v1/agents/" + agent;
+  switch (static_cast<Kind>(kind)) {
     case Kind::update_agent: {
       const std::string name = fresh("name");
       return {op::UpdateAgent{agent, name, std::nullopt},
-              write("PATCH", agent_path, R"({"name":)" + quoted(name) + "}", key)};
+              write("PATCH", path, R"({"name":)" + quoted(name) + "}", key)};
     }
     case Kind::delete_agent:
-      return {op::DeleteAgent{agent}, write("DELETE", agent_path, "", key)};
+      return {op::DeleteAgent{agent}, write("DELETE", path, "", key)};
+    case Kind::cancel: {
+      // Rather one that has something to cancel.
+      if (!talking_.empty()) agent = one_of(talking_);
+      Planned planned{op::CancelTurn{agent},
+                      write("POST", "/v1/agents/" + agent + "/messages/cancel", "{}", key)};
+      planned.attempts = 3;
+      return planned;
+    }
+    case Kind::reset: {
+      Planned planned{op::ResetMessages{agent}, write("PATCH", path + "/reset-messages", "{}", key)};
+      planned.attempts = 4;
+      return planned;
+    }
+    case Kind::read_agent:
+      return {op::ReadAgent{agent}, write("GET", path + "?include=agent.blocks", "", "")};
+    case Kind::read_messages:
+      return {op::ReadMessages{agent}, write("GET", path + "/messages?limit=1000&order=asc", "", "")};
+    case Kind::export_agent:
+      return {op::ReadMessages{agent}, write("GET", path + "/export", "", "")};
+    default:
+      return {op::ListAgents{}, write("GET", "/v1/agents/?limit=10000", "", "")};
+  }
+}
+
+Workload::Planned Workload::of_block(std::size_t kind, const std::string& key) {
+  const std::string block = blocks_[choices().choose(Domain::workload, blocks_.size())].id;
+  const std::string path = "/v1/blocks/" + block;
+  const std::string agent = one_of(agents_);
+  const std::string blocks_path = "/v1/agents/" + agent + "/core-memory/blocks/";
+  switch (static_cast<Kind>(kind)) {
     case Kind::attach:
-      return {op::AttachBlock{agent, block},
-              write("PATCH", agent_path + "/core-memory/blocks/attach/" + block, "", key)};
+      return {op::AttachBlock{agent, block}, write("PATCH", blocks_path + "attach/" + block, "", key)};
     case Kind::detach:
-      return {op::DetachBlock{agent, block},
-              write("PATCH", agent_path + "/core-memory/blocks/detach/" + block, "", key)};
+      return {op::DetachBlock{agent, block}, write("PATCH", blocks_path + "detach/" + block, "", key)};
     case Kind::update_block: {
       const std::string value = fresh("value");
       return {op::UpdateBlock{block, std::nullopt, value},
-              write("PATCH", block_path, R"({"value":)" + quoted(value) + "}", key)};
+              write("PATCH", path, R"({"value":)" + quoted(value) + "}", key)};
     }
     case Kind::delete_block:
-      return {op::DeleteBlock{block}, write("DELETE", block_path, "", key)};
-    case Kind::read_agent:
-      return {op::ReadAgent{agent}, write("GET", agent_path, "", "")};
-    case Kind::read_messages:
-      return {op::ReadMessages{agent}, write("GET", agent_path + "/messages?limit=1000&order=asc", "", "")};
-    case Kind::read_block:
-      return {op::ReadBlock{block}, write("GET", block_path, "", "")};
-    case Kind::list_agents:
-      return {op::ListAgents{}, write("GET", "/v1/agents/?limit=10000", "", "")};
+      return {op::DeleteBlock{block}, write("DELETE", path, "", key)};
     default:
-      break;
+      return {op::ReadBlock{block}, write("GET", path, "", "")};
   }
+}
+
+Workload::Planned Workload::send(std::size_t kind, const std::string& key) {
+  const std::string agent = one_of(agents_);
+  const std::string path = "/v1/agents/" + agent + "/messages";
   const std::string text = fresh("message");
-  return {op::SendMessage{agent, text, true},
-          write("POST", agent_path + "/messages",
-                R"({"messages":[{"role":"user","content":)" + quoted(text) + "}]}", key)};
-}
-
-Outcome Workload::outcome_of(const Op& op, const Exchange& came) const {
-  Outcome outcome;
-  if (came.end != Exchange::End::whole) return outcome;
-  if (came.status >= 200 && came.status < 300) return read_seen(op, came);
-  if (came.status == 404) outcome.answer = Answer::not_found;
-  if (came.status == 409) outcome.answer = Answer::conflict;
-  if (came.status == 400 || came.status == 422) outcome.answer = Answer::refused;
-  return outcome;
-}
-
-// Of a success.
-Outcome Workload::read_seen(const Op& op, const Exchange& came) const {
-  Outcome outcome;
-  outcome.answer = Answer::ok;
-  outcome.settled = !came.header("varve-view").has_value();
-  const auto body = Json::parse(came.body);
-  if (!body) return outcome;
-  if (const auto* sent = std::get_if<op::SendMessage>(&op)) {
-    const Json* messages = body->find("messages");
-    TurnSeen turn{sent->text, {}};
-    if (messages != nullptr) {
-      for (const Json& message : messages->items()) turn.replies.push_back(reply_text(message));
-    }
-    outcome.seen.turns = {std::move(turn)};
-  } else if (std::holds_alternative<op::ReadMessages>(op)) {
-    outcome.seen.turns = turns_of(*body);
-  } else if (std::holds_alternative<op::ReadBlock>(op)) {
-    outcome.seen.label = text_of(*body, "label");
-    if (!options_.tools) outcome.seen.value = text_of(*body, "value");
-  } else if (std::holds_alternative<op::ReadAgent>(op)) {
-    outcome.seen.name = text_of(*body, "name");
-  } else if (std::holds_alternative<op::ListAgents>(op)) {
-    Texts ids;
-    for (const Json& agent : body->items()) ids.push_back(text_of(agent, "id"));
-    std::sort(ids.begin(), ids.end());
-    outcome.seen.ids = std::move(ids);
+  const std::string messages = R"("messages":[{"role":"user","content":)" + quoted(text) + "}]";
+  const auto asked = static_cast<Kind>(kind);
+  if (asked == Kind::send_async) {
+    return {op::SendMessage{agent, text, false}, write("POST", path + "/async", "{" + messages + "}", key)};
   }
-  return outcome;
+  op::SendMessage op{agent, text, true};
+  if (asked == Kind::send) return {std::move(op), write("POST", path, "{" + messages + "}", key)};
+  const bool tokens = asked == Kind::stream_tokens;
+  std::string body = "{" + messages + R"(,"stream_tokens":)" + (tokens ? "true}" : "false}");
+  return {std::move(op), write("POST", path + "/stream", std::move(body), key),
+          tokens ? Planned::Way::tokens : Planned::Way::steps};
+}
+
+// Of a block by its label, as an agent has it.
+Workload::Planned Workload::edit_core(const std::string& key) {
+  const Block& block = blocks_[choices().choose(Domain::workload, blocks_.size())];
+  const std::string agent = block.agent.empty() ? one_of(agents_) : block.agent;
+  const std::string value = fresh("value");
+  Planned planned{op::UpdateBlock{block.id, std::nullopt, value},
+                  write("PATCH", "/v1/agents/" + agent + "/core-memory/blocks/" + block.label,
+                        R"({"value":)" + quoted(value) + "}", key)};
+  planned.by_label = true;
+  return planned;
 }
 
 }  // namespace varve::sim

@@ -1,6 +1,7 @@
-// Workload: clients that ask a simulated cluster for random things over its API: agents, blocks, attachments,
-// turns, lists. They retry as the official clients do, always with the same key, and write down what they
-// asked and what they were told, for the oracles.
+// Workload: clients that ask a simulated server or cluster for random things over its API: agents, blocks,
+// attachments, turns (waited for, streamed, in the background), cancels, imports, exports, lists. They retry
+// as the official clients do, always with the same key, and write down what they asked and what they were
+// told, for the oracles. A client that streams may stall, leave in the middle and come back.
 //
 // Every value and every message is written once only, so that what is read tells who wrote it. Which kinds of
 // commands there are is drawn for the whole run.
@@ -8,60 +9,99 @@
 
 #include <functional>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
-#include "sim/cluster_world.h"
+#include "sim/counters.h"
 #include "sim/history.h"
 #include "sim/sim_client.h"
+#include "sim/witness.h"
 
 namespace varve::sim {
 
 class Workload {
  public:
   // In the order of `Kind` in workload.cpp.
-  static constexpr std::size_t kKinds = 13;
+  static constexpr std::size_t kKinds = 21;
   struct Options {
     std::size_t clients = 2;
     std::size_t operations = 10;              // Of each client.
     std::vector<bool> kinds;                  // Which are asked for; creations always are.
-    bool tools = false;                       // Agents have memory tools: values of blocks are not compared.
+    bool tools = false;                       // Agents have memory tools.
+    bool compare_values = true;               // Of blocks: somebody writes down what tools make of them.
+    bool restless = false;                    // Clients of streams stall, leave, and come back.
+    bool streams_settle = false;              // Views are never behind the end of a stream.
     Duration pause{std::chrono::seconds{1}};  // The longest between two operations.
+  };
+  // Where they work. All must outlive the workload.
+  struct Site {
+    Scheduler& scheduler;
+    Network& network;
+    Counters& counters;
+    std::vector<std::string> urls;
+    std::uint32_t partitions = 0;
+    std::uint64_t seed = 0;
   };
   using Acknowledged = std::function<void(const std::vector<LogPosition>&)>;
 
-  Workload(ClusterWorld& world, History& history, Options options, Acknowledged acknowledged);
+  Workload(Site site, History& history, Options options, Acknowledged acknowledged);
   ~Workload();
 
   void start();
   // Every client has done what it wanted to.
   bool done() const { return running_ == 0; }
   std::uint64_t answered() const { return answered_; }
+  const Evidence& evidence() const { return evidence_; }
+  // The block that was made with this label, each has its own; empty: none.
+  std::string block_of(const std::string& label) const;
+  // Whether some client has sent this command.
+  bool has_sent(const CommandId& command) const { return commands_.contains(command); }
 
  private:
   struct Client;
+  struct Block {
+    std::string id;
+    std::string label;
+    std::string agent;  // With which it was born; empty: by itself.
+  };
   struct Planned {
+    enum class Way : unsigned char { plain, steps, tokens };
     Op op;
     Request request;
+    Way way = Way::plain;
+    int attempts = 12;
+    bool by_label = false;  // A block's, of an agent that may not have it: not the block's to say.
   };
   static Task<> work(Workload* workload, Client* client);
+  static Task<Outcome> ask(Workload* workload, Client* client, Planned planned, OpId id);
+  static Task<Outcome> stream(Workload* workload, Client* client, Planned planned);
   Planned plan(Client& client);
-  Planned create_agent(Client& client);
-  Planned create_block(Client& client);
-  Request write(std::string method, std::string target, std::string body, std::string key) const;
-  Outcome outcome_of(const Op& op, const Exchange& came) const;
-  Outcome read_seen(const Op& op, const Exchange& came) const;
-  const std::string& one_of(const std::vector<std::string>& all);
+  Planned create_agent(const std::string& key);
+  Planned create_block(const std::string& key);
+  Planned import_agent(const std::string& key, bool keyed);
+  Planned of_agent(std::size_t kind, const std::string& key);
+  Planned of_block(std::size_t kind, const std::string& key);
+  Planned send(std::size_t kind, const std::string& key);
+  Planned edit_core(const std::string& key);
+  void take_import(OpId id, const Exchange& came);
+  Reading draw_reading();
+  std::vector<std::string> rotated_urls();
+  Request write(std::string method, std::string target, std::string body, std::string key);
+  std::string one_of(const std::vector<std::string>& all);
   std::string fresh(const char* what) { return std::string(what) + "-" + std::to_string(next_++); }
+  Choices& choices() { return site_.scheduler.choices(); }
 
-  ClusterWorld& world_;
+  Site site_;
   History& history_;
   Options options_;
   Acknowledged acknowledged_;
   std::vector<std::unique_ptr<Client>> clients_;
-  std::vector<std::string> urls_;
+  Evidence evidence_;
   std::vector<std::string> agents_;
-  std::vector<std::string> blocks_;  // Made by themselves.
+  std::vector<Block> blocks_;
+  std::set<CommandId> commands_;      // Of all writes with a key.
+  std::vector<std::string> talking_;  // Agents to which somebody talks.
   std::size_t running_ = 0;
   std::uint64_t next_ = 1;
   std::uint64_t answered_ = 0;

@@ -275,5 +275,38 @@ TEST(HistoryTest, ALongHistoryOfManyClientsIsJudgedQuickly) {
   EXPECT_LT(verdict.states, 20'000U);
 }
 
+TEST(HistoryTest, AnImportIsThereWithAllItsMessagesOrNotAtAll) {
+  const op::CreateAgent import{"a", "ann", {}, {}, {"old", "older"}};
+  Story whole;
+  whole.did(kAnn, import, done()).did(kBob, op::ReadMessages{"a"}, shows_turns({{"old", {}}, {"older", {}}}));
+  EXPECT_EQ("", whole.broken());
+  Story half;
+  half.did(kAnn, import, answered(Answer::unknown));
+  half.did(kBob, op::ReadMessages{"a"}, answered(Answer::not_found));
+  EXPECT_EQ("", half.broken());
+  half.did(kBob, op::ReadMessages{"a"}, shows_turns({{"old", {}}}));
+  EXPECT_EQ("I6 Linearizable", half.broken());
+}
+
+TEST(HistoryTest, AnImportWithoutAKeyIsListedOnceItIsKnownWhatItMade) {
+  Story story;
+  const OpId id = story.history.begin(kAnn, op::CreateAgent{"", "ann", {}, {}, {"old"}});
+  story.history.end(id, answered(Answer::unknown));
+  story.did(kBob, op::ListAgents{}, shows_ids({"a"}));
+  EXPECT_EQ("I6", story.broken()) << "nobody created it";
+  story.history.resolve(id, op::CreateAgent{"a", "ann", {}, {}, {"old"}});
+  EXPECT_EQ("", story.broken());
+}
+
+TEST(HistoryTest, WhatAToolMadeOfABlockIsReadAndNeverLost) {
+  Story story;
+  story.with_block("1").did(1'000, op::EditBlock{"b", op::EditBlock::How::append, "", "2"},
+                            shows_value("1\n2"));
+  story.did(kAnn, edit("3"), done()).did(kBob, op::ReadBlock{"b"}, shows_value("3"));
+  EXPECT_EQ("", story.broken());
+  story.did(1'000, op::EditBlock{"b", op::EditBlock::How::append, "", "4"}, shows_value("1\n2\n4"));
+  EXPECT_EQ("Linearizable", story.broken()) << "the client's value was overwritten";
+}
+
 }  // namespace
 }  // namespace varve::sim

@@ -72,5 +72,29 @@ TEST(Model, AnOpenTurnMayShowAnythingAndAnEndedOneOnlyItsReplies) {
   EXPECT_FALSE(agrees(agent.apply(op::ReadMessages{"a"}), seen, &agent));
 }
 
+TEST(Model, AToolAddsALineAtEitherEndOrReplacesATextThatOccursOnce) {
+  using How = op::EditBlock::How;
+  BlockModel block{true, false, "human", "one"};
+  EXPECT_EQ("one\ntwo", block.apply(op::EditBlock{"b", How::append, "", "two"}).seen.value);
+  EXPECT_EQ("zero\none\ntwo", block.apply(op::EditBlock{"b", How::insert_first, "", "zero"}).seen.value);
+  EXPECT_EQ("zero\n1\ntwo", block.apply(op::EditBlock{"b", How::replace, "one", "1"}).seen.value);
+  EXPECT_EQ(Answer::refused, block.apply(op::EditBlock{"b", How::replace, "o", "x"}).answer) << "twice";
+  EXPECT_EQ(Answer::refused, block.apply(op::EditBlock{"b", How::replace, "y", "x"}).answer);
+  EXPECT_EQ("zero\n1\ntwo", block.value);
+  block.exists = false;
+  EXPECT_EQ(Answer::not_found, block.apply(op::EditBlock{"b", How::append, "", "x"}).answer);
+}
+
+TEST(Model, AnImportedAgentComesWithItsHistory) {
+  AgentModel agent;
+  agent.apply(op::CreateAgent{"a", "ann", {}, {}, {"old", "older"}});
+  EXPECT_EQ((Texts{"old", "older"}), agent.apply(op::ReadMessages{"a"}).seen.texts);
+  EXPECT_EQ(Answer::ok, agent.apply(op::TurnBegins{"a", "new"}).answer);
+  EXPECT_EQ(Answer::conflict, agent.apply(op::ResetMessages{"a"}).answer) << "a turn is open";
+  agent.apply(op::TurnEnds{"a", "new", std::nullopt});
+  EXPECT_EQ(Answer::ok, agent.apply(op::ResetMessages{"a"}).answer);
+  EXPECT_EQ((Texts{"old", "older", "new"}), agent.apply(op::ReadMessages{"a"}).seen.texts);
+}
+
 }  // namespace
 }  // namespace varve::sim

@@ -1,0 +1,388 @@
+#include "sim/disk_swarm.h"
+
+#include <limits>
+
+#include "sim/cluster_oracles.h"
+#include "sim/disk_node.h"
+#include "sim/sim_model.h"
+#include "sim/workload.h"
+
+namespace varve::sim {
+namespace {
+
+constexpr std::chrono::seconds kChaosMax{60};
+constexpr std::chrono::seconds kDrainMax{900};
+constexpr std::chrono::seconds kRest{2};
+constexpr std::uint64_t kNoLimit = std::numeric_limits<std::uint64_t>::max();
+constexpr std::uint64_t kSpaceMax = 150'000;  // Left on a disk that will be full soon.
+constexpr std::uint64_t kDownUs = 3'000'000;
+constexpr const char* kUrl = "http://node:8283";
+
+struct Config {
+  std::uint64_t seed = 0;
+  std::uint32_t partitions = 4;
+  Workload::Options workload;
+  std::uint64_t snapshot_records = 5;
+  Duration idle{std::chrono::seconds{5}};
+  PickPolicy pick = PickPolicy::uniform;
+  std::uint32_t kill_ppm = 0;  // Of a tenth of a second, as the next two.
+  std::uint32_t power_ppm = 0;
+  std::uint32_t full_ppm = 0;
+  Disk::Faults disk;
+  Network::Faults network;
+  std::uint32_t model_ppm = 0;
+};
+
+Config draw(Choices& choices, std::uint64_t seed) {
+  const auto drawn = [&choices](std::uint64_t bound) { return choices.choose(Domain::nemesis, bound); };
+  const auto rate = [&choices](std::uint32_t ppm) {
+    return choices.chance(Domain::nemesis, 1, 2) ? ppm : 0U;
+  };
+  Config config;
+  config.seed = seed;
+  config.partitions = static_cast<std::uint32_t>(1 + drawn(4));
+  config.workload.clients = 1 + drawn(3);
+  config.workload.operations = 4 + drawn(10);
+  config.workload.tools = choices.chance(Domain::nemesis, 1, 2);
+  config.workload.compare_values = !config.workload.tools;
+  config.workload.restless = choices.chance(Domain::nemesis, 1, 2);
+  for (std::size_t kind = 0; kind < Workload::kKinds; ++kind) {
+    config.workload.kinds.push_back(choices.chance(Domain::nemesis, 2, 3));
+  }
+  config.snapshot_records = 3 + drawn(20);
+  config.idle = std::chrono::seconds{1 + drawn(10)};
+  config.pick = static_cast<PickPolicy>(drawn(4));
+  config.workload.streams_settle = true;
+  if (drawn(10) == 0) return config;  // Calm.
+  config.workload.streams_settle = false;
+  config.kill_ppm = rate(30'000);
+  config.power_ppm = rate(30'000);
+  config.full_ppm = rate(10'000);
+  config.disk.read_error_ppm = rate(200);
+  config.disk.short_read_ppm = rate(2'000);
+  config.disk.write_error_ppm = rate(1'000);
+  config.disk.sync_error_ppm = rate(5'000);
+  config.disk.garbage_ppm = rate(200'000);
+  config.network.reset_ppm = rate(20'000);
+  config.network.late_ppm = rate(20'000);
+  config.network.lost_ppm = rate(10'000);
+  config.model_ppm = rate(50'000);
+  return config;
+}
+
+std::string describe(const Config& config) {
+  std::string text = "disk partitions=" + std::to_string(config.partitions) +
+                     " clients=" + std::to_string(config.workload.clients) +
+                     " operations=" + std::to_string(config.workload.operations) +
+                     (config.workload.tools ? " tools" : "") + (config.workload.restless ? " restless" : "");
+  const auto say = [&text](const char* name, std::uint32_t ppm) {
+    if (ppm > 0) text += std::string(" ") + name + "=" + std::to_string(ppm);
+  };
+  say("kill", config.kill_ppm);
+  say("power", config.power_ppm);
+  say("full", config.full_ppm);
+  say("read_error", config.disk.read_error_ppm);
+  say("short_read", config.disk.short_read_ppm);
+  say("write_error", config.disk.write_error_ppm);
+  say("sync_error", config.disk.sync_error_ppm);
+  say("garbage", config.disk.garbage_ppm);
+  say("reset", config.network.reset_ppm);
+  say("late", config.network.late_ppm);
+  say("lost", config.network.lost_ppm);
+  say("model", config.model_ppm);
+  return text;
+}
+
+DiskNode::Options node_options(const Config& config, ModelProvider& provider) {
+  DiskNode::Options made;
+  made.seed = config.seed;
+  made.partitions = config.partitions;
+  made.model = [&provider](Env& env) -> std::unique_ptr<ModelClient> {
+    // A DiskNode's Env is one of the simulation.
+    return std::make_unique<SimModel>(static_cast<SimEnv&>(env), "node", provider);
+  };
+  made.node.models.handles = {"varve/sim"};
+  made.node.models.default_handle = "varve/sim";
+  made.node.shard.snapshot_records = config.snapshot_records;
+  made.node.shard.idle = config.idle;
+  made.checkpoint_pages = 30;  // Often, so that crashes fall into checkpoints.
+  return made;
+}
+
+class DiskSwarm {
+ public:
+  explicit DiskSwarm(const SwarmRun& run)
+      : choices_(choices_of(run.seed, run.tape, run.record)),
+        steps_max_(run.steps_max),
+        config_(draw(choices_, run.seed)),
+        scheduler_(choices_),
+        world_(scheduler_, "world", run.seed ^ 0x30bULL),
+        network_(scheduler_, world_, counters_),
+        provider_(scheduler_, counters_),
+        disk_(scheduler_, counters_, {}),
+        node_(scheduler_, disk_, node_options(config_, provider_)),
+        workload_({scheduler_, network_, counters_, {kUrl}, config_.partitions, run.seed}, history_,
+                  config_.workload, [this](const std::vector<LogPosition>& positions) {
+                    acknowledged_.insert(acknowledged_.end(), positions.begin(), positions.end());
+                  }) {
+    scheduler_.print_trace(run.print_trace);
+    scheduler_.on_line(run.on_line);
+    scheduler_.pick(config_.pick);
+    set_faults();
+  }
+  ~DiskSwarm() {
+    scheduler_.on_line({});  // What the world's end traces is not the run's.
+    haunting_ = false;
+    listening_.reset();
+    world_.kill();
+  }
+  DiskSwarm(const DiskSwarm&) = delete;
+  DiskSwarm& operator=(const DiskSwarm&) = delete;
+
+  SwarmResult run(std::uint64_t seed) {
+    boot();
+    workload_.start();
+    world_.spawn("nemesis", haunt(this));
+    const MonoTime chaos = scheduler_.now() + kChaosMax;
+    while (!workload_.done() && scheduler_.now() < chaos && step()) {
+    }
+    settle();
+    SwarmResult result;
+    result.violations = violations_.list();
+    result.config = describe(config_);
+    result.token = token_of(seed);
+    result.tape = choices_.tape();
+    result.steps = scheduler_.steps();
+    result.trace_hash = scheduler_.trace_hash();
+    result.simulated_ms = static_cast<std::uint64_t>(scheduler_.now().value() / 1'000'000) - 1000;
+    result.answered = workload_.answered();
+    result.operations = history_.entries().size();
+    for (const History::Entry& entry : history_.entries()) {
+      if (entry.outcome.answer == Answer::unknown) ++result.unknown;
+    }
+    result.counters = counters_.all();
+    return result;
+  }
+
+ private:
+  bool step() {
+    if (scheduler_.steps() >= steps_max_) {
+      // A limit of whoever runs it says nothing about the world.
+      if (violations_.list().empty())
+        fail(steps_max_ == kSwarmStepsMax ? "I9" : "Steps", "the run took too many steps");
+      return false;
+    }
+    return scheduler_.step() && violations_.list().empty();
+  }
+  void fail(std::string invariant, std::string what) {
+    violations_.add(std::move(invariant), std::move(what));
+  }
+  std::uint64_t choose(std::uint64_t bound) { return choices_.choose(Domain::nemesis, bound); }
+
+  void set_faults() {
+    disk_.set_faults(config_.disk);
+    Network::Faults network = config_.network;
+    network.delay_us = 1'000;
+    network.late_us = 2'000'000;
+    network_.set_faults(network);
+    ModelProvider::Faults model;
+    model.busy_ppm = config_.model_ppm;
+    model.broken_ppm = config_.model_ppm;
+    model.think_us = 500'000;
+    model.piece_us = 20'000;
+    provider_.set_faults(model);
+    ModelProvider::Habits habits;
+    if (config_.workload.tools) {
+      habits.tools_ppm = 500'000;
+      habits.more_tools_ppm = 300'000;
+      habits.wrong_tools_ppm = 100'000;
+    }
+    habits.reasoning_ppm = 200'000;
+    provider_.set_habits(habits);
+  }
+
+  // ---- the machine
+
+  void boot() {
+    if (const Status booted = node_.boot(); !booted) {
+      scheduler_.trace("boot failed: " + booted.error().message);
+      counters_.add("sometimes.disk.boot_failed");
+      if (!haunting_) return fail("I9", "the server does not start: " + booted.error().message);
+      boot_later();
+      return;
+    }
+    listening_ = network_.listen(kUrl, node_.env(),
+                                 [this](Request request) { return node_.node().handle(std::move(request)); });
+    look("after a boot");
+  }
+  void boot_later() {
+    const std::uint64_t down_us = 1'000 + choices_.spread(Domain::nemesis, kDownUs);
+    world_.call_at(world_.now() + std::chrono::microseconds{down_us}, [this] {
+      if (!node_.up()) boot();
+    });
+  }
+  void crash(DiskNode::Death death) {
+    // What the views have folded was shown to a reader, so it is durable.
+    if (const auto image = node_.image()) {
+      for (const auto& [partition, checkpoint] : image->views.checkpoints) {
+        if (!checkpoint.mark.none && marks_[partition].offset <= checkpoint.mark.offset)
+          marks_[partition] = checkpoint.mark;
+      }
+    }
+    listening_.reset();
+    node_.crash(death);
+  }
+
+  static Task<> haunt(DiskSwarm* self) {
+    const Config& config = self->config_;
+    const auto strikes = [self](std::uint32_t ppm) {
+      return ppm > 0 && self->choices_.chance(Domain::nemesis, ppm, 1'000'000);
+    };
+    while (self->haunting_) {
+      co_await sleep_for(self->world_, std::chrono::milliseconds{100});
+      if (!self->haunting_) break;
+      if (strikes(config.full_ppm)) {
+        self->counters_.add("fault.disk.full");
+        self->disk_.set_capacity(self->disk_.used() + self->choose(kSpaceMax));
+        const std::uint64_t full_us = self->choices_.spread(Domain::nemesis, kDownUs);
+        self->world_.call_at(self->world_.now() + std::chrono::microseconds{full_us},
+                             [self] { self->disk_.set_capacity(kNoLimit); });
+      }
+      const bool power = strikes(config.power_ppm);
+      if (!power && !strikes(config.kill_ppm)) continue;
+      if (!self->node_.up()) continue;
+      self->counters_.add(power ? "fault.disk.power_cut" : "fault.node.crash");
+      self->crash(power ? DiskNode::Death::power : DiskNode::Death::process);
+      self->boot_later();
+    }
+    co_return ok();
+  }
+
+  // ---- what is judged
+
+  // The files as they are now.
+  void look(const std::string& when) {
+    const auto image = node_.image();
+    if (!image) return fail("I4", when + ": the files cannot be read: " + image.error().message);
+    judge(*image, when, false);
+    for (const auto& [partition, mark] : marks_) {
+      const auto& records = image->log->records(partition);
+      const auto place = static_cast<std::size_t>(mark.offset.value());
+      if (place < records.size() && mark_of(records[place]) == mark) continue;
+      fail("I1", when + ": record " + to_string(LogPosition{partition, mark.offset}) +
+                     ", which the views had folded, is gone");
+    }
+  }
+
+  // True: the world is at rest. At the end everything is judged, before it only what always holds.
+  bool judge(const DiskNode::Image& image, const std::string& when, bool at_end) {
+    const StorageLogView<MemoryLogStorage> log(*image.log);
+    MemoryViewsView views(image.views);
+    MemoryStatesView states(image.snapshots, [this] { return residents(); });
+    ClusterOracles::Options options;
+    options.snapshots_are_kept = true;
+    ClusterOracles oracles(log, views, &states, options);
+    oracles.acknowledged(acknowledged_);
+    oracles.after_step();
+    if (at_end) {
+      why_ = pending(image, oracles.log());
+      if (!why_.empty()) return false;
+    }
+    oracles.at_rest();
+    for (const Violation& violation : oracles.violations()) {
+      fail(violation.invariant, when + ": " + violation.what);
+    }
+    if (!at_end) return true;
+    const Witness witness(oracles.log());
+    witness.resolve(workload_.evidence(), history_);
+    witness.check(workload_.evidence(), violations_);
+    for (const Violation& violation : check(history_, {}).violations) {
+      fail(violation.invariant, violation.what);
+    }
+    return true;
+  }
+
+  // Why the server is not at rest; empty if it is.
+  std::string pending(const DiskNode::Image& image, const LogOracle& log) {
+    if (history_.open() > 0) return "an operation is open: " + history_.oldest_open();
+    if (!node_.up() || !node_.node().member().owns_what_is_assigned()) return "a partition is not owned";
+    for (const auto& [stream, run] : log.open_turns()) return stream.value() + " has an open turn: " + run;
+    for (std::uint32_t i = 0; i < log.partitions(); ++i) {
+      const auto& judged = log.judged(Partition{i});
+      const auto stored = image.views.checkpoints.find(Partition{i});
+      const Offset folded = stored == image.views.checkpoints.end() ? Offset{} : stored->second.next;
+      if (judged.empty() || judged.back().offset < folded) continue;
+      return "the views of partition " + std::to_string(i) + " are behind";
+    }
+    return {};
+  }
+
+  std::vector<Resident> residents() {
+    std::vector<Resident> all;
+    if (!node_.up()) return all;
+    for (const auto& shard : node_.node().member().shards()) {
+      if (!shard->owner().owned()) continue;
+      all.push_back({"node", shard->owner().partition(), shard->owner().next_offset(),
+                     [shard](const StreamId& stream) { return shard->peek(stream); }});
+    }
+    return all;
+  }
+
+  void settle() {
+    haunting_ = false;
+    scheduler_.trace("heal");
+    disk_.set_faults({});
+    disk_.set_capacity(kNoLimit);
+    network_.set_faults({});
+    network_.heal();
+    provider_.set_faults({});
+    if (!violations_.list().empty()) return;
+    // What stopped because of a fault begins anew.
+    crash(DiskNode::Death::process);
+    boot();
+    const MonoTime limit = scheduler_.now() + kDrainMax;
+    MonoTime look_at = scheduler_.now() + kRest;
+    world_.call_at(limit, [] {});
+    while (scheduler_.now() < limit && step()) {
+      if (!workload_.done() || scheduler_.now() < look_at) continue;
+      look_at = scheduler_.now() + kRest;
+      world_.call_at(look_at, [] {});
+      const auto image = node_.image();
+      if (!image) return fail("I4", "at the end: the files cannot be read: " + image.error().message);
+      if (judge(*image, "at the end", true)) return;
+    }
+    if (violations_.list().empty()) fail("I9", why_.empty() ? history_.oldest_open() : why_);
+  }
+
+  Choices choices_;
+  std::uint64_t steps_max_;
+  Config config_;
+  Scheduler scheduler_;
+  SimEnv world_;
+  Counters counters_;
+  Network network_;
+  ModelProvider provider_;
+  Disk disk_;
+  DiskNode node_;
+  std::unique_ptr<Network::Listening> listening_;
+  History history_;
+  Workload workload_;
+  Violations violations_;
+  std::vector<LogPosition> acknowledged_;
+  std::map<Partition, Mark> marks_;
+  std::string why_;  // The world is not at rest.
+  bool haunting_ = true;
+};
+
+}  // namespace
+
+bool is_disk_seed(std::uint64_t seed) {
+  return seed % 8 == 5 && false;
+}
+
+SwarmResult run_disk_swarm(const SwarmRun& run) {
+  DiskSwarm swarm(run);
+  return swarm.run(run.seed);
+}
+
+}  // namespace varve::sim

@@ -1,0 +1,215 @@
+#include "sim/nemesis.h"
+
+#include <algorithm>
+
+namespace varve::sim {
+namespace {
+
+constexpr std::uint64_t kLongestUs = 15'000'000;
+constexpr std::uint64_t kClockJumpUs = 3'600'000'000ULL;
+constexpr std::uint64_t kFailoverMax = 12;
+
+}  // namespace
+
+Nemesis::Nemesis(ClusterWorld& world, const SwarmConfig& config, History& history, ClusterOracles& oracles,
+                 std::function<void(std::size_t)> before_crash)
+    : world_(world),
+      config_(config),
+      history_(history),
+      oracles_(oracles),
+      before_crash_(std::move(before_crash)) {}
+
+void Nemesis::start() {
+  haunting_ = true;
+  world_.world().spawn("nemesis", haunt(this));
+}
+
+void Nemesis::stop() {
+  haunting_ = false;
+}
+
+Task<> Nemesis::haunt(Nemesis* self) {
+  Choices& choices = self->world_.scheduler().choices();
+  while (self->haunting_) {
+    co_await sleep_for(self->world_.world(), std::chrono::milliseconds{100});
+    if (!self->haunting_) break;
+    self->look();
+    for (std::size_t one = 0; one < kFaultClasses; ++one) {
+      // The intensity is that of a request; of a tenth of a second it is half of it, and not too much.
+      const std::uint32_t ppm = self->config_.ppm[one];
+      if (ppm == 0 || !choices.chance(Domain::nemesis, std::min(ppm / 2, 60'000U), 1'000'000)) continue;
+      const std::size_t node = self->choose(self->world_.nodes());
+      self->strike(static_cast<FaultClass>(one), node);
+    }
+  }
+  co_return ok();
+}
+
+Duration Nemesis::draw_time() {
+  return std::chrono::microseconds{1000 + world_.scheduler().choices().spread(Domain::nemesis, kLongestUs)};
+}
+
+void Nemesis::later(Duration time, Callback work) {
+  world_.world().call_at(world_.world().now() + time, std::move(work));
+}
+
+void Nemesis::strike(FaultClass one, std::size_t node) {
+  const Duration time = draw_time();
+  switch (one) {
+    case FaultClass::crash:
+      return crash(node, time);
+    case FaultClass::pause:
+      return pause(node, time);
+    case FaultClass::clock:
+      return set_clock(node);
+    case FaultClass::isolation:
+      return cut_off(node, time);
+    case FaultClass::partition:
+      world_.counters().add("fault.node.partition");
+      world_.network().cut(kEverybody, ClusterWorld::place(node));
+      return later(time, [this, node] { world_.network().mend(kEverybody, ClusterWorld::place(node)); });
+    case FaultClass::leader:
+      return world_.log().change_leader(
+          Partition{static_cast<std::uint32_t>(choose(world_.options().partitions))});
+    case FaultClass::group:
+      return world_.owning().take_one();
+    case FaultClass::snapshots:
+      return harm_snapshots();
+    case FaultClass::failover:
+      return fail_over();
+    case FaultClass::foreign_claim:
+      return claim_for_another_cluster();
+    case FaultClass::twin:
+      return begin_twin(node, time);
+    default:
+      return;  // Of requests only.
+  }
+}
+
+// ---- nodes
+
+void Nemesis::crash(std::size_t node, Duration time) {
+  if (!world_.up(node)) return;
+  world_.counters().add("fault.node.crash");
+  before_crash_(node);
+  world_.crash(node);
+  later(time, [this, node] {
+    if (!world_.up(node)) world_.boot(node);
+  });
+}
+
+void Nemesis::crash_all(Duration longest) {
+  for (std::size_t node = 0; node < world_.nodes(); ++node) {
+    crash(node, longest / static_cast<std::int64_t>(node + 1));
+  }
+}
+
+void Nemesis::pause(std::size_t node, Duration time) {
+  if (!world_.up(node) || world_.env(node).paused()) return;
+  world_.counters().add("fault.node.pause");
+  world_.env(node).pause();
+  later(time, [this, node] {
+    if (world_.up(node)) world_.env(node).resume();
+  });
+}
+
+void Nemesis::set_clock(std::size_t node) {
+  Choices& choices = world_.scheduler().choices();
+  world_.counters().add("fault.node.clock");
+  NodeClock clock;
+  clock.drift_ppm = static_cast<std::int64_t>(choices.choose(Domain::clock, 100'000)) - 50'000;
+  clock.wall_offset_us = static_cast<std::int64_t>(choices.spread(Domain::clock, kClockJumpUs));
+  if (choices.chance(Domain::clock, 1, 2)) clock.wall_offset_us = -clock.wall_offset_us;
+  world_.set_clock(node, clock);
+}
+
+void Nemesis::cut_off(std::size_t node, Duration time) {
+  world_.counters().add("fault.node.cut_off");
+  world_.cut_off(node, true);
+  later(time, [this, node] { world_.cut_off(node, false); });
+}
+
+// Somebody has taken the paused process for dead and started another one. The first comes back after a while,
+// and is found and ended some time later.
+void Nemesis::begin_twin(std::size_t node, Duration time) {
+  if (!world_.up(node) || world_.has_twin(node)) return;
+  world_.counters().add("fault.node.twin");
+  world_.begin_twin(node);
+  later(time, [this, node] { world_.resume_twin(node); });
+  later(time + draw_time(), [this, node] { world_.end_twin(node); });
+}
+
+// ---- the log
+
+void Nemesis::claim_for_another_cluster() {
+  const Partition partition{static_cast<std::uint32_t>(choose(world_.options().partitions))};
+  const Epoch epoch = oracles_.log().epoch(partition);
+  if (epoch == Epoch{}) return;  // The log would be that cluster's.
+  Claim claim;
+  claim.epoch = next(epoch);
+  claim.id = command_id_from_text("foreign " + std::to_string(world_.scheduler().steps()));
+  claim.cluster = "another";
+  claim.node = "stranger";
+  claim.url = "http://stranger:9000";
+  claim.partitions = world_.options().partitions;
+  claim.at = world_.world().wall_now();
+  auto bytes = encode_record(claim);
+  CHECK(bytes.has_value());
+  world_.counters().add("fault.log.foreign_claim");
+  world_.log().land(partition, std::move(*bytes));
+}
+
+// ---- the database
+
+// Rows are damaged at any time. They are lost while every node is down, as by a database that was restored:
+// a running shard takes a stream without a row for one that never was (DESIGN.md, section 5).
+void Nemesis::harm_snapshots() {
+  const auto& rows = world_.snapshots().storage()->snapshots;
+  if (rows.empty()) return;
+  auto row = rows.begin();
+  std::advance(row, static_cast<std::ptrdiff_t>(choose(rows.size())));
+  const StreamId stream = row->first;
+  const std::uint64_t how = choose(8);
+  if (how % 2 == 1 && how != 7) {
+    world_.snapshots().damage_snapshot(stream);
+    return;
+  }
+  crash_all(draw_time());
+  if (how == 7) {
+    world_.snapshots().lose_all();
+  } else {
+    world_.snapshots().lose_snapshot(stream);
+  }
+}
+
+// Views go back under running nodes; with snapshots and recovery rows, while every node is down, as above.
+void Nemesis::fail_over() {
+  const bool both = choose(2) == 1;
+  if (both) crash_all(draw_time());
+  std::map<Partition, Offset> before;
+  for (const auto& [partition, checkpoint] : world_.views().storage()->checkpoints) {
+    before[partition] = checkpoint.next;
+  }
+  if (both) world_.snapshots().failover(1 + choose(kFailoverMax));
+  if (world_.views().failover(1 + choose(kFailoverMax)) == 0) return;
+  oracles_.views_went_back();
+  history_.views_lost();
+  for (const auto& [partition, next_offset] : before) {
+    Offset& wanted = to_fold_again_[partition];
+    wanted = std::max(wanted, next_offset);
+  }
+}
+
+void Nemesis::look() {
+  if (to_fold_again_.empty()) return;
+  const auto& checkpoints = world_.views().storage()->checkpoints;
+  for (const auto& [partition, wanted] : to_fold_again_) {
+    const auto now = checkpoints.find(partition);
+    if (now == checkpoints.end() || now->second.next < wanted) return;
+  }
+  to_fold_again_.clear();
+  history_.views_caught_up();
+  world_.counters().add("sometimes.views.folded_again_after_a_failover");
+}
+
+}  // namespace varve::sim

@@ -1,0 +1,56 @@
+// Nemesis: what happens to the nodes of a swarm while clients work: crashes, pauses, clocks, cuts, a second
+// process in a paused one's place, what comes into the log from elsewhere, a database that goes back or loses
+// rows.
+//
+// Every tenth of a second each class that is switched on may strike. stop() ends it; what it has begun and
+// was to undo later is the world's to heal. Lifetime: ends before its world.
+#pragma once
+
+#include <functional>
+#include <map>
+
+#include "sim/cluster_oracles.h"
+#include "sim/swarm_config.h"
+
+namespace varve::sim {
+
+class Nemesis {
+ public:
+  // `before_crash` is told a node that is about to end. All must outlive it.
+  Nemesis(ClusterWorld& world, const SwarmConfig& config, History& history, ClusterOracles& oracles,
+          std::function<void(std::size_t node)> before_crash);
+
+  void start();
+  void stop();
+  // Looks whether what it waits for has come; needed after stop(), too.
+  void look();
+
+ private:
+  static Task<> haunt(Nemesis* self);
+  void strike(FaultClass one, std::size_t node);
+  void crash(std::size_t node, Duration time);
+  void crash_all(Duration longest);
+  void pause(std::size_t node, Duration time);
+  void set_clock(std::size_t node);
+  void cut_off(std::size_t node, Duration time);
+  void begin_twin(std::size_t node, Duration time);
+  void harm_snapshots();
+  void fail_over();
+  void claim_for_another_cluster();
+  void later(Duration time, Callback work);
+  std::uint64_t choose(std::uint64_t bound) {
+    return world_.scheduler().choices().choose(Domain::nemesis, bound);
+  }
+  Duration draw_time();
+
+  ClusterWorld& world_;
+  const SwarmConfig& config_;
+  History& history_;
+  ClusterOracles& oracles_;
+  std::function<void(std::size_t)> before_crash_;
+  bool haunting_ = false;
+  // Where every partition's checkpoint stood before the database went back.
+  std::map<Partition, Offset> to_fold_again_;
+};
+
+}  // namespace varve::sim

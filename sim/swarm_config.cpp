@@ -1,0 +1,170 @@
+#include "sim/swarm_config.h"
+
+#include <algorithm>
+#include <array>
+
+namespace varve::sim {
+namespace {
+
+constexpr std::array<const char*, kFaultClasses> kNames{
+    "crash",     "pause", "clock",     "log_outcome",   "log_order", "log_read",
+    "leader",    "group", "isolation", "store",         "snapshots", "network",
+    "partition", "model", "failover",  "foreign_claim", "twin"};
+
+// What a failover may lose.
+constexpr std::size_t kStoreHistory = 12;
+
+// Log-uniform from 1,000 to 200,000 ppm: mostly mild.
+std::uint32_t draw_intensity(Choices& choices) {
+  std::uint64_t ppm = 1'000;
+  for (std::uint64_t doubling = choices.choose(Domain::nemesis, 8); doubling > 0; --doubling) ppm *= 2;
+  return static_cast<std::uint32_t>(ppm + choices.choose(Domain::nemesis, ppm));
+}
+
+void draw_classes(Choices& choices, SwarmConfig& config) {
+  const std::uint64_t kind = choices.choose(Domain::nemesis, 10);
+  if (kind == 0) return;  // Calm.
+  if (kind == 1) {
+    config.ppm[choices.choose(Domain::nemesis, kFaultClasses)] = 200'000;
+  } else {
+    for (std::uint32_t& ppm : config.ppm) {
+      if (choices.chance(Domain::nemesis, 1, 2)) ppm = draw_intensity(choices);
+    }
+  }
+  config.truncated = choices.chance(Domain::nemesis, 1, 10);
+}
+
+void set_log_faults(ClusterWorld& world, const SwarmConfig& config) {
+  SimLogStorage::Faults log;
+  log.delay_us = 5'000;
+  const std::uint32_t outcome = config.of(FaultClass::log_outcome);
+  log.refused_ppm = outcome;
+  log.lost_ppm = outcome;
+  log.lost_ack_ppm = outcome;
+  log.reset_ppm = outcome;
+  const std::uint32_t order = config.of(FaultClass::log_order);
+  log.late_ppm = order;
+  log.duplicate_ppm = order;
+  log.replaced_ppm = order;
+  log.orphan_lost_ppm = order;
+  log.orphan_late_ppm = order;
+  const std::uint32_t read = config.of(FaultClass::log_read);
+  log.lag_ppm = read;
+  log.read_error_ppm = read;
+  log.short_batch_ppm = read;
+  const std::uint32_t leader = config.of(FaultClass::leader);
+  log.few_replicas_ppm = leader / 4;
+  log.stall_ppm = leader / 4;
+  log.leader_change_ppm = leader / 4;
+  world.log().set_faults(log);
+}
+
+void set_group_faults(ClusterWorld& world, const SwarmConfig& config) {
+  GroupCoordinator::Faults group;
+  const std::uint32_t ppm = config.of(FaultClass::group);
+  group.delay_us = ppm > 0 ? 200'000 : 2'000;
+  group.request_lost_ppm = ppm;
+  group.answer_lost_ppm = ppm;
+  group.rebalance_ppm = ppm / 8;
+  group.moved_ppm = ppm / 32;
+  group.proof_loses_ppm = ppm;
+  world.owning().set_faults(group);
+  world.folding().set_faults(group);
+}
+
+void set_store_faults(ClusterWorld& world, const SwarmConfig& config) {
+  StoreFaults store;
+  const std::uint32_t stores = config.of(FaultClass::store);
+  store.unreachable_ppm = stores;
+  store.aborted_ppm = stores;
+  store.serialization_ppm = stores;
+  store.lost_ack_ppm = stores;
+  store.lost_commit_ppm = stores;
+  store.late_ppm = stores;
+  store.read_ppm = stores / 4;
+  store.delay_us = 2'000;
+  store.late_us = 3'000'000;
+  world.views().link().set_faults(store);
+  world.snapshots().link().set_faults(store);
+}
+
+void set_model(ClusterWorld& world, const SwarmConfig& config) {
+  ModelProvider::Faults model;
+  const std::uint32_t models = config.of(FaultClass::model);
+  model.busy_ppm = models;
+  model.refusal_ppm = models / 4;
+  model.broken_ppm = models;
+  model.silence_ppm = models / 64;
+  model.think_us = 500'000;
+  model.piece_us = 20'000;
+  world.provider().set_faults(model);
+  ModelProvider::Habits habits;
+  if (config.workload.tools) {
+    habits.tools_ppm = 500'000;
+    habits.more_tools_ppm = 300'000;
+    habits.wrong_tools_ppm = 100'000;
+  }
+  habits.reasoning_ppm = 200'000;
+  world.provider().set_habits(habits);
+}
+
+}  // namespace
+
+const char* to_string(FaultClass one) {
+  return kNames.at(static_cast<std::size_t>(one));
+}
+
+SwarmConfig draw_config(Choices& choices, std::uint64_t seed) {
+  SwarmConfig config;
+  config.world.seed = seed;
+  config.world.nodes = 1 + choices.choose(Domain::nemesis, 4);
+  config.world.partitions = static_cast<std::uint32_t>(1 + choices.choose(Domain::nemesis, 4));
+  config.world.sparse_log = choices.chance(Domain::nemesis, 1, 2);
+  config.world.snapshot_records = 3 + choices.choose(Domain::nemesis, 40);
+  config.world.idle = std::chrono::seconds{1 + choices.choose(Domain::nemesis, 30)};
+  config.workload.clients = 1 + choices.choose(Domain::nemesis, 4);
+  config.workload.operations = 4 + choices.choose(Domain::nemesis, 16);
+  config.workload.tools = choices.chance(Domain::nemesis, 1, 2);
+  config.workload.restless = choices.chance(Domain::nemesis, 1, 2);
+  for (std::size_t kind = 0; kind < Workload::kKinds; ++kind) {
+    config.workload.kinds.push_back(choices.chance(Domain::nemesis, 2, 3));
+  }
+  config.pick = static_cast<PickPolicy>(choices.choose(Domain::nemesis, 4));
+  draw_classes(choices, config);
+  const auto rate = [](std::uint32_t ppm) { return ppm > 0; };
+  config.workload.streams_settle = std::none_of(config.ppm.begin(), config.ppm.end(), rate);
+  if (config.has(FaultClass::failover)) config.world.store_history = kStoreHistory;
+  return config;
+}
+
+std::string describe(const SwarmConfig& config) {
+  std::string text = "nodes=" + std::to_string(config.world.nodes) +
+                     " partitions=" + std::to_string(config.world.partitions) +
+                     " clients=" + std::to_string(config.workload.clients) +
+                     " operations=" + std::to_string(config.workload.operations) +
+                     (config.workload.tools ? " tools" : "") + (config.workload.restless ? " restless" : "") +
+                     (config.truncated ? " truncated" : "");
+  for (std::size_t i = 0; i < kFaultClasses; ++i) {
+    if (config.ppm[i] > 0) text += std::string(" ") + kNames.at(i) + "=" + std::to_string(config.ppm[i]);
+  }
+  return text;
+}
+
+void set_faults(ClusterWorld& world, const SwarmConfig& config) {
+  set_log_faults(world, config);
+  set_group_faults(world, config);
+  set_store_faults(world, config);
+  Network::Faults network;
+  const std::uint32_t net = config.of(FaultClass::network);
+  network.lost_ppm = net / 2;
+  network.late_ppm = net;
+  network.duplicate_ppm = net;
+  network.reset_ppm = net;
+  network.silent_ppm = net;
+  network.delay_us = 1'000;
+  network.late_us = 2'000'000;
+  world.network().set_faults(network);
+  set_model(world, config);
+}
+
+}  // namespace varve::sim

@@ -1,0 +1,54 @@
+// What one run of the swarm is made of: the world, what clients ask for, what can go wrong and how often.
+// Drawn from the choices of a run before anything else. Pure; with all choices 0 it is a calm world.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "sim/cluster_world.h"
+#include "sim/workload.h"
+
+namespace varve::sim {
+
+// What can go wrong, each by itself or not at all in a run.
+enum class FaultClass : unsigned char {
+  crash,
+  pause,
+  clock,
+  log_outcome,
+  log_order,
+  log_read,
+  leader,
+  group,
+  isolation,
+  store,
+  snapshots,
+  network,
+  partition,
+  model,
+  failover,       // The database loses its last commits.
+  foreign_claim,  // A claim of another cluster comes into the log.
+  twin,           // A second process under the configuration of one that is paused and comes back.
+};
+inline constexpr std::size_t kFaultClasses = 17;
+const char* to_string(FaultClass one);
+
+struct SwarmConfig {
+  ClusterWorld::Options world;
+  Workload::Options workload;
+  std::vector<std::uint32_t> ppm = std::vector<std::uint32_t>(kFaultClasses, 0);  // 0 = switched off.
+  PickPolicy pick = PickPolicy::uniform;
+  bool truncated = false;  // At the end, a log loses records that have been read.
+
+  std::uint32_t of(FaultClass one) const { return ppm[static_cast<std::size_t>(one)]; }
+  bool has(FaultClass one) const { return of(one) > 0; }
+};
+
+SwarmConfig draw_config(Choices& choices, std::uint64_t seed);
+// In one line.
+std::string describe(const SwarmConfig& config);
+// The rates of what fails by itself; what happens to nodes is the nemesis'.
+void set_faults(ClusterWorld& world, const SwarmConfig& config);
+
+}  // namespace varve::sim
