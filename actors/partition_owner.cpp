@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "runtime/mutant.h"
+
 namespace varve {
 namespace {
 
@@ -81,7 +83,12 @@ Task<> PartitionOwner::read_on() {
     next_ = std::max(next_, batch->next);
     if (batch->records.empty() && phase_ == Phase::reading) {
       phase_ = Phase::claiming;
-      request_claim(false);
+      if (mutant(Mutant::no_claim_on_takeover) && newest_claim_) {
+        claim_id_ = newest_claim_->id;
+        serve(newest_claim_->epoch);
+      } else {
+        request_claim(false);
+      }
     }
     changed_.notify_all();
   }
@@ -105,6 +112,7 @@ Status PartitionOwner::take(const LogRecord& record) {
     at_ = std::max(at_, time_of(*shared));
   } else {
     env_.count(std::string("records_") + to_string(verdict));
+    if (mutant(Mutant::answers_name_skipped_records)) newest_admitted_ = record.offset;
   }
   if (const auto* claim = std::get_if<Claim>(shared.get())) return take_claim(*claim, verdict);
   if (const auto* commit = std::get_if<Commit>(shared.get())) {
@@ -138,6 +146,8 @@ void PartitionOwner::take_ruling(const Ruling& ruling, Verdict verdict, Offset o
 void PartitionOwner::settle(InFlightKey place, bool own, Verdict verdict, const Admitted& admitted) {
   const bool current = phase_ == Phase::serving && place.first == epoch_;
   if (verdict != Verdict::admitted) {
+    if (own && mutant(Mutant::skip_is_never)) settle_older_than(next(place.first));
+    if (mutant(Mutant::skip_is_ignored)) return;
     if (own && current) stop_serving(std::string("an own record was read back as ") + to_string(verdict));
     return;
   }
@@ -158,8 +168,9 @@ Status PartitionOwner::take_claim(const Claim& claim, Verdict verdict) {
     return Error{Errc::invalid_argument, "the log belongs to the cluster '" + admission_.cluster +
                                              "', this node is configured for '" + identity_.cluster + "'"};
   }
-  const bool own = claim_id_ && claim.id == *claim_id_;
-  if (verdict != Verdict::admitted) {
+  const bool by_name = mutant(Mutant::claim_by_name) && claim.url == identity_.url;
+  const bool own = claim_id_ && (claim.id == *claim_id_ || by_name);
+  if (verdict != Verdict::admitted && !(own && mutant(Mutant::skipped_claim_serves))) {
     if (own) {
       claim_id_.reset();
       request_claim(true);
@@ -210,6 +221,7 @@ void PartitionOwner::stop_serving(const std::string& why) {
   if (env_.tracing()) say("stop e=" + std::to_string(epoch_.value()));
   phase_ = Phase::claiming;
   claim_id_.reset();
+  if (mutant(Mutant::stop_is_never)) settle_older_than(next(epoch_));
   listener_.on_stopped();
   changed_.notify_all();
   request_claim(true);
@@ -238,6 +250,7 @@ Task<> PartitionOwner::claim(bool backoff) {
       const std::uint64_t word = env_.rng().u64();
       for (std::size_t i = 0; i < 8; ++i) id.bytes[half * 8 + i] = static_cast<std::uint8_t>(word >> (8 * i));
     }
+    if (mutant(Mutant::claim_id_of_process)) id = command_id_from_text(identity_.node);
     at_ = std::max(at_, env_.wall_now());
     auto bytes = encode_record(Claim{next(admission_.epoch), id, identity_.cluster, identity_.node,
                                      identity_.url, log_.partitions(), at_});
@@ -273,7 +286,7 @@ Status PartitionOwner::may_send() const {
 
 Task<Admitted> PartitionOwner::commit(std::vector<Part> parts, CommandRef command, MonoTime deadline) {
   if (Status may = may_send(); !may) co_return may.error();
-  const WallTime at = std::max(at_, env_.wall_now());
+  const WallTime at = mutant(Mutant::time_runs_backwards) ? env_.wall_now() : std::max(at_, env_.wall_now());
   std::string key = parts.front().stream.value();
   const Sequence first = parts.front().first;
   auto bytes = encode_record(Commit{epoch_, next_n_, identity_.node, at, command, std::move(parts)});
@@ -303,6 +316,7 @@ Task<Offset> PartitionOwner::rule(EventPlace place, MonoTime deadline) {
 // What was encoded with next_n_: nothing may suspend in between.
 Task<Admitted> PartitionOwner::send(std::string key, Sequence first, std::string bytes, WallTime at,
                                     InFlight entry, MonoTime deadline) {
+  const std::string kept = mutant(Mutant::ack_on_delivery) && !entry.ruling ? bytes : "";
   auto delivery = log_.append(partition_, key, std::move(bytes));
   // Refused before it was handed over: it leaves no hole, the same n goes to the next commit.
   if (!delivery) co_return delivery.error();
@@ -318,6 +332,11 @@ Task<Admitted> PartitionOwner::send(std::string key, Sequence first, std::string
   in_flight_.emplace(InFlightKey{epoch_, n}, entry);
   next_n_ = next(n);
   ignore_error(tasks_.spawn("delivery", watch(*delivery, epoch_, n)), "it serves, so it has not ended");
+  if (!kept.empty()) {
+    const auto told = co_await entry.delivery->get(env_, deadline);
+    const auto sent = decode_record(kept);
+    if (told) co_return Admitted{std::make_shared<const Commit>(std::get<Commit>(*sent)), *told};
+  }
   auto admitted = co_await entry.fate->get(env_, deadline);
   if (!admitted && !entry.fate->ready()) {
     co_return Error{Errc::outcome_unknown, "the outcome is not known yet; it may still take effect"};
@@ -332,9 +351,12 @@ Task<> PartitionOwner::watch(Delivery delivery, Epoch epoch, Index n) {
   const auto found = in_flight_.find({epoch, n});
   if (found == in_flight_.end()) co_return ok();  // Read back meanwhile.
   const bool current = phase_ == Phase::serving && epoch == epoch_;
-  const bool not_written = delivery->ready() && reported.error().code == Errc::unavailable;
+  const bool refused = reported.error().code == Errc::unavailable || mutant(Mutant::unknown_is_not_written);
+  const bool not_written = delivery->ready() && refused;
   if (!not_written) {
     trace("unknown", epoch, n, found->second.command);
+    if (mutant(Mutant::unknown_is_done)) found->second.fate->set(Admitted{nullptr, next_});
+    if (mutant(Mutant::unknown_is_done) || mutant(Mutant::unknown_does_not_stop)) co_return ok();
     if (current) stop_serving("the outcome of an append is unknown: " + reported.error().message);
     co_return ok();
   }
@@ -345,7 +367,7 @@ Task<> PartitionOwner::watch(Delivery delivery, Epoch epoch, Index n) {
   in_flight_.erase(found);
   fate->set(Error{Errc::unavailable, "the log did not take the record: " + reported.error().message});
   if (!current) co_return ok();
-  if (alone && next_n_ == next(n)) {
+  if ((alone && next_n_ == next(n)) || mutant(Mutant::goes_on_after_hole)) {
     next_n_ = n;  // Nothing behind it: the hole is closed by the next commit.
   } else {
     stop_serving("a record was not written while others were in flight: " + reported.error().message);

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "actors/catalogue.h"
+#include "runtime/mutant.h"
 
 namespace varve {
 namespace {
@@ -38,6 +39,13 @@ Shard::Shard(Env& env, Partition partition, NodeIdentity identity, Ports ports, 
 void Shard::start() {
   launch("shard " + std::to_string(partition_.value()), main());
   launch("housekeeping " + std::to_string(partition_.value()), housekeep());
+}
+
+// For the simulation (sim/owner_oracle.h): a command begins to be decided; it is answered without an event.
+void Shard::trace(std::string_view what, const CommandId& command) const {
+  if (!env_.tracing()) return;
+  const std::string where = "shard p=" + std::to_string(partition_.value()) + " ";
+  env_.trace(where + std::string(what) + " cmd=" + to_hex(command));
 }
 
 bool Shard::launch(std::string name, Task<> task) {
@@ -101,6 +109,7 @@ Task<CommandAnswer> Shard::enqueue(CommandEnvelope envelope, CallLimits limits, 
   pending->deadline = deadline;
   pending->turn = limits.turn;
   actor.mailbox.push_back(pending);
+  if (mutant(Mutant::order_by_address)) std::sort(actor.mailbox.begin(), actor.mailbox.end());
   pump_if_needed(actor);
 
   auto answer = co_await pending->answer.get(env_, deadline);
@@ -200,6 +209,7 @@ Task<CommandAnswer> Shard::carry_out(Actor* actor, PendingPtr pending) {
                                        actor->state.why_corrupt};
   }
   if (auto before = replayed(actor->state, envelope)) co_return std::move(*before);
+  trace("asked", envelope.command_ref.id);
 
   Facts facts{envelope.stream, envelope.command_ref.id, env_.wall_now(), ports_.log.partitions(), {}};
   const auto wanted = blocks_to_ask(actor->state, envelope.command);
@@ -220,7 +230,10 @@ Task<CommandAnswer> Shard::carry_out(Actor* actor, PendingPtr pending) {
   auto decision = decide(hidden ? kUnborn : actor->state, envelope.command, facts);
   if (!decision || decision->events.empty()) {
     // A refusal, or a success without an event, may come from a stale owner: it needs the present.
-    if (Status present = co_await owner_.present(pending->deadline); !present) co_return present.error();
+    if (!mutant(Mutant::refusal_without_end)) {
+      if (Status present = co_await owner_.present(pending->deadline); !present) co_return present.error();
+    }
+    trace("refused", envelope.command_ref.id);
     if (!decision) co_return decision.error();
     CommandAnswer answer = answer_from(actor->state);
     if (const auto* put = std::get_if<PutTool>(&envelope.command)) {
@@ -246,6 +259,7 @@ Task<CommandAnswer> Shard::carry_out(Actor* actor, PendingPtr pending) {
   }
   const Sequence first = parts.front().first;
   pending->decided = true;
+  if (mutant(Mutant::decision_grows_old)) co_await sleep_for(env_, std::chrono::seconds{5});
   // Without a deadline: the actor may not go on before the fate of its append is known. The caller's own
   // deadline is watched in enqueue().
   auto admitted = co_await owner_.commit(std::move(parts), envelope.command_ref, kNever);
@@ -267,7 +281,7 @@ Task<CommandAnswer> Shard::carry_out(Actor* actor, PendingPtr pending) {
 std::optional<Result<CommandAnswer>> Shard::replayed(const ActorState& state,
                                                      const CommandEnvelope& envelope) const {
   const CommandRef& ref = envelope.command_ref;
-  if (!ref.client) return std::nullopt;
+  if (!ref.client || mutant(Mutant::command_ids_ignored)) return std::nullopt;
   Sequence first;
   if (creates(envelope.command) && state.sequence > Sequence{}) {
     // For ever, also after deletion: the id of what it created derives from the command's.
@@ -412,7 +426,7 @@ void Shard::on_commit(const Commit& commit, Offset offset) {
 }
 
 void Shard::on_owned() {
-  launch("resume turns", resume_turns());
+  if (!mutant(Mutant::turns_not_resumed)) launch("resume turns", resume_turns());
   reread_ruled();
 }
 

@@ -143,6 +143,7 @@ class Shard final : public PartitionListener {
 
   // Starts a task of the shard; not after fence().
   bool launch(std::string name, Task<> task);
+  void trace(std::string_view what, const CommandId& command) const;
 
   // ---- commands ----
   Task<CommandAnswer> enqueue(CommandEnvelope envelope, CallLimits limits, bool bounded);

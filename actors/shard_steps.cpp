@@ -7,6 +7,7 @@
 #include "actors/memory_tools.h"
 #include "actors/shard.h"
 #include "actors/tool_rules.h"
+#include "runtime/mutant.h"
 #include "runtime/utf8.h"
 
 namespace varve {
@@ -358,8 +359,9 @@ Task<Message> Shard::memory_tool(Actor* actor, RunTool action) {
   if (!parsed) co_return failed_tool(action.call, parsed.error().message);
   const AgentState* agent = actor->state.agent();
   if (agent == nullptr || !agent->turn) co_return Error{Errc::conflict, "the turn is over"};
-  const std::string intent =
-      to_hex(agent->turn->command) + "/tool/" + action.step_id + "/" + std::to_string(action.ordinal);
+  const std::string intent = to_hex(agent->turn->command) + "/tool/" + action.step_id + "/" +
+                             std::to_string(action.ordinal) +
+                             (mutant(Mutant::tool_call_without_id) ? uuid4(env_.rng()) : "");
   std::vector<StreamId> attached;
   for (const BlockRef& ref : agent->blocks) attached.push_back(ref.block);
   auto facts = co_await ask_blocks(actor->state.stream, std::move(attached));

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "runtime/mutant.h"
+
 namespace varve {
 namespace {
 
@@ -104,6 +106,8 @@ Task<CommandAnswer> ClusterSender::send_until(CallPtr call) {
     const Duration wait = Duration{static_cast<std::int64_t>(env_.rng().between(
         static_cast<std::uint64_t>(pause.count() / 2), static_cast<std::uint64_t>(pause.count())))};
     if (env_.now() + wait >= deadline) co_return unknown ? may_have_been_applied(error.message) : error;
+    if (unknown && mutant(Mutant::retry_with_new_id))
+      call->envelope.command_ref.id = command_id_from_text(uuid4(env_.rng()));
     if (call->news) continue;  // The owner is known now.
     env_.count("commands_sent_again");
     co_await sleep_for(env_, wait);

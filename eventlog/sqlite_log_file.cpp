@@ -161,7 +161,6 @@ Result<std::shared_ptr<LogWriter>> LogWriter::open(LogFiles& files, const std::s
   writer->lock_ = std::move(*lock);
   writer->db_ = std::move(*db);
   if (Status prepared = writer->prepare_schema(partitions); !prepared) return prepared.error();
-  if (mutant(Mutant::directory_not_synced)) return writer;
   if (Status synced = files.sync_directory(directory); !synced) return synced.error();
   return writer;
 }

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "projections/digest.h"
+#include "runtime/mutant.h"
 
 namespace varve {
 namespace {
@@ -148,7 +149,10 @@ struct Folder {
   void operator()(const BlockAttached& event) {
     insert(View::attachments, {id(), text(event.block.block.value()), text(event.block.label)});
   }
-  void operator()(const BlockDetached& event) { close(View::attachments, {id(), text(event.block.value())}); }
+  void operator()(const BlockDetached& event) {
+    close(View::attachments, {id(), text(event.block.value())});
+    if (mutant(Mutant::fold_closes_foreign_row)) close(View::blocks, {text(event.block.value())});
+  }
   void operator()(const ContextTrimmed& event) {
     for (const std::string& message : event.message_ids) close(View::messages, {text(message)});
   }
@@ -344,10 +348,15 @@ void PartitionFold::step_over(const LogRecord& record, const Record& read) {
     first_ = position.offset;
     first_at_ = checkpoint_.at;
   }
-  if (admit(checkpoint_.admission, read) == Verdict::admitted) {
+  const AdmissionState before = checkpoint_.admission;
+  const Verdict verdict = admit(checkpoint_.admission, read);
+  const bool fenced_commit = verdict == Verdict::fenced && std::holds_alternative<Commit>(read);
+  if (verdict == Verdict::admitted || (fenced_commit && mutant(Mutant::fold_ignores_epoch))) {
     checkpoint_.at = std::max(checkpoint_.at, time_of(read));
     const std::size_t known = output_.quarantined.size();
     fold_parts(read, position, stops_, parked_, output_);
+    const bool parks = output_.quarantined.size() > known;
+    if (parks && mutant(Mutant::parked_not_admitted)) checkpoint_.admission = before;
     remember_waiting(known);
   }
   checkpoint_.next = varve::next(position.offset);
@@ -412,7 +421,7 @@ Status PartitionFold::fold_waiting(const StreamId& stream, const std::vector<Log
     Validity valid{position, commit->at};
     if (ruled) valid = {{partition_, release.ruling->at}, release.ruling->ruling.at, true};
     std::size_t first = static_cast<std::size_t>(std::max<std::int64_t>(queue[i].event, 0));
-    if (i == 0 && release.skip_first) ++first;
+    if (i == 0 && (release.skip_first || mutant(Mutant::skip_not_in_log))) ++first;
     fold_part(*commit, {*part, position, ordinal, first, valid}, stops_, parked_, output_);
     if (ruled) to_fit_ = output_.changes.size();
   }

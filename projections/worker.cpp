@@ -1,6 +1,7 @@
 #include "projections/worker.h"
 
 #include "projections/quarantine.h"
+#include "runtime/mutant.h"
 
 namespace varve {
 namespace {
@@ -37,6 +38,11 @@ Task<> ProjectionWorker::run() {
 Task<> ProjectionWorker::follow() {
   auto loaded = co_await store_.load(partition_);
   if (!loaded) co_return loaded.error();
+  if (mutant(Mutant::checkpoint_without_admission)) loaded->checkpoint.admission = {};
+  if (mutant(Mutant::starts_at_end)) {
+    const auto end = co_await log_.end(partition_);
+    if (end) loaded->checkpoint.next = *end;
+  }
   const Mark mark = loaded->checkpoint.mark;
   if (Status same_log = co_await check_mark(log_, partition_, mark); !same_log) co_return same_log;
   if (!ruled_) {
@@ -96,9 +102,12 @@ Task<> ProjectionWorker::find_rulings(Checkpoint checkpoint) {
 Task<bool> ProjectionWorker::commit(PartitionFold& fold) {
   Batch batch = fold.take_batch();
   const bool parks = !batch.quarantined.empty();
+  if (mutant(Mutant::told_before_commit)) progress_.advance(partition_, fold.next());
   auto outcome = co_await store_.commit(std::move(batch));
+  if (!outcome && outcome.error().code == Errc::outcome_unknown && mutant(Mutant::unknown_commit_is_done))
+    outcome = CommitOutcome::committed;
   if (!outcome) co_return outcome.error();
-  if (*outcome == CommitOutcome::lost_race) {
+  if (*outcome == CommitOutcome::lost_race && !mutant(Mutant::lost_race_ignored)) {
     env_.count("projection_races_lost");
     co_return false;
   }

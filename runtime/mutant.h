@@ -69,11 +69,12 @@ enum class Mutant : unsigned char {
   lost_race_ignored,
   fold_ignores_epoch,
   fold_closes_foreign_row,
+  parked_not_admitted,
+  skip_not_in_log,
   answers_before_views,
 
   // ---- the embedded log and views, on a disk ----
   ack_before_sync,
-  directory_not_synced,
   log_commit_not_inspected,
   disk_false_not_written,
   failed_sync_forgotten,

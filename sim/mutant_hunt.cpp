@@ -20,7 +20,9 @@
 #include "sim/jail.h"
 #include "sim/mutants.h"
 #include "sim/perturbed_heap.h"
+#include "sim/scenario.h"
 #include "sim/swarm.h"
+#include "sim/sweep.h"
 #include "sim/tripwire.h"
 
 namespace varve::sim {
@@ -56,18 +58,25 @@ std::optional<Violation> compare_heaps(std::uint64_t seed) {
   return first_of(once.violations);
 }
 
+// The first of the sentences in which a story and its oracles tell what is wrong.
+std::optional<Violation> first_of(const std::vector<std::string>& failures) {
+  if (failures.empty()) return std::nullopt;
+  return violation_of(failures.front());
+}
+
+std::optional<Violation> quarantine(std::uint64_t seed) {
+  const auto kind = find_story("quarantine");
+  StoryRun run;
+  run.seed = 1 + seed % 7;
+  const StoryResult calm = run_story(*kind, run);
+  if (const auto found = first_of(calm.failures)) return found;
+  Rng rng(seed);
+  run.crash_after_step = 1 + rng.below(calm.story_steps);
+  return first_of(run_story(*kind, run).failures);
+}
+
 std::optional<Violation> run_disk(const DiskRunOptions& options) {
-  const DiskRunResult result = run_disk_lifecycle(options);
-  if (result.failures.empty()) return std::nullopt;
-  const std::string& what = result.failures.front();
-  // "at the end: I1: acknowledged at .."; a sentence without an invariant is the story's own.
-  for (std::size_t at = what.find('I'); at != std::string::npos; at = what.find('I', at + 1)) {
-    const std::size_t end = what.find(':', at);
-    if (end != std::string::npos && end - at >= 2 && end - at <= 3) {
-      return Violation{what.substr(at, end - at), what};
-    }
-  }
-  return Violation{"Story", what};
+  return first_of(run_disk_lifecycle(options).failures);
 }
 
 std::optional<Violation> crash_disk(std::uint64_t seed) {
@@ -156,6 +165,8 @@ std::optional<Violation> hunt_once(Hunt hunt, std::uint64_t seed) {
       return first_of(run_seed(seed).violations);
     case Hunt::diff:
       return compare_heaps(seed);
+    case Hunt::quarantine:
+      return quarantine(seed);
     case Hunt::disk_crash:
       return crash_disk(seed);
     case Hunt::disk_faults:

@@ -74,8 +74,8 @@ std::vector<MutantInfo> shard_mutants() {
        Hunt::swarm, 200, false},
       {M::decision_grows_old, "decision-grows-old", "what was decided is written a while later", Hunt::swarm,
        200, false},
-      {M::order_by_address, "order-by-address", "blocks are asked in the order of their addresses",
-       Hunt::diff, 50, true},
+      {M::order_by_address, "order-by-address", "commands wait in the order of their addresses", Hunt::diff,
+       50, true},
       {M::older_snapshot_wins, "older-snapshot-wins", "a snapshot is replaced by an older one", Hunt::swarm,
        200, false},
       {M::recovery_row_moves_back, "recovery-row-moves-back", "a recovery row is written whatever is there",
@@ -118,6 +118,10 @@ std::vector<MutantInfo> view_mutants() {
        true},
       {M::fold_closes_foreign_row, "fold-closes-foreign-row", "the fold closes rows of another partition",
        Hunt::swarm, 100, true},
+      {M::parked_not_admitted, "parked-not-admitted",
+       "events of a parked stream do not move the admission state", Hunt::quarantine, 50, true},
+      {M::skip_not_in_log, "skip-not-in-log", "trying a parked stream again skips its event",
+       Hunt::quarantine, 50, true},
       {M::answers_before_views, "answers-before-views", "an answer does not wait for the views", Hunt::swarm,
        50, true},
   };
@@ -127,8 +131,6 @@ std::vector<MutantInfo> disk_mutants() {
   return {
       {M::ack_before_sync, "ack-before-sync", "the log answers before it has synced", Hunt::disk_crash, 100,
        true},
-      {M::directory_not_synced, "directory-not-synced", "the directory of a new log is not synced",
-       Hunt::disk_crash, 200, false},
       {M::log_commit_not_inspected, "log-commit-not-inspected", "the log does not look at what COMMIT says",
        Hunt::disk_faults, 100, false},
       {M::disk_false_not_written, "disk-false-not-written",
@@ -156,6 +158,8 @@ const char* to_string(Hunt hunt) {
       return "swarm";
     case Hunt::diff:
       return "diff";
+    case Hunt::quarantine:
+      return "quarantine";
     case Hunt::disk_crash:
       return "disk, crash";
     case Hunt::disk_faults:

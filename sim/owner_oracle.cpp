@@ -18,6 +18,8 @@ OwnerLine::Record kind_of(const Record& record) {
   return std::holds_alternative<Commit>(record) ? OwnerLine::Record::commit : OwnerLine::Record::ruling;
 }
 
+constexpr std::string_view kShard = "shard p=";
+
 }  // namespace
 
 OwnerOracle::OwnerOracle(LogOracle& log, Violations& violations, std::function<bool(Incarnation)> alive)
@@ -26,6 +28,7 @@ OwnerOracle::OwnerOracle(LogOracle& log, Violations& violations, std::function<b
 }
 
 void OwnerOracle::on_trace(Incarnation incarnation, std::string_view node, std::string_view text) {
+  if (text.starts_with(kShard)) return on_shard(incarnation, node, text.substr(kShard.size()));
   auto parsed = owner_line(text);
   if (!parsed) return violations_.add("AgreePair", parsed.error().message);
   if (!*parsed) return;
@@ -83,6 +86,33 @@ void OwnerOracle::on_trace(Incarnation incarnation, std::string_view node, std::
       readers_.erase(found);
       break;
   }
+}
+
+// "3 asked cmd=..": the rest of a shard's line.
+void OwnerOracle::on_shard(Incarnation incarnation, std::string_view node, std::string_view text) {
+  std::uint32_t number = 0;
+  while (!text.empty() && text.front() >= '0' && text.front() <= '9') {
+    number = number * 10 + static_cast<std::uint32_t>(text.front() - '0');
+    text.remove_prefix(1);
+  }
+  const Partition partition{number};
+  const Key key{incarnation, partition};
+  if (number >= parts_.size() || log_.given_up(partition)) return;
+  log_.look(partition);
+  constexpr std::string_view kAsked = " asked ";
+  constexpr std::string_view kRefused = " refused ";
+  if (text.starts_with(kAsked)) {
+    asked_[{key, std::string(text.substr(kAsked.size()))}] = log_.judged(partition).size();
+    return;
+  }
+  if (!text.starts_with(kRefused)) return;
+  const auto asked = asked_.find({key, std::string(text.substr(kRefused.size()))});
+  const auto reader = readers_.find(key);
+  if (asked == asked_.end() || reader == readers_.end() || reader->second.next >= asked->second) return;
+  violations_.add("RefusalFresh", std::string(node) + " answers a command of partition " +
+                                      std::to_string(number) + " without an event, having read " +
+                                      std::to_string(reader->second.next) + " of the " +
+                                      std::to_string(asked->second) + " records that were there");
 }
 
 void OwnerOracle::on_reading(const Key& key, std::string_view node, const OwnerLine& line) {

@@ -7,6 +7,8 @@
 //   be known.
 // - DecidedOn: a commit that counts follows exactly the history of its stream on which it was decided.
 // - I1: who is told "done" has its commit in the log, where it was said to be.
+// - RefusalFresh: who answers a command without an event has read all that could be read when it began to
+//   decide. Of that shards trace two lines, "shard p=<partition> asked|refused cmd=<32 hex>".
 #pragma once
 
 #include <functional>
@@ -69,6 +71,7 @@ class OwnerOracle {
 
   Sent* find_sent(const OwnerLine& line);
   Offset behind(const OwnerLine& line, const Reader& reader) const;
+  void on_shard(Incarnation incarnation, std::string_view node, std::string_view text);
   void on_reading(const Key& key, std::string_view node, const OwnerLine& line);
   void on_read(const Reader& reader, const OwnerLine& line);
   void on_serve(const Key& key, Reader& reader, const OwnerLine& line);
@@ -83,6 +86,8 @@ class OwnerOracle {
   std::function<bool(Incarnation)> alive_;
   std::map<Key, Reader> readers_;
   std::vector<Part> parts_;
+  // Commands that are being decided: how many records could be read when that began.
+  std::map<std::pair<Key, std::string>, std::size_t> asked_;
   std::map<CommandId, Incarnation> claims_;  // By whom each was sent.
   bool traced_ = false;                      // Some owner has traced something: from then on every one does.
 };
