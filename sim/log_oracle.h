@@ -1,6 +1,7 @@
 // LogOracle: reads every visible record of a log, judges it by an admission of its own, and knows what counts
 // in it. What must hold of the log alone: I1 (append-only, and what was acknowledged counts for ever), I2
-// (a command takes effect at most once), I3 (sequences without gaps, epochs and times that never fall).
+// (a command takes effect at most once), I3 (sequences without gaps, epochs and times of commits that never
+// fall).
 //
 // It never uses eventlog/admission.cpp. A record is looked at once, when it becomes visible; at_rest() looks
 // at all of them again.

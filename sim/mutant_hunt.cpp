@@ -195,11 +195,7 @@ void say(int fd, const std::string& line) {
   // lint: allow(files) No simulated run has begun.
   const int nowhere = ::open("/dev/null", O_WRONLY | O_CLOEXEC);
   if (nowhere >= 0) ::dup2(nowhere, STDERR_FILENO);
-  if (info.hunt == Hunt::swarm) {
-    if (jail_available()) enter_jail();
-  } else {
-    configure_sqlite_for_simulation();
-  }
+  if (jail_available()) enter_jail();
   for (std::uint64_t seed = first; seed < first + info.budget; ++seed) {
     say(fd, "seed " + std::to_string(seed) + "\n");
     std::optional<Violation> found;

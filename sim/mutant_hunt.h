@@ -1,6 +1,8 @@
 // The hunt for seeded bugs (sim/mutants.h): each is switched on in a process of its own, which runs seed
 // after seed until an oracle speaks or the budget is used up.
 //
+// Whoever calls it must have called configure_sqlite_for_simulation() before.
+//
 // This file is of the command line: it forks, reads the clock and writes to standard output. Never part of a
 // simulated run.
 #pragma once

@@ -41,6 +41,7 @@ void set_log_faults(ClusterWorld& world, const SwarmConfig& config) {
   log.refused_ppm = outcome;
   log.lost_ppm = outcome;
   log.lost_ack_ppm = outcome;
+  log.not_written_ppm = outcome > 0 ? 500'000 : 0;
   log.reset_ppm = outcome;
   const std::uint32_t order = config.of(FaultClass::log_order);
   log.late_ppm = order;
@@ -85,6 +86,8 @@ void set_store_faults(ClusterWorld& world, const SwarmConfig& config) {
   store.delay_us = 2'000;
   store.late_us = 3'000'000;
   world.views().link().set_faults(store);
+  // Long enough to meet what the next owner has written meanwhile.
+  store.late_us = 60'000'000;
   world.snapshots().link().set_faults(store);
 }
 

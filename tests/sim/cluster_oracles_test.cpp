@@ -341,5 +341,36 @@ TEST(EffectsTest, WhatClientsSawIsJudgedAtRest) {
   EXPECT_EQ("I6", stage.broken());
 }
 
+TEST(ClusterOraclesTest, ATimeThatFallsBreaksI3) {
+  Owned stage;
+  Commit third = stage.commit(3, 3, 3);
+  third.at = WallTime{1};
+  stage.write(kAnn, third);
+  EXPECT_EQ("I3", stage.broken());
+}
+
+TEST(ClusterOraclesTest, WhatTheWorldItselfSeesBrokenIsAViolation) {
+  Owned stage;
+  stage.oracles->on_trace(7, "world", "violation I5 a batch does not fit");
+  stage.oracles->on_trace(7, "world", "violations are not told like this");
+  ASSERT_EQ(1U, stage.oracles->violations().size());
+  EXPECT_EQ("I5", stage.oracles->violations().front().invariant);
+  EXPECT_EQ("a batch does not fit", stage.first());
+}
+
+// A call of a memory tool is carried out once, however often it is tried.
+TEST(ClusterOraclesTest, ANoteThatIsThereTwiceBreaksI8) {
+  for (const char* value : {"note a-0\nnote a-1", "note a-0\nfact b\nnote a-0"}) {
+    Owned stage;
+    Commit third = stage.commit(3, 3, 3);
+    BlockValue noted;
+    noted.value = value;
+    third.parts.front().events = {Event{BlockUpdated{noted, WallTime{2}}}};
+    stage.write(kAnn, third);
+    stage.oracles->at_rest();
+    EXPECT_EQ(std::string(value).ends_with("1") ? "" : "I8", stage.broken()) << stage.first();
+  }
+}
+
 }  // namespace
 }  // namespace varve::sim

@@ -180,5 +180,24 @@ TEST(OwnerOracleTest, AnOwnerThatDiedOrLagsIsPending) {
   EXPECT_EQ("I9", stage.broken());
 }
 
+// Whoever answers without an event must have read what was there when the command began to be decided.
+TEST(OwnerOracleTest, ARefusalByWhoIsBehindBreaksRefusalFresh) {
+  const std::string asked = "shard p=0 asked cmd=" + to_hex(command(9));
+  const std::string refused = "shard p=0 refused cmd=" + to_hex(command(9));
+  for (const bool reads : {true, false}) {
+    Owned stage;
+    const Commit third = stage.commit(3, 3, 3);
+    stage.send(kAnn, third);
+    stage.land(third);
+    stage.oracles->on_trace(kAnn, "node-1", asked);
+    // What comes later it need not know.
+    stage.send(kAnn, stage.commit(4, 4, 4));
+    if (reads) stage.read_all(kAnn);
+    stage.land(stage.commit(4, 4, 4));
+    stage.oracles->on_trace(kAnn, "node-1", refused);
+    EXPECT_EQ(reads ? "" : "RefusalFresh", stage.broken());
+  }
+}
+
 }  // namespace
 }  // namespace varve::sim
