@@ -5,6 +5,7 @@
 
 #include "actors/shard.h"
 #include "actors/state_codec.h"
+#include "runtime/mutant.h"
 
 namespace varve {
 namespace {
@@ -13,7 +14,7 @@ constexpr std::size_t kSnapshotChunk = 64;
 constexpr std::chrono::milliseconds kRetryWait{100};
 
 bool is_sound(const SnapshotRow& row) {
-  return xxh64(row.state) == row.hash;
+  return xxh64(row.state) == row.hash || mutant(Mutant::snapshot_hash_ignored);
 }
 
 }  // namespace
@@ -44,11 +45,12 @@ Task<PartitionOwner::Start> Shard::recovery_start() {
   auto rows = co_await ports_.snapshots.count_born_before(partition_, (*row)->next);
   if (!rows) co_return rows.error();
   recovery_ = std::move(*row);
-  if (*rows < recovery_->streams) {
+  if (*rows < recovery_->streams && !mutant(Mutant::missing_snapshot_ignored)) {
     co_return Error{Errc::corrupt, std::to_string(recovery_->streams - *rows) + " snapshots are missing"};
   }
   from = {recovery_->next, recovery_->admission, recovery_->at, recovery_->mark};
   streams_ = recovery_->streams;
+  if (mutant(Mutant::recovery_without_admission)) from.admission = {};
   co_return from;
 }
 
@@ -83,7 +85,7 @@ void Shard::apply_tail(Actor& actor) {
   if (tail == tail_.end()) return;
   for (const TailPart& entry : tail->second) {
     const Part& part = entry.commit->parts[entry.part];
-    if (part.first > actor.state.sequence)
+    if (part.first > actor.state.sequence || mutant(Mutant::tail_applied_twice))
       apply_part(actor.state, *entry.commit, part, entry.offset, entry.part == 0, absent_);
   }
   tail_.erase(tail);
@@ -109,6 +111,7 @@ Task<Shard::Loaded> Shard::load(StreamId stream) {
       co_return loaded;
     }
     state = std::move(*decoded);
+    if (mutant(Mutant::window_not_restored)) state.recent = {};
     if (state.corrupt) {
       // A later program may read what this snapshot's could not, and a ruling may say that it is absent.
       auto rebuilt = co_await rebuild(stream);
@@ -252,6 +255,12 @@ Task<> Shard::snapshot_round() {
     }
     status = co_await save(std::move(dirty));
   }
+  if (mutant(Mutant::recovery_row_after_save)) {
+    row.next = owner_.next_offset();
+    row.admission = owner_.admission();
+    row.mark = owner_.mark();
+    row.streams = streams_;
+  }
   if (status) {
     auto moved = co_await ports_.snapshots.move_recovery(row);
     if (!moved) {
@@ -293,11 +302,14 @@ Task<> Shard::passivate_idle(Duration idle_for) {
 
 Task<> Shard::passivate(std::vector<StreamId> streams) {
   if (streams.empty()) co_return ok();
-  if (Status saved = co_await save(streams); !saved) co_return saved;
+  if (!mutant(Mutant::unsaved_is_dropped)) {
+    if (Status saved = co_await save(streams); !saved) co_return saved;
+  }
   for (const StreamId& stream : streams) {
     const auto found = actors_.find(stream);
     if (found == actors_.end() || found->second->busy()) continue;
-    if (found->second->state.sequence != found->second->snapshotted) continue;  // Changed meanwhile.
+    const bool changed = found->second->state.sequence != found->second->snapshotted;  // Meanwhile.
+    if (changed && !mutant(Mutant::unsaved_is_dropped)) continue;
     actors_.erase(found);
     env_.count("passivations");
   }

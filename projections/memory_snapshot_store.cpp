@@ -1,5 +1,6 @@
 #include "projections/memory_snapshot_store.h"
 
+#include "runtime/mutant.h"
 #include "runtime/suspend.h"
 
 namespace varve {
@@ -11,7 +12,7 @@ void put_rows(MemorySnapshotStorage& storage, std::vector<SnapshotRow> rows) {
       storage.snapshots.emplace(row.stream, std::move(row));
       continue;
     }
-    const bool newer = stored->second.sequence < row.sequence;
+    const bool newer = stored->second.sequence < row.sequence || mutant(Mutant::older_snapshot_wins);
     if (newer || xxh64(stored->second.state) != stored->second.hash) stored->second = std::move(row);
   }
 }
@@ -20,7 +21,8 @@ bool move_recovery_row(MemorySnapshotStorage& storage, RecoveryRow row) {
   const auto stored = storage.recovery.find(row.partition);
   const bool none = stored == storage.recovery.end();
   const bool expected = none ? row.version == 0 : stored->second.version == row.version;
-  if (!expected || (!none && row.next < stored->second.next)) return false;
+  const bool moves = expected && (none || row.next >= stored->second.next);
+  if (!moves && !mutant(Mutant::recovery_row_moves_back)) return false;
   ++row.version;
   storage.recovery[row.partition] = std::move(row);
   return true;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "runtime/check.h"
+#include "sim/violation.h"
 
 namespace varve::sim {
 
@@ -95,7 +96,13 @@ ViewDatabase::ViewDatabase(Choices& choices, Env& world, Counters& counters,
 
 Result<CommitOutcome> ViewDatabase::apply(const Batch& batch) {
   auto outcome = apply_batch(*storage_, batch);
-  if (!outcome || *outcome != CommitOutcome::committed) return outcome;
+  if (!outcome) {
+    // It has passed the comparison of versions, so it follows from these very rows.
+    world_.trace(std::string(kViolationLine) +
+                 "I5 a batch does not fit the views: " + outcome.error().message);
+    return outcome;
+  }
+  if (*outcome != CommitOutcome::committed) return outcome;
   if (history_ > 0) {
     recent_.push_back(batch);
     if (recent_.size() > history_) {
@@ -177,6 +184,12 @@ void SnapshotDatabase::put(std::vector<SnapshotRow> rows) {
     }
   }
   put_rows(*storage_, std::move(rows));
+  for (const auto& [stream, before] : undo.snapshots) {
+    const bool sound = before && xxh64(before->state) == before->hash;
+    if (!sound || storage_->snapshots.at(stream).sequence >= before->sequence) continue;
+    world_.trace(std::string(kViolationLine) + "I7 the snapshot of " + stream.value() +
+                 " was replaced by an older one");
+  }
   remember(std::move(undo));
 }
 
@@ -186,7 +199,12 @@ bool SnapshotDatabase::move(RecoveryRow row) {
   Undo undo;
   const bool none = stored == storage_->recovery.end();
   undo.recovery.emplace(partition, none ? std::nullopt : std::optional<RecoveryRow>{stored->second});
+  const bool back = !none && row.next < stored->second.next;
   const bool moved = move_recovery_row(*storage_, std::move(row));
+  if (moved && back) {
+    world_.trace(std::string(kViolationLine) + "I7 the recovery row of partition " +
+                 std::to_string(partition.value()) + " went back");
+  }
   if (moved) remember(std::move(undo));
   if (!moved) counters_.add("sometimes.snapshots.recovery_row_refused");
   return moved;
