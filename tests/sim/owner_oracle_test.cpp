@@ -1,6 +1,7 @@
 // What owners trace against the log: right owners pass, and every kind of wrong one is named.
 #include <gtest/gtest.h>
 
+#include "sim/fate_oracle.h"
 #include "tests/sim/oracle_stage.h"
 
 namespace varve::sim {
@@ -197,6 +198,27 @@ TEST(OwnerOracleTest, ARefusalByWhoIsBehindBreaksRefusalFresh) {
     stage.oracles->on_trace(kAnn, "node-1", refused);
     EXPECT_EQ(reads ? "" : "RefusalFresh", stage.broken());
   }
+}
+
+// The same of a log that is looked at later.
+TEST(FateOracleTest, WhatWasToldIsHeldAgainstTheLog) {
+  Owned stage;
+  FateOracle fates;
+  const Commit second = stage.commit(2, 2, 2);
+  OwnerLine told = stage.line(Kind::done, second.epoch, second.n, second.command.id);
+  told.offset = stage.changed;
+  fates.on_trace(to_text(told));
+  fates.on_trace(to_text(stage.line(Kind::never, Epoch{1}, Index{3}, command(3))));
+  EXPECT_TRUE(fates.broken(stage.oracles->log()).empty());
+
+  told.offset = stage.created;
+  fates.on_trace(to_text(told));
+  ASSERT_EQ(1U, fates.broken(stage.oracles->log()).size());
+  EXPECT_EQ("I1", fates.broken(stage.oracles->log()).front().invariant);
+
+  fates.on_trace(to_text(stage.line(Kind::never, second.epoch, second.n, second.command.id)));
+  ASSERT_EQ(1U, fates.broken(stage.oracles->log()).size());
+  EXPECT_EQ("NoLateEffect", fates.broken(stage.oracles->log()).front().invariant);
 }
 
 }  // namespace
