@@ -147,7 +147,6 @@ void PartitionOwner::settle(InFlightKey place, bool own, Verdict verdict, const 
   const bool current = phase_ == Phase::serving && place.first == epoch_;
   if (verdict != Verdict::admitted) {
     if (own && mutant(Mutant::skip_is_never)) settle_older_than(next(place.first));
-    if (mutant(Mutant::skip_is_ignored)) return;
     if (own && current) stop_serving(std::string("an own record was read back as ") + to_string(verdict));
     return;
   }

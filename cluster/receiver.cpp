@@ -2,8 +2,6 @@
 
 #include <algorithm>
 
-#include "runtime/mutant.h"
-
 namespace varve {
 namespace {
 
@@ -64,8 +62,7 @@ Task<std::string> ClusterReceiver::take(ForwardedCommand request) {
     }
   }
   const bool under_way = call->reply && !call->reply->ready();
-  if (call->reply && !mutant(Mutant::forwarded_twice) &&
-      (call->settled || under_way || request.attempt <= call->attempt)) {
+  if (call->reply && (call->settled || under_way || request.attempt <= call->attempt)) {
     env_.count("forwarded_again");
     const auto reply = call->reply;
     auto same = co_await reply->get(env_, env_.now() + request.left);

@@ -107,7 +107,7 @@ Task<bool> ProjectionWorker::commit(PartitionFold& fold) {
   if (!outcome && outcome.error().code == Errc::outcome_unknown && mutant(Mutant::unknown_commit_is_done))
     outcome = CommitOutcome::committed;
   if (!outcome) co_return outcome.error();
-  if (*outcome == CommitOutcome::lost_race && !mutant(Mutant::lost_race_ignored)) {
+  if (*outcome == CommitOutcome::lost_race) {
     env_.count("projection_races_lost");
     co_return false;
   }

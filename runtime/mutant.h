@@ -25,7 +25,6 @@ enum class Mutant : unsigned char {
   unknown_does_not_stop,
   goes_on_after_hole,
   skip_is_never,
-  skip_is_ignored,
   stop_is_never,
   no_claim_on_takeover,
   skipped_claim_serves,
@@ -55,7 +54,6 @@ enum class Mutant : unsigned char {
 
   // ---- between nodes ----
   retry_with_new_id,
-  forwarded_twice,
 
   // ---- the log of a cluster ----
   false_not_written,
@@ -66,7 +64,6 @@ enum class Mutant : unsigned char {
   starts_at_end,
   told_before_commit,
   unknown_commit_is_done,
-  lost_race_ignored,
   fold_ignores_epoch,
   fold_closes_foreign_row,
   parked_not_admitted,
