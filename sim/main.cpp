@@ -32,9 +32,9 @@ constexpr const char* kHelp =
     "  varve-sim corpus tests/sim/corpus                cases that failed once: each must pass\n"
     "  varve-sim mutants --jobs 2                       seeded bugs: each must be found\n\n"
     "Scenarios: lifecycle (one node, one story), disk (the same story on SQLite files on a simulated disk),\n"
-    "swarm (a cluster, random work, random faults); stories of a calm cluster, for sweeps: blocks, "
-    "passivation,\n"
-    "batch, quarantine, move.\n"
+    "swarm (a cluster, random work, random faults), idle (an hour of nothing); stories of a calm cluster, "
+    "for\n"
+    "sweeps: blocks, passivation, batch, quarantine, move.\n"
     "Exit codes: 0 all invariants hold, 1 one is broken, 2 bad arguments, 3 a worker died.\n";
 
 // "1..2000"
@@ -78,7 +78,7 @@ struct Arguments {
   std::string mutant;
 
   void declare_mutants(CLI::App& app) {
-    for (CLI::App* one_run : {run, sweep, repro, soaks}) {
+    for (CLI::App* one_run : {run, sweep, diff, repro, soaks, shrinks, corpus, trace}) {
       one_run->add_option("--mutant", mutant, "With this seeded bug (varve-sim mutants --list)");
     }
     hunts = app.add_subcommand("mutants", "Find every seeded bug within its budget of seeds");

@@ -67,7 +67,11 @@ void SometimesWatch::of_owner(const Node& node, std::string_view rest) {
 void SometimesWatch::of_read(std::string_view rest) {
   const bool claim = rest.find("kind=claim") != std::string_view::npos;
   const bool admitted = rest.ends_with("v=admitted");
-  if (claim && !admitted) counters_.add("sometimes.owner.claim_came_too_late");
+  if (claim && rest.ends_with("v=foreign")) {
+    counters_.add("sometimes.owner.foreign_claim");
+  } else if (claim && !admitted) {
+    counters_.add("sometimes.owner.claim_came_too_late");
+  }
   if (claim || admitted) return;
   if (rest.ends_with("v=fenced")) counters_.add("sometimes.owner.read_fenced");
   if (rest.ends_with("v=duplicate")) counters_.add("sometimes.owner.read_duplicate");

@@ -16,6 +16,7 @@ const std::vector<Sometimes>& sometimes() {
       // Who owns what.
       {"sometimes.owner.two_claims_at_once", 300, "two processes claim one partition"},
       {"sometimes.owner.claim_came_too_late", 300, "a claim is read behind a newer one"},
+      {"sometimes.owner.foreign_claim", 300, "a claim of another cluster is in the log"},
       {"sometimes.owner.two_believe_they_serve", 300,
        "the old owner has not noticed that there is a new one"},
       {"sometimes.owner.takeover_during_append", 300,

@@ -92,6 +92,8 @@ Said said_by(const Words& words) {
   if (first == "crash") return {second.empty() ? "node" : second, TraceKind::crash};
   if (first == "pause" || first == "resume") return {second, TraceKind::pause};
   if (first == "cut-off" || first == "reconnect" || first == "clock") return {second, TraceKind::fault};
+  if (first == "twin") return {second, TraceKind::fault};  // A second process of the same node.
+  if (first == "end" && second == "the") return {std::string(word(words, 4)), TraceKind::fault};
   if (first.starts_with("fault.") || first == "disk:") return {"disk", TraceKind::fault};
   if (!first.ends_with(':')) return {};
   const std::string place(first.substr(0, first.size() - 1));

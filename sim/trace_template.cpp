@@ -131,6 +131,7 @@ function drawAxis(c) {
     c.lineTo(x(t), bottom);
     c.stroke();
     c.fillStyle = '#667587';
+    if (x(t) < LEFT + 14 || x(t) > width - 30) continue;
     c.fillText(((t + data.begin) / 1e9).toFixed(digits) + ' s', x(t), bottom + 14);
   }
 }
@@ -157,7 +158,7 @@ function drawLanes(c) {
       c.clip();
       c.font = '10px system-ui, sans-serif';
       c.fillStyle = '#44525f';
-      c.fillText(label, left + 3, y(lane) - 6);
+      c.fillText(label, left + 3, y(lane) + (kind === 'owns' ? 13 : -6));
       c.restore();
     }
     hits.push({ x0: left, x1: right, y0: y(lane) - thick / 2, y1: y(lane) + thick / 2, far: 1,
