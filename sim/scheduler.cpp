@@ -221,6 +221,7 @@ void SimEnv::set_clock(NodeClock clock) {
 void SimEnv::kill() {
   if (!alive()) return;
   scheduler_.die(incarnation_);
+  const auto undone = std::exchange(lanes_, {});
   destroy_parked();
 }
 
@@ -250,13 +251,25 @@ void SimEnv::cancel(TimerId timer) {
   scheduler_.cancel(timer);
 }
 
-void SimEnv::offload(Lane /*lane*/, Callback work, Callback done) {
-  // A delayed step; the work and its report are two, so that a crash can fall between them.
+void SimEnv::offload(Lane lane, Callback work, Callback done) {
+  if (!alive()) return;
+  std::deque<Job>& jobs = lanes_[lane];
+  jobs.push_back({std::move(work), std::move(done)});
+  if (jobs.size() == 1) run_later(lane);
+}
+
+// The oldest job of a lane, as a delayed step; the work and its report are two, so that a crash can fall
+// between them. The next one begins when this one is through.
+void SimEnv::run_later(Lane lane) {
   const std::uint64_t extra = scheduler_.choices().choose(Domain::time, 200);
   const MonoTime at = now() + std::chrono::microseconds{10 + extra};
-  call_at(at, [this, work = std::move(work), done = std::move(done)] {
-    work();
-    post(done);
+  call_at(at, [this, lane] {
+    std::deque<Job>& jobs = lanes_[lane];
+    const Job job = std::move(jobs.front());
+    job.work();
+    jobs.pop_front();
+    if (!jobs.empty()) run_later(lane);
+    post(job.done);
   });
 }
 

@@ -141,7 +141,13 @@ class SimEnv final : public Env {
   const std::string& name() const { return name_; }
 
  private:
+  // Work that was given to a lane and has not run.
+  struct Job {
+    Callback work;
+    Callback done;
+  };
   MonoTime world_time(MonoTime ours) const;
+  void run_later(Lane lane);
 
   Scheduler& scheduler_;
   std::string name_;
@@ -151,6 +157,7 @@ class SimEnv final : public Env {
   // Since when the rate is what it is, by the world's clock and by ours.
   MonoTime rate_since_{};
   MonoTime rate_base_{};
+  std::map<Lane, std::deque<Job>> lanes_;
 };
 
 }  // namespace varve::sim

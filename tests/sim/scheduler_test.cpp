@@ -139,5 +139,39 @@ TEST(Scheduler, EveryPolicyRunsEverything) {
   }
 }
 
+// As on a thread of its own: whatever order the scheduler picks, one job of a lane is done before the next.
+TEST(Scheduler, WorkOnALaneRunsInOrder) {
+  for (std::uint64_t seed = 1; seed <= 20; ++seed) {
+    Scheduler scheduler(seed);
+    SimEnv env(scheduler, "node", seed);
+    std::string ran;
+    int done = 0;
+    for (char job = 'a'; job <= 'h'; ++job) {
+      env.offload(
+          Lane::read, [&ran, job] { ran += job; }, [&done] { ++done; });
+    }
+    while (scheduler.step()) {
+    }
+    EXPECT_EQ("abcdefgh", ran);
+    EXPECT_EQ(8, done);
+  }
+}
+
+TEST(Scheduler, WorkOfADeadIncarnationNeverRuns) {
+  Scheduler scheduler(1);
+  int ran = 0;
+  SimEnv env(scheduler, "node", 1);
+  env.offload(
+      Lane::read, [&ran] { ++ran; }, [] {});
+  env.offload(
+      Lane::read, [&ran] { ++ran; }, [] {});
+  env.kill();
+  env.offload(
+      Lane::read, [&ran] { ++ran; }, [] {});
+  while (scheduler.step()) {
+  }
+  EXPECT_EQ(0, ran);
+}
+
 }  // namespace
 }  // namespace varve::sim
