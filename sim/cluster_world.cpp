@@ -41,7 +41,7 @@ ClusterWorld::Life::Life(ClusterWorld& world, std::size_t number, std::uint64_t 
       log(env, world.log_),
       owning(env, world.owning_, place(number)),
       folding(env, world.folding_, place(number)),
-      snapshots(env, world.snapshots_),
+      snapshots(env, world.snapshots_, place(number)),
       views(env, world.views_),
       transport(env, world.network_, "http://" + place(number) + ":9000"),
       model(env, place(number), world.provider_),

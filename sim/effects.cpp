@@ -13,7 +13,7 @@ std::string text_in(const Json& object, std::string_view key) {
 }
 
 // What a call of a memory tool asks for; nothing if it is another tool, or nonsense.
-std::optional<std::pair<std::string, op::EditBlock>> edit_asked(const ToolCall& call) {
+std::optional<op::EditBlock> edit_asked(const ToolCall& call) {
   const auto arguments = Json::parse(call.arguments);
   if (!arguments || !arguments->is_object()) return std::nullopt;
   op::EditBlock edit;
@@ -31,7 +31,7 @@ std::optional<std::pair<std::string, op::EditBlock>> edit_asked(const ToolCall& 
   } else {
     return std::nullopt;
   }
-  return std::pair{text_in(*arguments, "label"), std::move(edit)};
+  return edit;
 }
 
 std::string named(const ModelStep& step) {
@@ -83,14 +83,8 @@ void Effects::take_event(Partition partition, const StreamId& stream, const Comm
     take_reply(*replied);
   } else if (const auto* returned = std::get_if<ToolReturned>(&event)) {
     take_return(*returned);
-  } else if (const auto* finished = std::get_if<TurnFinished>(&event)) {
-    end_calls(finished->run_id);
-  } else if (const auto* failed = std::get_if<TurnFailed>(&event)) {
-    end_calls(failed->run_id);
-  } else if (const auto* cancelled = std::get_if<TurnCancelled>(&event)) {
-    end_calls(cancelled->run_id);
-  } else if (std::holds_alternative<BlockUpdated>(event)) {
-    take_edit(stream, commit);
+  } else if (const auto* updated = std::get_if<BlockUpdated>(&event)) {
+    take_edit(stream, commit, *updated);
   }
 }
 
@@ -106,54 +100,45 @@ void Effects::take_reply(const AssistantReplied& replied) {
     reply.calls.push_back(call.id);
     // The command's id is made of turn and call (DESIGN.md, section 5).
     const std::string intent = to_hex(turn.command) + "/tool/" + message.step_id + "/" + std::to_string(i);
-    intents_[command_id_from_text(intent)] = call.id;
-    auto asked = edit_asked(call);
-    if (!asked) continue;
-    auto& [label, edit] = *asked;
-    edit.block = world_.block_of(label);
-    if (edit.block.empty()) continue;
-    open_calls_[call.id] = {replied.run_id, history_.begin(kToolsClient, std::move(edit))};
+    const CommandId command = command_id_from_text(intent);
+    intents_[command] = {call.id, edit_asked(call), std::nullopt};
+    commands_[call.id] = command;
   }
   replies_.push_back(std::move(reply));
 }
 
 void Effects::take_return(const ToolReturned& returned) {
-  const auto open = open_calls_.find(returned.message.tool_call_id);
-  if (open == open_calls_.end()) return;
-  Outcome outcome;
-  // What failed at last may have been done before: by an owner that could not record it. And what is returned
-  // may be a later value than the edit's: if the call was repeated, that of the last time.
-  if (!returned.message.is_error) {
-    outcome.answer = Answer::ok;
-    outcome.settled = false;
+  const auto command = commands_.find(returned.message.tool_call_id);
+  if (command == commands_.end()) {
+    return violations_.add("I8", returned.message.tool_call_id + " returns, which the log does not hold");
   }
-  history_.end(open->second.operation, std::move(outcome));
-  open_calls_.erase(open);
+  const Intent& intent = intents_.at(command->second);
+  // What failed at last may have been done before: by an owner that could not record it.
+  if (returned.message.is_error || !intent.edit || intent.edited) return;
+  violations_.add("I8", "the tool call " + intent.call + " is said to be done, and has edited nothing");
 }
 
-void Effects::end_calls(const std::string& run) {
-  for (auto call = open_calls_.begin(); call != open_calls_.end();) {
-    if (call->second.run != run) {
-      ++call;
-      continue;
-    }
-    history_.end(call->second.operation, {});
-    call = open_calls_.erase(call);
-  }
-}
-
-void Effects::take_edit(const StreamId& block, const Commit& commit) {
+void Effects::take_edit(const StreamId& block, const Commit& commit, const BlockUpdated& updated) {
   const CommandId& id = commit.command.id;
-  const auto intent = intents_.find(id);
-  if (intent == intents_.end()) {
+  const auto found = intents_.find(id);
+  if (found == intents_.end()) {
     if (world_.asked_by_client(id)) return;
     return violations_.add("I8", block.value() + " was edited by " + to_hex(id) +
                                      ", which neither a client nor a tool call in the log asked for");
   }
-  const auto [edit, first] = edits_.emplace(id, block);
-  if (first) return;
-  violations_.add("I8", "the tool call " + intent->second + " has edited " + edit->second.value() + " and " +
-                            block.value());
+  Intent& intent = found->second;
+  if (intent.edited || !intent.edit) {
+    const std::string before = intent.edited ? intent.edited->value() + " and " : "";
+    return violations_.add("I8", "the tool call " + intent.call + " has edited " + before + block.value());
+  }
+  intent.edited = block;
+  op::EditBlock edit = *intent.edit;
+  edit.block = block.value();
+  Outcome outcome;
+  outcome.answer = Answer::ok;
+  outcome.settled = false;
+  outcome.seen.value = updated.block.value;
+  history_.end(history_.begin(kToolsClient, std::move(edit)), std::move(outcome));
 }
 
 void Effects::at_rest() {

@@ -7,7 +7,7 @@
 //   block, once.
 //
 // It also writes what tool calls do to blocks into the history of operations, as a client of its own, so that
-// their values can be compared: a call is asked when its reply counts, and answered when its return does.
+// their values can be compared, with those in the log and with those that are read.
 //
 // look() is asked after every step and costs nothing while nothing new counts; at_rest() once.
 #pragma once
@@ -31,8 +31,6 @@ class Effects {
  public:
   struct World {
     std::function<MonoTime()> now;
-    // The one block that was made with this label; empty: there is none.
-    std::function<std::string(const std::string& label)> block_of;
     // Whether some client has sent this command to a block.
     std::function<bool(const CommandId&)> asked_by_client;
   };
@@ -56,17 +54,18 @@ class Effects {
     std::size_t step = 0;
     std::vector<std::string> calls;
   };
-  struct OpenCall {
-    std::string run;
-    OpId operation = 0;
+  // A tool call that the log holds.
+  struct Intent {
+    std::string call;
+    std::optional<op::EditBlock> edit;  // Of some block, if it makes sense.
+    std::optional<StreamId> edited;
   };
 
   void take(Partition partition, const JudgedRecord& record);
   void take_event(Partition partition, const StreamId& stream, const Commit& commit, const Event& event);
   void take_reply(const AssistantReplied& replied);
   void take_return(const ToolReturned& returned);
-  void take_edit(const StreamId& block, const Commit& commit);
-  void end_calls(const std::string& run);
+  void take_edit(const StreamId& block, const Commit& commit, const BlockUpdated& updated);
   void check_askings(const ModelStep& step, const std::vector<ModelAsking>& askings);
   void check_reply(const Reply& reply);
 
@@ -80,9 +79,8 @@ class Effects {
   std::map<std::string, Turn> turns_;          // By what a model's request calls them.
   std::map<std::string, std::string> by_run_;  // The keys of turns_.
   std::vector<Reply> replies_;
-  std::map<CommandId, std::string> intents_;    // Commands of tool calls that the log holds, and the call.
-  std::map<CommandId, StreamId> edits_;         // Of those: the block.
-  std::map<std::string, OpenCall> open_calls_;  // By the call's id.
+  std::map<CommandId, Intent> intents_;        // By the command that an edit is.
+  std::map<std::string, CommandId> commands_;  // By the call's id.
 };
 
 }  // namespace varve::sim

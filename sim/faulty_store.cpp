@@ -47,11 +47,29 @@ boost::asio::awaitable<void> StoreLink::come_back(Env& env) {
   co_await sleep_for(env, way);
 }
 
-void StoreLink::begin(std::function<void()> commit, std::function<void(const std::optional<Error>&)> reply) {
-  later([this, sent_on = connection_, commit = std::move(commit), reply = std::move(reply)] {
+void StoreLink::begin(std::function<void()> commit, Reply reply) {
+  const std::uint64_t sent_on = connection_;
+  if (holding_) {
+    holding_ = false;
+    world_.trace(name_ + " holds a transaction");
+    held_ = [this, sent_on, commit = std::move(commit), reply = std::move(reply)] {
+      const bool lands = sent_on == connection_;
+      if (lands) commit();
+      later([reply, lands] { reply(lands ? std::nullopt : std::optional<Error>{doubtful()}); });
+    };
+    return;
+  }
+  later([this, sent_on, commit = std::move(commit), reply = std::move(reply)] {
     const std::optional<Error> error = sent_on == connection_ ? decide(commit) : doubtful();
     later([reply, error] { reply(error); });
   });
+}
+
+void StoreLink::release() {
+  holding_ = false;
+  if (!held_) return;
+  world_.trace(name_ + " releases a transaction");
+  std::exchange(held_, nullptr)();
 }
 
 std::optional<Error> StoreLink::decide(const std::function<void()>& commit) {
@@ -210,6 +228,24 @@ bool SnapshotDatabase::move(RecoveryRow row) {
   return moved;
 }
 
+void SnapshotDatabase::hold_next_put(std::string place) {
+  CHECK(!held_);
+  hold_from_ = std::move(place);
+}
+
+void SnapshotDatabase::take_if_held(const std::string& place,
+                                    const std::shared_ptr<const std::vector<SnapshotRow>>& rows) {
+  if (held_ || hold_from_.empty() || place != hold_from_) return;
+  held_ = rows;
+  link_.hold_next();
+}
+
+void SnapshotDatabase::release() {
+  hold_from_.clear();
+  held_.reset();
+  link_.release();
+}
+
 bool SnapshotDatabase::lose_snapshot(const StreamId& stream) {
   if (storage_->snapshots.erase(stream) == 0) return false;
   counters_.add("fault.snapshots.lost_row");
@@ -268,6 +304,7 @@ std::size_t SnapshotDatabase::failover(std::size_t writes) {
 
 Task<> FaultySnapshotStore::put(std::vector<SnapshotRow> rows) {
   const auto kept = std::make_shared<const std::vector<SnapshotRow>>(std::move(rows));
+  database_.take_if_held(place_, kept);
   std::function<Status()> transaction = [database = &database_, kept] {
     database->put(*kept);
     return ok();

@@ -78,6 +78,10 @@ class StoreLink {
   // Every connection breaks: what has not landed will not.
   void disconnect() { ++connection_; }
 
+  // The next transaction waits on its way until release(), whatever becomes of who has sent it.
+  void hold_next() { holding_ = true; }
+  void release();
+
  private:
   template <class T>
   struct Asked {
@@ -89,7 +93,8 @@ class StoreLink {
   bool chance(std::uint32_t ppm, const char* fault);
   Duration delay();
   void later(std::function<void()> work);
-  void begin(std::function<void()> commit, std::function<void(const std::optional<Error>&)> reply);
+  using Reply = std::function<void(const std::optional<Error>&)>;
+  void begin(std::function<void()> commit, Reply reply);
   // In a step of the world: does what chance wants, and says what its caller learns of it.
   std::optional<Error> decide(const std::function<void()>& commit);
   void land_late(std::function<void()> commit);
@@ -100,6 +105,8 @@ class StoreLink {
   std::string name_;
   StoreFaults faults_;
   std::uint64_t connection_ = 0;
+  bool holding_ = false;
+  std::function<void()> held_;
 };
 
 class ViewDatabase {
@@ -166,6 +173,11 @@ class SnapshotDatabase {
   void lose_all();
   // As ViewDatabase::failover().
   std::size_t failover(std::size_t writes);
+  // The next rows that this place puts stay on their way until release().
+  void hold_next_put(std::string place);
+  const std::vector<SnapshotRow>* held() const { return held_.get(); }  // Null: none came yet.
+  const std::string& held_by() const { return hold_from_; }
+  void release();
 
   void put(std::vector<SnapshotRow> rows);
   bool move(RecoveryRow row);
@@ -176,7 +188,9 @@ class SnapshotDatabase {
     std::map<StreamId, std::optional<SnapshotRow>> snapshots;
     std::map<Partition, std::optional<RecoveryRow>> recovery;
   };
+  friend class FaultySnapshotStore;
   void remember(Undo undo);
+  void take_if_held(const std::string& place, const std::shared_ptr<const std::vector<SnapshotRow>>& rows);
 
   Counters& counters_;
   Env& world_;
@@ -184,12 +198,15 @@ class SnapshotDatabase {
   std::shared_ptr<MemorySnapshotStorage> storage_;
   std::size_t history_;
   std::deque<Undo> recent_;
+  std::string hold_from_;
+  std::shared_ptr<const std::vector<SnapshotRow>> held_;
 };
 
 class FaultySnapshotStore final : public SnapshotStore {
  public:
-  FaultySnapshotStore(Env& env, SnapshotDatabase& database)
-      : env_(env), database_(database), calm_(env, database.storage()) {}
+  // `place` is who puts, for SnapshotDatabase::hold_next_put().
+  FaultySnapshotStore(Env& env, SnapshotDatabase& database, std::string place = {})
+      : env_(env), database_(database), place_(std::move(place)), calm_(env, database.storage()) {}
 
   Task<> put(std::vector<SnapshotRow> rows) override;
   Task<std::optional<SnapshotRow>> get(StreamId stream) override;
@@ -204,6 +221,7 @@ class FaultySnapshotStore final : public SnapshotStore {
 
   Env& env_;
   SnapshotDatabase& database_;
+  std::string place_;
   MemorySnapshotStore calm_;
 };
 

@@ -8,6 +8,8 @@ namespace {
 constexpr std::uint64_t kLongestUs = 15'000'000;
 constexpr std::uint64_t kClockJumpUs = 3'600'000'000ULL;
 constexpr std::uint64_t kFailoverMax = 12;
+// How long a held save waits for another owner's.
+constexpr std::chrono::seconds kHeldMax{60};
 
 }  // namespace
 
@@ -26,6 +28,8 @@ void Nemesis::start() {
 
 void Nemesis::stop() {
   haunting_ = false;
+  if (holding_) world_.snapshots().release();
+  holding_ = false;
 }
 
 Task<> Nemesis::haunt(Nemesis* self) {
@@ -81,6 +85,8 @@ void Nemesis::strike(FaultClass one, std::size_t node) {
       return claim_for_another_cluster();
     case FaultClass::twin:
       return begin_twin(node, time);
+    case FaultClass::zombie_save:
+      return hold_save(node);
     default:
       return;  // Of requests only.
   }
@@ -201,6 +207,7 @@ void Nemesis::fail_over() {
 }
 
 void Nemesis::look() {
+  look_at_held_save();
   if (to_fold_again_.empty()) return;
   const auto& checkpoints = world_.views().storage()->checkpoints;
   for (const auto& [partition, wanted] : to_fold_again_) {
@@ -210,6 +217,45 @@ void Nemesis::look() {
   to_fold_again_.clear();
   history_.views_caught_up();
   world_.counters().add("sometimes.views.folded_again_after_a_failover");
+}
+
+// The next save is held on its way; then its owner is made to lose its partitions.
+void Nemesis::hold_save(std::size_t node) {
+  if (holding_ || !world_.up(node)) return;
+  world_.snapshots().hold_next_put(ClusterWorld::place(node));
+  holding_ = true;
+  struck_ = false;
+  held_until_ = world_.world().now() + kHeldMax;
+}
+
+void Nemesis::look_at_held_save() {
+  if (!holding_) return;
+  SnapshotDatabase& snapshots = world_.snapshots();
+  const auto* rows = snapshots.held();
+  if (rows != nullptr && !struck_) {
+    struck_ = true;
+    world_.counters().add("fault.snapshots.held");
+    for (std::size_t node = 0; node < world_.nodes(); ++node) {
+      if (ClusterWorld::place(node) != snapshots.held_by()) continue;
+      const Duration time = std::chrono::seconds{8} + draw_time();
+      const std::uint64_t how = choose(3);
+      if (how == 0) crash(node, std::chrono::seconds{1});
+      if (how == 1) pause(node, time);
+      if (how == 2) cut_off(node, time);
+    }
+  }
+  const auto overtaken = [&snapshots](const SnapshotRow& row) {
+    const auto stored = snapshots.storage()->snapshots.find(row.stream);
+    return stored != snapshots.storage()->snapshots.end() && row.sequence < stored->second.sequence;
+  };
+  const bool late = rows != nullptr && std::any_of(rows->begin(), rows->end(), overtaken);
+  if (!late && world_.world().now() < held_until_) return;
+  holding_ = false;
+  snapshots.release();
+  if (!late) return;
+  world_.counters().add("fault.snapshots.landed_behind_newer");
+  // Whoever recovers now finds what is there now.
+  crash_all(std::chrono::seconds{1});
 }
 
 }  // namespace varve::sim

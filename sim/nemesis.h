@@ -1,6 +1,6 @@
 // Nemesis: what happens to the nodes of a swarm while clients work: crashes, pauses, clocks, cuts, a second
 // process in a paused one's place, what comes into the log from elsewhere, a database that goes back or loses
-// rows.
+// rows, and saves that land when somebody else has saved since.
 //
 // Every tenth of a second each class that is switched on may strike. stop() ends it; what it has begun and
 // was to undo later is the world's to heal. Lifetime: ends before its world.
@@ -37,6 +37,8 @@ class Nemesis {
   void harm_snapshots();
   void fail_over();
   void claim_for_another_cluster();
+  void hold_save(std::size_t node);
+  void look_at_held_save();
   void later(Duration time, Callback work);
   std::uint64_t choose(std::uint64_t bound) {
     return world_.scheduler().choices().choose(Domain::nemesis, bound);
@@ -51,6 +53,9 @@ class Nemesis {
   bool haunting_ = false;
   // Where every partition's checkpoint stood before the database went back.
   std::map<Partition, Offset> to_fold_again_;
+  bool holding_ = false;  // A save is to be held, or is.
+  bool struck_ = false;   // Its owner has lost the partition, as far as that is ours to do.
+  MonoTime held_until_{};
 };
 
 }  // namespace varve::sim

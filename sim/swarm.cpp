@@ -122,7 +122,6 @@ class Swarm {
 
   Effects::World effects_world() {
     return {[this] { return world_.scheduler().now(); },
-            [this](const std::string& label) { return workload_.block_of(label); },
             [this](const CommandId& id) { return workload_.has_sent(id); }};
   }
 

@@ -9,7 +9,7 @@ namespace {
 constexpr std::array<const char*, kFaultClasses> kNames{
     "crash",     "pause", "clock",     "log_outcome",   "log_order", "log_read",
     "leader",    "group", "isolation", "store",         "snapshots", "network",
-    "partition", "model", "failover",  "foreign_claim", "twin"};
+    "partition", "model", "failover",  "foreign_claim", "twin",      "zombie_save"};
 
 // What a failover may lose.
 constexpr std::size_t kStoreHistory = 12;
@@ -128,6 +128,7 @@ SwarmConfig draw_config(Choices& choices, std::uint64_t seed) {
   config.workload.clients = 1 + choices.choose(Domain::nemesis, 4);
   config.workload.operations = 4 + choices.choose(Domain::nemesis, 16);
   config.workload.tools = choices.chance(Domain::nemesis, 1, 2);
+  config.workload.shared_labels = choices.chance(Domain::nemesis, 1, 3);
   config.workload.restless = choices.chance(Domain::nemesis, 1, 2);
   for (std::size_t kind = 0; kind < Workload::kKinds; ++kind) {
     config.workload.kinds.push_back(choices.chance(Domain::nemesis, 2, 3));
@@ -137,6 +138,12 @@ SwarmConfig draw_config(Choices& choices, std::uint64_t seed) {
   const auto rate = [](std::uint32_t ppm) { return ppm > 0; };
   config.workload.streams_settle = std::none_of(config.ppm.begin(), config.ppm.end(), rate);
   if (config.has(FaultClass::failover)) config.world.store_history = kStoreHistory;
+  if (config.has(FaultClass::zombie_save)) {
+    // Saved soon and often, so that another owner's save comes before the late one.
+    config.world.snapshot_records = 3;
+    config.world.idle = std::chrono::seconds{2};
+    config.workload.operations += 8;
+  }
   return config;
 }
 

@@ -30,8 +30,9 @@ enum class FaultClass : unsigned char {
   failover,       // The database loses its last commits.
   foreign_claim,  // A claim of another cluster comes into the log.
   twin,           // A second process under the configuration of one that is paused and comes back.
+  zombie_save,    // A snapshot that was under way when its owner lost the partition lands behind newer ones.
 };
-inline constexpr std::size_t kFaultClasses = 17;
+inline constexpr std::size_t kFaultClasses = 18;
 const char* to_string(FaultClass one);
 
 struct SwarmConfig {

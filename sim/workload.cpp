@@ -34,6 +34,7 @@ enum class Kind : unsigned char {
 constexpr int kConnectionsMax = 6;  // Of one streamed turn.
 constexpr std::uint64_t kStallUs = 5'000'000;
 constexpr std::chrono::seconds kPatience{15};
+constexpr const char* kSharedLabel = "shared";
 
 std::string quoted(const std::string& text) {
   return "\"" + text + "\"";
@@ -246,13 +247,6 @@ Request Workload::write(std::string method, std::string target, std::string body
   return request;
 }
 
-std::string Workload::block_of(const std::string& label) const {
-  for (const Block& block : blocks_) {
-    if (block.label == label) return block.id;
-  }
-  return {};
-}
-
 // ---- what is asked
 
 Workload::Planned Workload::create_agent(const std::string& key) {
@@ -275,7 +269,8 @@ Workload::Planned Workload::create_agent(const std::string& key) {
 
 Workload::Planned Workload::create_block(const std::string& key) {
   const std::string block = "block-" + derived_uuid(command_of("POST /v1/blocks/", key), "block", 0);
-  const std::string label = fresh("label");
+  const bool shared = options_.shared_labels && choices().chance(Domain::workload, 1, 2);
+  const std::string label = shared ? kSharedLabel : fresh("label");
   const std::string value = fresh("value");
   blocks_.push_back({block, label, ""});
   std::string body = R"({"label":)" + quoted(label) + R"(,"value":)" + quoted(value) + "}";
@@ -433,6 +428,8 @@ Workload::Planned Workload::send(std::size_t kind, const std::string& key) {
 // Of a block by its label, as an agent has it.
 Workload::Planned Workload::edit_core(const std::string& key) {
   const Block& block = blocks_[choices().choose(Domain::workload, blocks_.size())];
+  // Which of several the agent has is not known here.
+  if (block.label == kSharedLabel) return of_block(static_cast<std::size_t>(Kind::update_block), key);
   const std::string agent = block.agent.empty() ? one_of(agents_) : block.agent;
   const std::string value = fresh("value");
   Planned planned{op::UpdateBlock{block.id, std::nullopt, value},

@@ -30,6 +30,7 @@ class Workload {
     std::vector<bool> kinds;                  // Which are asked for; creations always are.
     bool tools = false;                       // Agents have memory tools.
     bool compare_values = true;               // Of blocks: somebody writes down what tools make of them.
+    bool shared_labels = false;               // Some blocks have the same label as others.
     bool restless = false;                    // Clients of streams stall, leave, and come back.
     bool streams_settle = false;              // Views are never behind the end of a stream.
     Duration pause{std::chrono::seconds{1}};  // The longest between two operations.
@@ -53,8 +54,6 @@ class Workload {
   bool done() const { return running_ == 0; }
   std::uint64_t answered() const { return answered_; }
   const Evidence& evidence() const { return evidence_; }
-  // The block that was made with this label, each has its own; empty: none.
-  std::string block_of(const std::string& label) const;
   // Whether some client has sent this command.
   bool has_sent(const CommandId& command) const { return commands_.contains(command); }
 

@@ -311,6 +311,38 @@ TEST_F(FaultyStoreTest, AFailoverBreaksWhatIsOnItsWay) {
   EXPECT_EQ(stored(), "0:");
 }
 
+// The port of the fixture has no place; this one is somebody.
+TEST_F(FaultyStoreTest, AHeldSaveLandsWhenItIsReleasedWhateverHappenedSince) {
+  FaultySnapshotStore zombie(*node_, snapshots_, "node-1");
+  snapshots_.hold_next_put("node-1");
+  EXPECT_EQ(snapshots_.held(), nullptr);
+  const auto pending = begin(zombie.put({snapshot("s", 1, "1")}));
+  run_to_rest();
+  ASSERT_NE(snapshots_.held(), nullptr);
+  EXPECT_EQ(snapshots_.held()->front().sequence, Sequence{1});
+  EXPECT_FALSE(pending->has_value());
+  EXPECT_EQ(kept(), "none @none");
+  EXPECT_EQ(put(5), "ok") << "of somebody else";
+  snapshots_.release();
+  run_to_rest();
+  EXPECT_TRUE(pending->has_value());
+  EXPECT_EQ(kept(), "5 @none") << "the older row is refused";
+  EXPECT_EQ(counters_.of("sometimes.snapshots.older_row_refused"), 1U);
+}
+
+TEST_F(FaultyStoreTest, AHeldSaveDoesNotOutliveAFailover) {
+  FaultySnapshotStore zombie(*node_, snapshots_, "node-1");
+  snapshots_.hold_next_put("node-1");
+  const auto pending = begin(zombie.put({snapshot("s", 1, "1")}));
+  run_to_rest();
+  EXPECT_EQ(snapshots_.failover(1), 0U);
+  snapshots_.release();
+  run_to_rest();
+  ASSERT_TRUE(pending->has_value());
+  EXPECT_EQ((*pending)->error().code, Errc::outcome_unknown);
+  EXPECT_EQ(kept(), "none @none");
+}
+
 TEST_F(FaultyStoreTest, AFailoverTakesBackSnapshotsAndRecoveryRows) {
   EXPECT_EQ(put(1), "ok");
   EXPECT_EQ(move(0, 10), "moved");

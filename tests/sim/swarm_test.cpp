@@ -3,6 +3,10 @@
 
 #include <gtest/gtest.h>
 
+#include "sim/disk_swarm.h"
+#include "sim/sqlite_vfs.h"
+#include "sim/swarm_config.h"
+
 namespace varve::sim {
 namespace {
 
@@ -40,6 +44,34 @@ TEST(Swarm, TheSameSeedIsTheSameRun) {
   EXPECT_EQ(first.counters, second.counters);
   run.seed = 6;
   EXPECT_NE(first.trace_hash, run_swarm(run).trace_hash);
+}
+
+// Every eighth seed is the server of one machine, on a disk.
+TEST(Swarm, TheEmbeddedServerIsPartOfIt) {
+  configure_sqlite_for_simulation();
+  SwarmRun run;
+  run.seed = 13;
+  const SwarmResult result = run_swarm(run);
+  EXPECT_TRUE(result.config.starts_with("disk ")) << result.config;
+  EXPECT_TRUE(result.violations.empty()) << result.violations.front().what;
+  EXPECT_GT(result.answered, 0U);
+  EXPECT_EQ(result.trace_hash, run_swarm(run).trace_hash);
+}
+
+// In some runs a log loses at the end what was read before: everybody refuses to go on.
+TEST(Swarm, ALogThatWasTruncatedIsServedByNobody) {
+  std::uint64_t truncated = 0;
+  for (std::uint64_t seed = 1; seed <= 120 && truncated < 2; ++seed) {
+    Choices choices(seed);
+    if (is_disk_seed(seed) || !draw_config(choices, seed).truncated) continue;
+    SwarmRun run;
+    run.seed = seed;
+    const SwarmResult result = run_swarm(run);
+    EXPECT_TRUE(result.violations.empty()) << result.token << " " << result.violations.front().what;
+    const auto count = result.counters.find("fault.log.truncate");
+    if (count != result.counters.end()) truncated += count->second;
+  }
+  EXPECT_EQ(2U, truncated);
 }
 
 }  // namespace

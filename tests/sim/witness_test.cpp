@@ -93,9 +93,7 @@ struct Testimony {
   Effects effects{oracle,
                   journal,
                   history,
-                  {[this] { return now; },
-                   [](const std::string& label) { return label == "human" ? std::string("block-1") : ""; },
-                   [this](const CommandId& id) { return clients.contains(id); }}};
+                  {[this] { return now; }, [this](const CommandId& id) { return clients.contains(id); }}};
   std::uint64_t n = 0;
 
  private:
@@ -262,26 +260,27 @@ TEST(Effects, ACallEditsOneBlock) {
       called.first_effect());
 }
 
-TEST(Effects, ACallIsAnOperationOfTheHistory) {
+TEST(Effects, AnEditIsAnOperationOfTheHistory) {
   OneCall called;
+  called.edit_block(block_in(kP, 1));
   ASSERT_EQ(1U, called.history.entries().size());
-  EXPECT_EQ("EditBlock block-1 '' -> 'note'", describe(called.history.entries()[0].op));
-  EXPECT_EQ(1U, called.history.open());
+  EXPECT_EQ("EditBlock " + block_in(kP, 1).value() + " '' -> 'note'",
+            describe(called.history.entries()[0].op));
+  EXPECT_EQ("x\nnote", called.history.entries()[0].outcome.seen.value);
+}
+
+TEST(Effects, ACallThatIsSaidToBeDoneIsDone) {
+  OneCall called;
   ToolReturned returned;
   returned.run_id = "run-1";
   returned.message.role = Role::tool;
   returned.message.tool_call_id = "call-1";
-  returned.message.content = R"("x\nnote")";
   called.commit(kAgent, {returned});
-  EXPECT_EQ(0U, called.history.open());
-  EXPECT_EQ(Answer::ok, called.history.entries()[0].outcome.answer);
-}
-
-TEST(Effects, ATurnThatEndsLeavesNoCallOpen) {
-  OneCall called;
-  called.commit(kAgent, {TurnCancelled{"run-1", {}, {}, "{}"}});
-  EXPECT_EQ(0U, called.history.open());
-  EXPECT_EQ(Answer::unknown, called.history.entries()[0].outcome.answer);
+  EXPECT_EQ("I8: the tool call call-1 is said to be done, and has edited nothing", called.first_effect());
+  OneCall failed;
+  returned.message.is_error = true;
+  failed.commit(kAgent, {returned});
+  EXPECT_EQ("", failed.first_effect());
 }
 
 // ---- streams, as clients read them
