@@ -88,6 +88,12 @@ class Shrinker {
       }
     }
     values(Domain::nemesis, kHead);
+    // A configuration that is chosen on purpose may need fewer decisions than the first one: one class of
+    // faults alone, the oldest step next.
+    for (std::size_t place = 0; place < std::min(best_.tape.length(Domain::nemesis), kHead) && !spent();
+         ++place) {
+      if (best_.tape.at(Domain::nemesis, place) == 0) try_with(Domain::nemesis, place, 1);
+    }
   }
 
   // Blocks of decisions that are not 0, from half of them down to single ones, the last ones first: what
