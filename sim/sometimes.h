@@ -20,8 +20,9 @@ namespace varve::sim {
 
 struct Sometimes {
   const char* id;  // Of the counter.
-  std::uint64_t
-      seeds;  // A soak of so many must have met it: ten times as often as it was measured to happen.
+  // A soak of so many must have met it. Measured in windows of 100 seeds: so many miss it by chance less than
+  // once in a thousand times.
+  std::uint64_t seeds;
   const char* why;
 };
 // Of situations that the swarm does not lead to: tests of the component meet them.
