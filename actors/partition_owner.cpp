@@ -138,7 +138,7 @@ void PartitionOwner::take_ruling(const Ruling& ruling, Verdict verdict, Offset o
   const InFlightKey place{ruling.epoch, ruling.n};
   const auto mine = in_flight_.find(place);
   const bool own = mine != in_flight_.end() && mine->second.ruling == ruling;
-  if (verdict == Verdict::admitted) listener_.on_ruling(ruling);
+  if (verdict == Verdict::admitted) listener_.on_ruling(ruling, offset);
   settle(place, own, verdict, Admitted{nullptr, offset});
 }
 

@@ -45,7 +45,7 @@ class PartitionListener {
   // An admitted commit of anybody, before its committer is told.
   virtual void on_commit(const Commit& commit, Offset offset) = 0;
   // Likewise: an event that came before is absent from now on.
-  virtual void on_ruling(const Ruling& ruling) = 0;
+  virtual void on_ruling(const Ruling& ruling, Offset offset) = 0;
   // The owner has just become the owner: everything before its claim has been reported.
   virtual void on_owned() = 0;
   // It takes no commits from now on; on_owned() follows if it can claim again.

@@ -400,27 +400,28 @@ std::optional<ActorState> Shard::peek(const StreamId& stream) const {
 void Shard::on_commit(const Commit& commit, Offset offset) {
   ++records_since_round_;
   std::shared_ptr<const Commit> kept;
+  const auto keep = [&] {
+    if (!kept) kept = std::make_shared<const Commit>(commit);
+    return kept;
+  };
   for (std::size_t i = 0; i < commit.parts.size(); ++i) {
     const Part& part = commit.parts[i];
-    if (part.first == Sequence{1}) ++streams_;
+    const Offset before = known_.last(part.stream);
+    const bool birth = part.first == Sequence{1} && before == Offset{};
+    if (birth) ++streams_;
+    known_.note(part.stream, offset);
     auto found = actors_.find(part.stream);
     if (found == actors_.end()) {
-      const bool born_here =
-          part.first == Sequence{1} && !tail_.contains(part.stream) && !activating_.contains(part.stream);
-      if (!born_here) {
-        if (!kept) kept = std::make_shared<const Commit>(commit);
-        tail_[part.stream].push_back({kept, i, offset});
+      if (!birth || activating_.contains(part.stream)) {
+        keep_in_tail(part.stream, before, {keep(), i, offset});
         continue;
       }
       found = actors_.emplace(part.stream, std::make_unique<Actor>()).first;
       found->second->state.stream = part.stream;
       found->second->used = env_.now();
     }
-    if (unread_.contains(part.stream)) {
-      if (!kept) kept = std::make_shared<const Commit>(commit);
-      tail_[part.stream].push_back({kept, i, offset});
-    }
-    apply_part(found->second->state, commit, part, offset, i == 0);
+    if (unread_.contains(part.stream)) keep_in_tail(part.stream, before, {keep(), i, offset});
+    take_part(*found->second, commit, i, offset, {});
     publish(*found->second, commit, part, offset);
   }
 }

@@ -18,6 +18,7 @@
 
 #include "actors/command_sender.h"
 #include "actors/decide.h"
+#include "actors/known_streams.h"
 #include "actors/message_search.h"
 #include "actors/model_client.h"
 #include "actors/partition_owner.h"
@@ -89,7 +90,7 @@ class Shard final : public PartitionListener {
   std::optional<ActorState> peek(const StreamId& stream) const;
 
   void on_commit(const Commit& commit, Offset offset) override;
-  void on_ruling(const Ruling& ruling) override;
+  void on_ruling(const Ruling& ruling, Offset offset) override;
   void on_owned() override;
   void on_stopped() override;
 
@@ -120,8 +121,9 @@ class Shard final : public PartitionListener {
 
   struct Actor {
     ActorState state;
-    ShownContext shown;    // Of the state's agent, as of its last step.
-    Sequence snapshotted;  // In the snapshot store.
+    ShownContext shown;  // Of the state's agent, as of its last step.
+    Offset seen;         // Of the last record of the stream, as far as the state goes.
+    Offset saved;        // The same of its sound snapshot; 0 = it has none.
     MonoTime used;
     std::deque<PendingPtr> mailbox;
     std::deque<PendingPtr> turns_waiting;
@@ -134,11 +136,23 @@ class Shard final : public PartitionListener {
     std::vector<LogPosition> turn_positions;
 
     bool busy() const { return pumping || driving || !mailbox.empty() || !turns_waiting.empty(); }
+    // A stream that was never born has nothing to be kept.
+    bool dirty() const { return seen != saved && state.born != Offset{}; }
   };
   struct TailPart {
     std::shared_ptr<const Commit> commit;
-    std::size_t part = 0;
+    std::size_t number = 0;
     Offset offset;
+    const Part& part() const { return commit->parts[number]; }
+  };
+  struct Tail {
+    Offset before;  // The stream's last record before these.
+    std::vector<TailPart> parts;
+  };
+  // A stream of a ruling that the reader has met, until it is read again.
+  struct Unread {
+    Offset ruling;
+    bool running = false;  // A task does it.
   };
 
   // Starts a task of the shard; not after fence().
@@ -173,14 +187,22 @@ class Shard final : public PartitionListener {
   Task<Actor*> activate(StreamId stream);
   struct Loaded {
     ActorState state;
-    Sequence snapshotted;  // What a sound snapshot holds; 0 = the stream was rebuilt from the log.
+    Offset seen;
+    Offset saved;
   };
   Task<Loaded> load(StreamId stream);
-  Task<ActorState> rebuild(StreamId stream);
+  // From the log alone, up to where the reader is. Nothing of it is saved.
+  Task<Loaded> rebuild(StreamId stream);
+  // The state that the row and the tail of the stream give, if they fit together; else it is rebuilt.
+  std::optional<Loaded> loaded_from(const StreamId& stream, const std::optional<SnapshotRow>& row) const;
+  void keep_in_tail(const StreamId& stream, Offset before, TailPart entry);
+  static void take_part(Actor& actor, const Commit& commit, std::size_t number, Offset offset,
+                        const EventPlaces& absent);
   void apply_tail(Actor& actor);
   void reread_ruled();
   Task<> reread(StreamId stream);
   Task<> housekeep();
+  SnapshotRow row_of(const Actor& actor) const;
   Task<> save(std::vector<StreamId> streams);
   Task<> passivate(std::vector<StreamId> streams);
 
@@ -225,13 +247,16 @@ class Shard final : public PartitionListener {
   // By address stable: an actor that is busy is never passivated.
   std::map<StreamId, std::unique_ptr<Actor>> actors_;
   // Records after the recovery row of streams that are not resident.
-  std::map<StreamId, std::vector<TailPart>> tail_;
+  std::map<StreamId, Tail> tail_;
+  // What the rows held when this began, and what the reader has met since: a snapshot that is not there, or
+  // has seen less, was lost.
+  KnownStreams known_;
   std::map<StreamId, std::shared_ptr<Notifier>> activating_;
   // What rulings that the reader has met say is absent.
   EventPlaces absent_;
-  // Streams of such rulings that are not yet read again, and whether a task does it. Their commits are kept
-  // in tail_, too.
-  std::map<StreamId, bool> unread_;
+  // Streams of such rulings that are not yet read again. Their commits are kept in tail_, too, and their
+  // states are not saved.
+  std::map<StreamId, Unread> unread_;
   std::uint64_t streams_ = 0;  // Born before owner_.next_offset().
   std::optional<RecoveryRow> recovery_;
   std::uint64_t records_since_round_ = 0;

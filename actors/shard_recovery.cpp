@@ -11,6 +11,7 @@ namespace varve {
 namespace {
 
 constexpr std::size_t kSnapshotChunk = 64;
+constexpr std::size_t kListChunk = 4096;
 constexpr std::chrono::milliseconds kRetryWait{100};
 
 bool is_sound(const SnapshotRow& row) {
@@ -42,14 +43,27 @@ Task<PartitionOwner::Start> Shard::recovery_start() {
   auto row = co_await ports_.snapshots.recovery(partition_);
   if (!row) co_return row.error();
   if (!*row) co_return from;
-  auto rows = co_await ports_.snapshots.count_born_before(partition_, (*row)->next);
-  if (!rows) co_return rows.error();
   recovery_ = std::move(*row);
-  if (*rows < recovery_->streams && !mutant(Mutant::missing_snapshot_ignored)) {
-    co_return Error{Errc::corrupt, std::to_string(recovery_->streams - *rows) + " snapshots are missing"};
+  std::uint64_t rows = 0;
+  KnownStreams listed;
+  StreamId after;
+  for (;;) {
+    auto page = co_await ports_.snapshots.list(partition_, after, kListChunk);
+    if (!page) co_return page.error();
+    for (const SnapshotPlace& place : *page) {
+      if (!(place.born < recovery_->next)) continue;  // The reader will meet it.
+      ++rows;
+      listed.note(place.stream, place.seen);
+    }
+    if (page->size() < kListChunk) break;
+    after = page->back().stream;
+  }
+  if (rows < recovery_->streams && !mutant(Mutant::missing_snapshot_ignored)) {
+    co_return Error{Errc::corrupt, std::to_string(recovery_->streams - rows) + " snapshots are missing"};
   }
   from = {recovery_->next, recovery_->admission, recovery_->at, recovery_->mark};
   streams_ = recovery_->streams;
+  known_ = std::move(listed);
   if (mutant(Mutant::recovery_without_admission)) from.admission = {};
   co_return from;
 }
@@ -70,8 +84,9 @@ Task<Shard::Actor*> Shard::activate(StreamId stream) {
   if (!loaded) co_return loaded.error();
   env_.count("activations");
   auto actor = std::make_unique<Actor>();
-  actor->snapshotted = loaded->snapshotted;
   actor->state = std::move(loaded->state);
+  actor->seen = loaded->seen;
+  actor->saved = loaded->saved;
   actor->used = env_.now();
   apply_tail(*actor);
   Actor* address = actor.get();
@@ -79,78 +94,91 @@ Task<Shard::Actor*> Shard::activate(StreamId stream) {
   co_return address;
 }
 
+// A record that the state has not seen. It has seen more than the reader if its snapshot is that of an owner
+// who is ahead.
+void Shard::take_part(Actor& actor, const Commit& commit, std::size_t number, Offset offset,
+                      const EventPlaces& absent) {
+  if (offset <= actor.seen && !mutant(Mutant::tail_applied_twice)) return;
+  apply_part(actor.state, commit, commit.parts[number], offset, number == 0, absent);
+  actor.seen = offset;
+}
+
+void Shard::keep_in_tail(const StreamId& stream, Offset before, TailPart entry) {
+  Tail& tail = tail_.try_emplace(stream, Tail{before, {}}).first->second;
+  tail.parts.push_back(std::move(entry));
+}
+
 // What the reader has met meanwhile and before.
 void Shard::apply_tail(Actor& actor) {
   const auto tail = tail_.find(actor.state.stream);
   if (tail == tail_.end()) return;
-  for (const TailPart& entry : tail->second) {
-    const Part& part = entry.commit->parts[entry.part];
-    if (part.first > actor.state.sequence || mutant(Mutant::tail_applied_twice))
-      apply_part(actor.state, *entry.commit, part, entry.offset, entry.part == 0, absent_);
-  }
+  for (const TailPart& entry : tail->second.parts)
+    take_part(actor, *entry.commit, entry.number, entry.offset, absent_);
   tail_.erase(tail);
 }
 
-// The state before the tail. A snapshot that fails its hash, or a tail that does not continue it, means that
-// the stream is rebuilt from the log.
+// The state before the tail.
 Task<Shard::Loaded> Shard::load(StreamId stream) {
   auto row = co_await ports_.snapshots.get(stream);
   if (!row) co_return row.error();
-  ActorState state;
-  state.stream = stream;
-  if (*row) {
+  if (auto loaded = loaded_from(stream, *row)) co_return std::move(*loaded);
+  auto rebuilt = co_await rebuild(stream);
+  // What it says is known: it is written once more only if a newer program could read more of the stream.
+  if (rebuilt && rebuilt->state.corrupt && *row && is_sound(**row)) rebuilt->saved = (*row)->seen;
+  co_return rebuilt;
+}
+
+std::optional<Shard::Loaded> Shard::loaded_from(const StreamId& stream,
+                                                const std::optional<SnapshotRow>& row) const {
+  Loaded loaded;
+  loaded.state.stream = stream;
+  if (row) {
     auto decoded =
-        is_sound(**row) ? decode_state((*row)->state) : Result<ActorState>{Error{Errc::corrupt, "hash"}};
+        is_sound(*row) ? decode_state(row->state) : Result<ActorState>{Error{Errc::corrupt, "hash"}};
     if (!decoded) {
       env_.log(LogLevel::warning,
                "the snapshot of '" + stream.value() + "' is damaged, rebuilding it from the log");
       env_.count("snapshots_damaged");
-      auto rebuilt = co_await rebuild(stream);
-      if (!rebuilt) co_return rebuilt.error();
-      Loaded loaded{std::move(*rebuilt), Sequence{}};
-      co_return loaded;
+      return std::nullopt;
     }
-    state = std::move(*decoded);
-    if (mutant(Mutant::window_not_restored)) state.recent = {};
-    if (state.corrupt) {
-      // A later program may read what this snapshot's could not, and a ruling may say that it is absent.
-      auto rebuilt = co_await rebuild(stream);
-      if (!rebuilt) co_return rebuilt.error();
-      Loaded loaded{std::move(*rebuilt), state.sequence};
-      co_return loaded;
-    }
+    // A later program may read what this snapshot's could not, and a ruling may say that it is absent.
+    if (decoded->corrupt) return std::nullopt;
+    if (mutant(Mutant::window_not_restored)) decoded->recent = {};
+    loaded = {std::move(*decoded), row->seen, row->seen};
   }
   const auto tail = tail_.find(stream);
-  if (tail != tail_.end()) {
-    Sequence expected = next(state.sequence);
-    for (const TailPart& entry : tail->second) {
-      const Part& part = entry.commit->parts[entry.part];
-      if (part.first < expected) continue;
-      if (part.first != expected) {
-        auto rebuilt = co_await rebuild(stream);
-        if (!rebuilt) co_return rebuilt.error();
-        Loaded loaded{std::move(*rebuilt), Sequence{}};
-        co_return loaded;
-      }
-      expected = Sequence{part.first.value() + part.events.size()};
-    }
+  const Offset needed = tail == tail_.end() ? known_.last(stream) : tail->second.before;
+  if (loaded.seen < needed) {
+    env_.log(LogLevel::warning, "the snapshot of '" + stream.value() + "' " +
+                                    (row ? "is older than one that was there" : "has vanished") +
+                                    ", rebuilding it from the log");
+    env_.count("snapshots_lost");
+    return std::nullopt;
   }
-  const Sequence stored = state.sequence;
-  Loaded loaded{std::move(state), stored};
-  co_return loaded;
+  if (tail == tail_.end()) return loaded;
+  Sequence expected = next(loaded.state.sequence);
+  for (const TailPart& entry : tail->second.parts) {
+    if (entry.offset <= loaded.seen) continue;
+    if (entry.part().first != expected) return std::nullopt;
+    expected = Sequence{expected.value() + entry.part().events.size()};
+  }
+  return loaded;
 }
 
-Task<ActorState> Shard::rebuild(StreamId stream) {
+Task<Shard::Loaded> Shard::rebuild(StreamId stream) {
   env_.count("streams_rebuilt");
-  ActorState state;
-  state.stream = stream;
+  Loaded read;
+  read.state.stream = stream;
   AdmissionState admission;
   Offset from;
   const Offset end = owner_.next_offset();
   EventPlaces absent = absent_;
   auto rulings = co_await rulings_in(ports_.log, partition_, from, end, admission);
   if (!rulings) co_return rulings.error();
-  for (const FoundRuling& found : *rulings) absent.insert(place_of(found.ruling));
+  for (const FoundRuling& found : *rulings) {
+    absent.insert(place_of(found.ruling));
+    if (found.ruling.stream == stream) read.seen = found.at;
+  }
   while (from < end) {
     ReadOptions options;
     auto batch = co_await ports_.log.read(partition_, from, options);
@@ -163,15 +191,16 @@ Task<ActorState> Shard::rebuild(StreamId stream) {
       const auto* commit = std::get_if<Commit>(&*decoded);
       if (commit == nullptr) continue;
       for (std::size_t i = 0; i < commit->parts.size(); ++i) {
-        if (commit->parts[i].stream == stream)
-          apply_part(state, *commit, commit->parts[i], record.offset, i == 0, absent);
+        if (commit->parts[i].stream != stream) continue;
+        apply_part(read.state, *commit, commit->parts[i], record.offset, i == 0, absent);
+        read.seen = std::max(read.seen, record.offset);
       }
     }
     if (batch->records.empty() && batch->next <= from) break;
     from = batch->next;
   }
   // What lies behind `end` is in tail_, and activate() applies it.
-  co_return state;
+  co_return read;
 }
 
 Task<> Shard::housekeep() {
@@ -190,35 +219,40 @@ Task<> Shard::housekeep() {
   co_return ok();
 }
 
-// Encodes and stores the present states of resident streams, a chunk at a time.
+SnapshotRow Shard::row_of(const Actor& actor) const {
+  const ActorState& state = actor.state;
+  SnapshotRow row;
+  row.stream = state.stream;
+  row.partition = partition_;
+  row.sequence = state.sequence;
+  row.seen = actor.seen;
+  row.born = state.born;
+  row.open_turn = state.agent() != nullptr && state.agent()->turn.has_value();
+  row.corrupt = state.corrupt;
+  row.bad_offset = state.bad_offset;
+  row.state = encode_state(state);
+  row.hash = xxh64(row.state);
+  return row;
+}
+
+// Encodes and stores the present states of resident streams, a chunk at a time. Not of those that are to be
+// read again: the ruling would pass for seen.
 Task<> Shard::save(std::vector<StreamId> streams) {
   for (std::size_t start = 0; start < streams.size(); start += kSnapshotChunk) {
     std::vector<SnapshotRow> rows;
+    std::vector<std::pair<StreamId, Offset>> saved;
     const std::size_t end = std::min(streams.size(), start + kSnapshotChunk);
     for (std::size_t i = start; i < end; ++i) {
       const auto found = actors_.find(streams[i]);
-      if (found == actors_.end()) continue;
-      const ActorState& state = found->second->state;
-      if (state.sequence == Sequence{} || state.sequence == found->second->snapshotted) continue;
-      SnapshotRow row;
-      row.stream = state.stream;
-      row.partition = partition_;
-      row.sequence = state.sequence;
-      row.born = state.born;
-      row.open_turn = state.agent() != nullptr && state.agent()->turn.has_value();
-      row.corrupt = state.corrupt;
-      row.bad_offset = state.bad_offset;
-      row.state = encode_state(state);
-      row.hash = xxh64(row.state);
-      rows.push_back(std::move(row));
+      if (found == actors_.end() || !found->second->dirty() || unread_.contains(streams[i])) continue;
+      rows.push_back(row_of(*found->second));
+      saved.emplace_back(streams[i], found->second->seen);
     }
-    std::vector<std::pair<StreamId, Sequence>> saved;
-    for (const SnapshotRow& row : rows) saved.emplace_back(row.stream, row.sequence);
     if (rows.empty()) continue;
     if (Status put = co_await ports_.snapshots.put(std::move(rows)); !put) co_return put;
-    for (const auto& [stream, sequence] : saved) {
+    for (const auto& [stream, seen] : saved) {
       const auto found = actors_.find(stream);
-      if (found != actors_.end()) found->second->snapshotted = sequence;
+      if (found != actors_.end()) found->second->saved = seen;
     }
   }
   co_return ok();
@@ -251,10 +285,11 @@ Task<> Shard::snapshot_round() {
   if (status) {
     std::vector<StreamId> dirty;
     for (const auto& [stream, actor] : actors_) {
-      if (actor->state.sequence != actor->snapshotted) dirty.push_back(stream);
+      if (actor->dirty()) dirty.push_back(stream);
     }
     status = co_await save(std::move(dirty));
   }
+  if (status && !unread_.empty()) status = Error{Errc::unavailable, "a stream is to be read again"};
   if (mutant(Mutant::recovery_row_after_save)) {
     row.next = owner_.next_offset();
     row.admission = owner_.admission();
@@ -308,7 +343,7 @@ Task<> Shard::passivate(std::vector<StreamId> streams) {
   for (const StreamId& stream : streams) {
     const auto found = actors_.find(stream);
     if (found == actors_.end() || found->second->busy()) continue;
-    const bool changed = found->second->state.sequence != found->second->snapshotted;  // Meanwhile.
+    const bool changed = found->second->dirty() || unread_.contains(stream);  // Meanwhile.
     if (changed && !mutant(Mutant::unsaved_is_dropped)) continue;
     actors_.erase(found);
     env_.count("passivations");

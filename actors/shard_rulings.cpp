@@ -67,17 +67,18 @@ Task<LogPosition> Shard::rule(EventPlace place, MonoTime deadline) {
   co_return position;
 }
 
-void Shard::on_ruling(const Ruling& ruling) {
+void Shard::on_ruling(const Ruling& ruling, Offset offset) {
   ++records_since_round_;
   absent_.insert(place_of(ruling));
-  unread_.emplace(ruling.stream, false);
+  unread_[ruling.stream].ruling = offset;
+  known_.note(ruling.stream, offset);
   // Not before everything has been read: more of the stream may follow.
   if (owner_.owned()) reread_ruled();
 }
 
 void Shard::reread_ruled() {
-  for (auto& [stream, running] : unread_) {
-    if (!running) running = launch("reread", reread(stream));
+  for (auto& [stream, unread] : unread_) {
+    if (!unread.running) unread.running = launch("reread", reread(stream));
   }
 }
 
@@ -87,10 +88,10 @@ Task<> Shard::reread(StreamId stream) {
   while (!fenced_) {
     auto activated = co_await activate(stream);
     const std::size_t ruled = absent_.size();
-    auto state = activated ? co_await rebuild(stream) : Result<ActorState>{activated.error()};
-    if (!state) {
+    auto read = activated ? co_await rebuild(stream) : Result<Loaded>{activated.error()};
+    if (!read) {
       env_.log(LogLevel::warning,
-               "'" + stream.value() + "' cannot be read again: " + to_string(state.error()));
+               "'" + stream.value() + "' cannot be read again: " + to_string(read.error()));
       co_await fenced_now_.wait(env_, env_.now() + kRetryWait);
       continue;
     }
@@ -101,13 +102,17 @@ Task<> Shard::reread(StreamId stream) {
       co_await yield(env_);
       continue;
     }
-    found->second->state = std::move(*state);
-    apply_tail(*found->second);
-    unread_.erase(stream);
+    Actor& actor = *found->second;
+    actor.state = std::move(read->state);
+    actor.seen = read->seen;
+    apply_tail(actor);
+    const auto unread = unread_.find(stream);
+    actor.seen = std::max(actor.seen, unread->second.ruling);
+    unread_.erase(unread);
     env_.count("streams_reread");
     if (owner_.owned()) {
-      resume(*found->second);
-      admit_waiting_turn(*found->second);
+      resume(actor);
+      admit_waiting_turn(actor);
     }
     co_return ok();
   }

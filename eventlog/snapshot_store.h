@@ -1,10 +1,10 @@
 // SnapshotStore: states of actors for fast recovery, never newer truth than the log (Recovery.tla, rules
 // 21-25).
 //
-// Promises: a snapshot row only moves to a higher sequence and is never deleted; a bad one is replaced in
-// place, by compare-and-set on its hash. A recovery row only moves forward, by compare-and-set. Every write
-// is atomic and survives once reported; a store that loses the newest writes at a power cut loses rows and
-// recovery row consistently (they live in one database). Every implementation passes
+// Promises: a snapshot row is only replaced by one that has seen more of its stream, a damaged one also by
+// one that has seen as much, and none is ever deleted. A recovery row only moves forward, by compare-and-set.
+// Every write is atomic and survives once reported; a store that loses the newest writes at a power cut loses
+// rows and recovery row consistently (they live in one database). Every implementation passes
 // tests/projections/snapshot_store_contract.h.
 #pragma once
 
@@ -23,7 +23,11 @@ struct SnapshotRow {
   StreamId stream;
   Partition partition;
   Sequence sequence;  // The state is the one after this event.
-  Offset born;        // Of the record that holds the stream's first event.
+  // Of the last record of the stream that the state has seen: with events of it, or with a ruling on one. It
+  // says which of two rows is newer: a stream that turns corrupt, or whose event is ruled absent, changes
+  // without a sequence (rule 30).
+  Offset seen;
+  Offset born;  // Of the record that holds the stream's first event.
   bool open_turn = false;
   bool corrupt =
       false;  // The stream's history is damaged from `bad_offset` on; the state is the last good one.
@@ -32,6 +36,15 @@ struct SnapshotRow {
   std::string state;       // JSON (actors/state_codec.h).
 
   friend bool operator==(const SnapshotRow&, const SnapshotRow&) = default;
+};
+
+// A row without its state.
+struct SnapshotPlace {
+  StreamId stream;
+  Offset born;
+  Offset seen;
+
+  friend bool operator==(const SnapshotPlace&, const SnapshotPlace&) = default;
 };
 
 // Every stream whose last record lies before `next` has a snapshot of exactly that state.
@@ -47,6 +60,14 @@ struct RecoveryRow {
   friend bool operator==(const RecoveryRow&, const RecoveryRow&) = default;
 };
 
+// Whether a row may take the place of the stored one. What a damaged one has seen still counts: the recovery
+// row may rely on it, and a row that has seen less would pass for all there is (rule 31). At one place a
+// sound history beats a corrupt one: a newer program has read what an older could not.
+inline bool replaces(const SnapshotRow& row, Offset stored_seen, bool stored_corrupt, bool stored_damaged) {
+  if (row.seen != stored_seen) return stored_seen < row.seen;
+  return stored_damaged || (stored_corrupt && !row.corrupt);
+}
+
 class SnapshotStore {
  public:
   SnapshotStore() = default;
@@ -54,8 +75,8 @@ class SnapshotStore {
   SnapshotStore& operator=(const SnapshotStore&) = delete;
   virtual ~SnapshotStore() = default;
 
-  // In one transaction. A row of a lower or equal sequence than the stored one changes nothing (it is not an
-  // error), unless the stored one's hash does not match its state: then it is replaced.
+  // In one transaction. A row that may not replace the stored one changes nothing (it is not an error):
+  // replaces() says which may.
   virtual Task<> put(std::vector<SnapshotRow> rows) = 0;
   virtual Task<std::optional<SnapshotRow>> get(StreamId stream) = 0;
 
@@ -64,8 +85,8 @@ class SnapshotStore {
   // version is another, or the stored row lies beyond `row.next`.
   virtual Task<bool> move_recovery(RecoveryRow row) = 0;
 
-  // Rows of the partition whose stream was born before `before`.
-  virtual Task<std::uint64_t> count_born_before(Partition partition, Offset before) = 0;
+  // Rows of the partition behind `after`, in the order of their streams, at most `limit`.
+  virtual Task<std::vector<SnapshotPlace>> list(Partition partition, StreamId after, std::size_t limit) = 0;
   // Streams of the partition whose snapshot has an open turn, in order.
   virtual Task<std::vector<StreamId>> open_turns(Partition partition) = 0;
 };

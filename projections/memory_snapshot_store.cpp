@@ -12,8 +12,10 @@ void put_rows(MemorySnapshotStorage& storage, std::vector<SnapshotRow> rows) {
       storage.snapshots.emplace(row.stream, std::move(row));
       continue;
     }
-    const bool newer = stored->second.sequence < row.sequence || mutant(Mutant::older_snapshot_wins);
-    if (newer || xxh64(stored->second.state) != stored->second.hash) stored->second = std::move(row);
+    const SnapshotRow& old = stored->second;
+    const bool damaged = xxh64(old.state) != old.hash;
+    const bool wins = mutant(Mutant::older_snapshot_wins) || replaces(row, old.seen, old.corrupt, damaged);
+    if (wins) stored->second = std::move(row);
   }
 }
 
@@ -56,13 +58,16 @@ Task<bool> MemorySnapshotStore::move_recovery(RecoveryRow row) {
   co_return moves;
 }
 
-Task<std::uint64_t> MemorySnapshotStore::count_born_before(Partition partition, Offset before) {
+Task<std::vector<SnapshotPlace>> MemorySnapshotStore::list(Partition partition, StreamId after,
+                                                           std::size_t limit) {
   co_await yield(env_);
-  std::uint64_t counted = 0;
-  for (const auto& [stream, row] : storage_->snapshots) {
-    if (row.partition == partition && row.born < before) ++counted;
+  std::vector<SnapshotPlace> places;
+  const auto& rows = storage_->snapshots;
+  for (auto row = rows.upper_bound(after); row != rows.end() && places.size() < limit; ++row) {
+    if (row->second.partition == partition)
+      places.push_back({row->first, row->second.born, row->second.seen});
   }
-  co_return counted;
+  co_return places;
 }
 
 Task<std::vector<StreamId>> MemorySnapshotStore::open_turns(Partition partition) {

@@ -56,9 +56,8 @@ class SqliteSnapshotStore::File {
 
   Result<std::optional<SnapshotRow>> get(const StreamId& stream) {
     const auto prepared = connection_.statement(
-        "SELECT stream, \"partition\", sequence, born, open_turn, corrupt, bad_offset, hash, state FROM "
-        "snapshots "
-        "WHERE stream = ?");
+        "SELECT stream, \"partition\", sequence, born, open_turn, corrupt, bad_offset, hash, state, seen "
+        "FROM snapshots WHERE stream = ?");
     if (!prepared) return prepared.error();
     sqlite::Statement& found = **prepared;
     found.bind_text(1, stream.value());
@@ -76,6 +75,7 @@ class SqliteSnapshotStore::File {
       row->bad_offset = Offset{unsigned_at(found, 6)};
       row->hash = unsigned_at(found, 7);
       row->state = std::string{found.text(8)};
+      row->seen = Offset{unsigned_at(found, 9)};
     }
     found.reset();
     return row;
@@ -143,12 +143,23 @@ class SqliteSnapshotStore::File {
     return connection_.db().changes() == 1;
   }
 
-  Result<std::uint64_t> count_born_before(Partition partition, Offset before) {
-    const auto prepared =
-        connection_.statement("SELECT count(*) FROM snapshots WHERE \"partition\" = ? AND born < ?");
+  Result<std::vector<SnapshotPlace>> list(Partition partition, const StreamId& after, std::size_t limit) {
+    const auto prepared = connection_.statement(
+        "SELECT stream, born, seen FROM snapshots WHERE \"partition\" = ? AND stream > ? ORDER BY stream "
+        "LIMIT ?");
     if (!prepared) return prepared.error();
-    (*prepared)->bind(1, partition.value()).bind(2, stored(before.value()));
-    return number_of(**prepared);
+    sqlite::Statement& found = **prepared;
+    found.bind(1, partition.value()).bind_text(2, after.value()).bind(3, static_cast<std::int64_t>(limit));
+    std::vector<SnapshotPlace> places;
+    for (;;) {
+      const auto stepped = found.step();
+      if (!stepped) return stepped.error();
+      if (!*stepped) break;
+      places.push_back({StreamId{std::string{found.text(0)}}, Offset{unsigned_at(found, 1)},
+                        Offset{unsigned_at(found, 2)}});
+    }
+    found.reset();
+    return places;
   }
 
   Result<std::vector<StreamId>> open_turns(Partition partition) {
@@ -211,17 +222,21 @@ class SqliteSnapshotStore::File {
     ignore_error(connection_.run("ROLLBACK"), "without COMMIT nothing is written, whatever this says");
   }
 
-  // The state, which may be long, is read only if the row would be refused: a bad one is to be replaced.
   Result<bool> is_to_be_written(const SnapshotRow& row) {
     const auto prepared =
-        connection_.statement("SELECT sequence, hash, state FROM snapshots WHERE stream = ?");
+        connection_.statement("SELECT seen, corrupt, hash, state FROM snapshots WHERE stream = ?");
     if (!prepared) return prepared.error();
     sqlite::Statement& found = **prepared;
     found.bind_text(1, row.stream.value());
     const auto stepped = found.step();
     if (!stepped) return stepped.error();
-    const bool wanted = !*stepped || unsigned_at(found, 0) < row.sequence.value() ||
-                        xxh64(found.text(2)) != unsigned_at(found, 1);
+    bool wanted = !*stepped;
+    if (!wanted) {
+      const Offset seen{unsigned_at(found, 0)};
+      // The state, which may be long, is read only if it decides.
+      const bool damaged = seen == row.seen && xxh64(found.text(3)) != unsigned_at(found, 2);
+      wanted = replaces(row, seen, found.integer(1) != 0, damaged);
+    }
     found.reset();
     return wanted;
   }
@@ -229,12 +244,12 @@ class SqliteSnapshotStore::File {
   Status write(const SnapshotRow& row) {
     const auto prepared = connection_.statement(
         "INSERT INTO snapshots (stream, \"partition\", sequence, born, open_turn, corrupt, bad_offset, hash, "
-        "state) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) "
+        "state, seen) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
         "ON CONFLICT (stream) DO UPDATE SET \"partition\" = excluded.\"partition\", sequence = "
         "excluded.sequence, "
         "born = excluded.born, open_turn = excluded.open_turn, corrupt = excluded.corrupt, "
-        "bad_offset = excluded.bad_offset, hash = excluded.hash, state = excluded.state");
+        "bad_offset = excluded.bad_offset, hash = excluded.hash, state = excluded.state, "
+        "seen = excluded.seen");
     if (!prepared) return prepared.error();
     (*prepared)
         ->bind_text(1, row.stream.value())
@@ -245,7 +260,8 @@ class SqliteSnapshotStore::File {
         .bind(6, row.corrupt ? 1 : 0)
         .bind(7, stored(row.bad_offset.value()))
         .bind(8, stored(row.hash))
-        .bind_text(9, row.state);
+        .bind_text(9, row.state)
+        .bind(10, stored(row.seen.value()));
     return (*prepared)->run();
   }
 
@@ -306,11 +322,12 @@ Task<bool> SqliteSnapshotStore::move_recovery(RecoveryRow row) {
   co_return co_await offload<bool>(env_, Lane::store, std::move(job));
 }
 
-Task<std::uint64_t> SqliteSnapshotStore::count_born_before(Partition partition, Offset before) {
-  std::function<Result<std::uint64_t>()> job = [file = file_, partition, before] {
-    return file->count_born_before(partition, before);
+Task<std::vector<SnapshotPlace>> SqliteSnapshotStore::list(Partition partition, StreamId after,
+                                                           std::size_t limit) {
+  std::function<Result<std::vector<SnapshotPlace>>()> job = [file = file_, partition, after, limit] {
+    return file->list(partition, after, limit);
   };
-  co_return co_await offload<std::uint64_t>(env_, Lane::store, std::move(job));
+  co_return co_await offload<std::vector<SnapshotPlace>>(env_, Lane::store, std::move(job));
 }
 
 Task<std::vector<StreamId>> SqliteSnapshotStore::open_turns(Partition partition) {

@@ -29,7 +29,7 @@ class SqliteSnapshotStore final : public SnapshotStore {
   Task<std::optional<SnapshotRow>> get(StreamId stream) override;
   Task<std::optional<RecoveryRow>> recovery(Partition partition) override;
   Task<bool> move_recovery(RecoveryRow row) override;
-  Task<std::uint64_t> count_born_before(Partition partition, Offset before) override;
+  Task<std::vector<SnapshotPlace>> list(Partition partition, StreamId after, std::size_t limit) override;
   Task<std::vector<StreamId>> open_turns(Partition partition) override;
 
   // The generation of the views that readers use; 1 in a new file.

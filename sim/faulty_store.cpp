@@ -197,14 +197,14 @@ void SnapshotDatabase::put(std::vector<SnapshotRow> rows) {
     const bool none = stored == storage_->snapshots.end();
     undo.snapshots.emplace(row.stream, none ? std::nullopt : std::optional<SnapshotRow>{stored->second});
     const bool sound = !none && xxh64(stored->second.state) == stored->second.hash;
-    if (sound && row.sequence < stored->second.sequence) {
+    if (sound && row.seen < stored->second.seen) {
       counters_.add("sometimes.snapshots.older_row_refused");
     }
   }
   put_rows(*storage_, std::move(rows));
   for (const auto& [stream, before] : undo.snapshots) {
     const bool sound = before && xxh64(before->state) == before->hash;
-    if (!sound || storage_->snapshots.at(stream).sequence >= before->sequence) continue;
+    if (!sound || storage_->snapshots.at(stream).seen >= before->seen) continue;
     world_.trace(std::string(kViolationLine) + "I7 the snapshot of " + stream.value() +
                  " was replaced by an older one");
   }
@@ -338,8 +338,9 @@ Task<bool> FaultySnapshotStore::move_recovery(RecoveryRow row) {
   co_return co_await database_.link().write<bool>(env_, std::move(transaction));
 }
 
-Task<std::uint64_t> FaultySnapshotStore::count_born_before(Partition partition, Offset before) {
-  return ask(calm_.count_born_before(partition, before));
+Task<std::vector<SnapshotPlace>> FaultySnapshotStore::list(Partition partition, StreamId after,
+                                                           std::size_t limit) {
+  return ask(calm_.list(partition, std::move(after), limit));
 }
 
 Task<std::vector<StreamId>> FaultySnapshotStore::open_turns(Partition partition) {

@@ -20,31 +20,41 @@ class RulingTest : public SimServer {
   Partition home(const std::string& stream) const {
     return partition_of(StreamId{stream}, world_->options().partitions);
   }
-  // Another node, with a newer program, has written these events of the stream. The owner takes notice of the
-  // stranger and claims again.
-  EventPlace land(const std::string& stream, const std::vector<StoredEvent>& events) {
+  // What another node, with a newer program, would write next of the stream.
+  Commit commit_of(const std::string& stream, const std::vector<StoredEvent>& events) {
     const PartitionOwner& owner = shard_of(stream).owner();
-    const ActorState state = *shard_of(stream).peek(StreamId{stream});
-    Sequence last = state.sequence;
+    Sequence last;
     for (const LogRecord& record : world_->log().records(home(stream))) {
       const auto decoded = decode_record(*record.bytes);
       const auto* commit = std::get_if<Commit>(&*decoded);
       if (commit == nullptr) continue;
       for (const Part& part : commit->parts) {
-        if (part.stream == state.stream)
+        if (part.stream.value() == stream)
           last = std::max(last, Sequence{part.first.value() + part.events.size() - 1});
       }
     }
     ++landed_;
     const CommandRef command{command_id_from_text("landed " + std::to_string(landed_)), CommandHash{1}, true};
-    const Part part{state.stream, next(last), events};
-    const Commit commit{
-        owner.admission().epoch, next(owner.admission().index), "newer", owner.newest_at(), command, {part}};
+    const Part part{StreamId{stream}, next(last), events};
+    return {owner.admission().epoch,
+            next(owner.admission().index),
+            "newer",
+            owner.newest_at(),
+            command,
+            {part}};
+  }
+  // It has done so. The owner takes notice of the stranger and claims again.
+  EventPlace land(const Commit& commit) {
+    const StreamId& stream = commit.parts.front().stream;
     // The world's log is what another node writes to, too.
     auto& log = const_cast<MemoryLogStorage&>(world_->log());
-    const Offset offset = log.land(home(stream), std::make_shared<const std::string>(*encode_record(commit)));
+    const Offset offset =
+        log.land(home(stream.value()), std::make_shared<const std::string>(*encode_record(commit)));
     run_for(2000);
-    return {state.stream, offset, 0};
+    return {stream, offset, 0};
+  }
+  EventPlace land(const std::string& stream, const std::vector<StoredEvent>& events) {
+    return land(commit_of(stream, events));
   }
   EventPlace poison(const std::string& stream) {
     return land(stream, {UnreadableEvent{"AgentSang", 1, "", "{}"}});
@@ -156,6 +166,67 @@ TEST_F(RulingTest, RulingsSurviveSnapshotsAndCrashes) {
   EXPECT_EQ("eva", name_of(agent));
 }
 
+// It has lost its place among the streams that can be used, without a sequence.
+TEST_F(RulingTest, AStreamThatTurnsCorruptAfterItsSnapshotStaysSoAfterARecovery) {
+  const std::string agent = create_agent();
+  run_for(120'000);
+  const auto& snapshots = world_->snapshots();
+  EXPECT_FALSE(snapshots.snapshots.at(StreamId{agent}).corrupt);
+  const EventPlace place = poison(agent);
+  run_for(120'000);
+  const SnapshotRow& row = snapshots.snapshots.at(StreamId{agent});
+  EXPECT_GT(snapshots.recovery.at(home(agent)).next, place.offset) << "the recovery row has passed it";
+  EXPECT_TRUE(row.corrupt);
+  EXPECT_EQ(place.offset, row.bad_offset);
+  EXPECT_EQ(place.offset, row.seen);
+  EXPECT_EQ(Sequence{1}, row.sequence);
+  restart();
+  EXPECT_EQ(503, status(agent));
+  EXPECT_EQ("ruled", rule(place));
+  run_for(120'000);
+  EXPECT_FALSE(row.corrupt);
+  EXPECT_GT(row.seen, place.offset) << "the ruling's place";
+  restart();
+  EXPECT_EQ(200, status(agent));
+}
+
+// The first event of a block cannot be read: it has a row, too, or every recovery would miss it.
+TEST_F(RulingTest, AStreamThatIsCorruptFromItsBirthOnIsNoMissingSnapshot) {
+  const std::string agent = create_agent();
+  const std::string born = "agent-00000000-0000-4000-8000-000000000001";
+  land(born, {UnreadableEvent{"AgentSprouted", 1, "", "{}"}});
+  EXPECT_EQ(503, status(born));
+  run_for(120'000);
+  EXPECT_TRUE(world_->snapshots().snapshots.at(StreamId{born}).corrupt);
+  const auto& snapshots = world_->snapshots();
+  std::uint64_t rows = 0;
+  for (const auto& [stream, row] : snapshots.snapshots) rows += row.partition == home(born) ? 1 : 0;
+  EXPECT_EQ(snapshots.recovery.at(home(born)).streams, rows);
+  restart();
+  EXPECT_EQ(503, status(born));
+}
+
+// A newer owner, ahead of this reader, has left the snapshot.
+TEST_F(RulingTest, WhatASnapshotHasSeenIsNotFoldedAgain) {
+  const std::string agent = create_agent();
+  run_for(900'000);
+  ASSERT_FALSE(shard_of(agent).peek(StreamId{agent}).has_value()) << "it is passivated";
+  const Commit ahead = commit_of(agent, {renamed("eve")});
+  auto& snapshots = const_cast<MemorySnapshotStorage&>(world_->snapshots());
+  SnapshotRow& row = snapshots.snapshots.at(StreamId{agent});
+  ActorState state = *decode_state(row.state);
+  row.seen = next(world_->log().records(home(agent)).back().offset);
+  apply_part(state, ahead, ahead.parts.front(), row.seen, true);
+  row.sequence = state.sequence;
+  row.state = encode_state(state);
+  row.hash = xxh64(row.state);
+  expect(404, "PATCH", "/v1/agents/" + agent + "/core-memory/blocks/zzz", "{}");  // It is activated.
+  EXPECT_EQ(row.sequence, shard_of(agent).peek(StreamId{agent})->sequence);
+  EXPECT_EQ(row.seen, land(ahead).offset);
+  EXPECT_EQ(200, status(agent));
+  EXPECT_EQ("eve", name_of(agent));
+}
+
 // An older program could not read the renaming, and has left this snapshot.
 TEST_F(RulingTest, ANewerProgramReadsWhatACorruptSnapshotCouldNot) {
   const std::string agent = create_agent();
@@ -166,7 +237,7 @@ TEST_F(RulingTest, ANewerProgramReadsWhatACorruptSnapshotCouldNot) {
   ActorState state = *decode_state(row.state);
   EXPECT_EQ(Sequence{1}, state.sequence);
   state.corrupt = row.corrupt = true;
-  state.bad_offset = row.bad_offset = world_->log().records(home(agent)).back().offset;
+  state.bad_offset = row.bad_offset = row.seen = world_->log().records(home(agent)).back().offset;
   row.state = encode_state(state);
   row.hash = xxh64(row.state);
   restart();

@@ -405,6 +405,49 @@ TEST_F(ShardTest, ALostSnapshotMeansReadingTheLogFromItsStart) {
   EXPECT_EQ("anna", text(expect(200, "GET", "/v1/agents/" + agent), "name"));
 }
 
+// ---- snapshots that are lost while the shard runs ----
+
+TEST_F(ShardTest, AnAgentWhoseSnapshotVanishesIsThereAllTheSame) {
+  const std::string agent = create_agent();
+  expect(200, "POST", "/v1/agents/" + agent + "/messages", say("one"), {{"Idempotency-Key", "k"}});
+  ASSERT_TRUE(settle(shard_of(agent).passivate_idle(Duration{0})));
+  world_->lose_snapshot(StreamId{agent});
+  const std::size_t before = records();
+  expect(200, "POST", "/v1/agents/" + agent + "/messages", say("one"), {{"Idempotency-Key", "k"}});
+  EXPECT_EQ(before, records()) << "it remembers the key";
+  expect(200, "PATCH", "/v1/agents/" + agent, R"({"name":"anna"})");
+  EXPECT_EQ("anna", text(expect(200, "GET", "/v1/agents/" + agent), "name"));
+  // And it is in the store again.
+  ASSERT_TRUE(settle(shard_of(agent).passivate_idle(Duration{0})));
+  EXPECT_TRUE(world_->snapshots().snapshots.contains(StreamId{agent}));
+}
+
+TEST_F(ShardTest, ACreationIsFoundAgainAlsoWithoutItsSnapshot) {
+  const std::string body = R"({"name":"ann"})";
+  const std::string agent = text(expect(200, "POST", "/v1/agents/", body, {{"Idempotency-Key", "c"}}), "id");
+  // By a shard that knows the row from its recovery, not from its own time.
+  ASSERT_TRUE(settle(shard_of(agent).snapshot_round()));
+  restart();
+  ASSERT_FALSE(shard_of(agent).peek(StreamId{agent}).has_value());
+  world_->lose_snapshot(StreamId{agent});
+  const std::size_t before = records();
+  EXPECT_EQ(agent, text(expect(200, "POST", "/v1/agents/", body, {{"Idempotency-Key", "c"}}), "id"));
+  EXPECT_EQ(before, records());
+}
+
+TEST_F(ShardTest, AnOldSnapshotThatComesBackIsNotBelieved) {
+  const std::string agent = create_agent();
+  ASSERT_TRUE(settle(shard_of(agent).passivate_idle(Duration{0})));
+  const SnapshotRow old = world_->snapshots().snapshots.at(StreamId{agent});
+  expect(200, "PATCH", "/v1/agents/" + agent, R"({"name":"eve"})", {{"Idempotency-Key", "e"}});
+  ASSERT_TRUE(settle(shard_of(agent).passivate_idle(Duration{0})));
+  const_cast<MemorySnapshotStorage&>(world_->snapshots()).snapshots.at(StreamId{agent}) = old;
+  const std::size_t before = records();
+  expect(200, "PATCH", "/v1/agents/" + agent, R"({"name":"eve"})", {{"Idempotency-Key", "e"}});
+  EXPECT_EQ(before, records());
+  EXPECT_EQ("eve", shard_of(agent).peek(StreamId{agent})->agent()->settings.name);
+}
+
 // What the log does to an append, and what a caller is told.
 TEST_F(ShardTest, ARecordThatWasNotWrittenIsA503AndTheShardGoesOn) {
   const std::string agent = create_agent();

@@ -35,10 +35,12 @@ inline std::string name_of_snapshot_case(const ::testing::TestParamInfo<Snapshot
   return info.param.name;
 }
 
-inline SnapshotRow snapshot(const std::string& stream, std::uint64_t sequence, const std::string& state) {
+// Of a stream with an event in every record.
+inline SnapshotRow snapshot(const std::string& stream, std::uint64_t seen, const std::string& state) {
   SnapshotRow row;
   row.stream = StreamId{stream};
-  row.sequence = Sequence{sequence};
+  row.sequence = Sequence{seen};
+  row.seen = Offset{seen};
   row.state = state;
   row.hash = xxh64(state);
   return row;
@@ -70,7 +72,7 @@ class SnapshotStoreContract : public ::testing::TestWithParam<SnapshotStoreCase>
   // "3:{}", or "none".
   std::string stored(const std::string& stream) {
     const auto row = get(stream);
-    return row ? std::to_string(row->sequence.value()) + ":" + row->state : "none";
+    return row ? std::to_string(row->seen.value()) + ":" + row->state : "none";
   }
   bool move(RecoveryRow row) {
     const auto moved = run(*env_, store_->move_recovery(std::move(row)));
@@ -82,10 +84,16 @@ class SnapshotStoreContract : public ::testing::TestWithParam<SnapshotStoreCase>
     EXPECT_TRUE(row) << to_string(row.error());
     return row ? *row : std::nullopt;
   }
-  std::uint64_t born_before(std::uint32_t partition, std::uint64_t before) {
-    const auto counted = run(*env_, store_->count_born_before(Partition{partition}, Offset{before}));
-    EXPECT_TRUE(counted) << to_string(counted.error());
-    return counted ? *counted : 0;
+  // "agent-1 born 10 seen 12; .."
+  std::string list(std::uint32_t partition, const std::string& after = "", std::size_t limit = 1000) {
+    const auto places = run(*env_, store_->list(Partition{partition}, StreamId{after}, limit));
+    if (!places) return to_string(places.error());
+    std::string out;
+    for (const SnapshotPlace& place : *places) {
+      out += (out.empty() ? "" : "; ") + place.stream.value() + " born " +
+             std::to_string(place.born.value()) + " seen " + std::to_string(place.seen.value());
+    }
+    return out;
   }
   std::string open_turns(std::uint32_t partition) {
     const auto streams = run(*env_, store_->open_turns(Partition{partition}));

@@ -9,6 +9,7 @@
 #include <future>
 
 #include "eventlog/sqlite_support.h"
+#include "migrations/migrations.h"
 #include "projections/search_terms.h"
 #include "projections/sqlite_snapshot_store.h"
 #include "tests/projections/snapshot_store_contract.h"
@@ -477,9 +478,28 @@ TEST_F(SqliteSnapshotStoreTest, APutIsOneTransaction) {
   EXPECT_TRUE(run(env_, store->put({snapshot("agent-1", 1, "{}")})));
 }
 
+// What a program has left that knew sequences only.
+TEST_F(SqliteSnapshotStoreTest, RowsOfBeforeTheyKnewWhatTheyHaveSeenGoWithTheRecoveryRows) {
+  const std::string path = directory_.path() + "/control.db";
+  const auto migrations = sqlite_migrations("control");
+  open().reset();
+  for (const char* table : {"snapshots", "recovery", "active_generation"})
+    execute(path, std::string{"DROP TABLE "} + table);
+  execute(path, "DELETE FROM schema_migrations");
+  execute(path, std::string{migrations[0].sql});
+  execute(path, "INSERT INTO schema_migrations VALUES (1, '" + std::string{migrations[0].name} + "', " +
+                    std::to_string(static_cast<std::int64_t>(xxh64(migrations[0].sql))) + ")");
+  execute(path, "INSERT INTO snapshots VALUES ('agent-1', 0, 5, 1, 0, 0, 0, 0, '{}')");
+  execute(path, "INSERT INTO recovery VALUES (0, 1, 10, 1, 1, 'varve', 1, NULL, NULL, 1)");
+  const auto store = open();
+  EXPECT_FALSE(run(env_, store->get(StreamId{"agent-1"}))->has_value());
+  EXPECT_FALSE(run(env_, store->recovery(Partition{0}))->has_value());
+  EXPECT_EQ(*run(env_, store->active_generation()), 1U);
+}
+
 TEST_F(SqliteSnapshotStoreTest, RefusesAFileOfANewerSchema) {
   open().reset();
-  execute(directory_.path() + "/control.db", "INSERT INTO schema_migrations VALUES (2, '0002_control', 5)");
+  execute(directory_.path() + "/control.db", "INSERT INTO schema_migrations VALUES (3, '0003_control', 5)");
   const auto store = SqliteSnapshotStore::open(env_, directory_.path());
   ASSERT_FALSE(store);
   EXPECT_NE(store.error().message.find("newer version of Varve"), std::string::npos) << store.error().message;
