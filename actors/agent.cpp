@@ -166,7 +166,7 @@ Status AgentDecider::replace_blocks(const Json& listed, Decision& decision) cons
 
 Result<Decision> AgentDecider::operator()(const DeleteAgent& /*command*/) const {
   // An import that is over can be deleted, so that its blocks can be.
-  if (!state.exists() || import_goes_on(state, facts.now)) return no_such_agent(facts);
+  if (!state.exists() || import_goes_on(state, facts.log_time)) return no_such_agent(facts);
   Decision decision;
   if (agent().turn) decision.events.emplace_back(cancelled(*agent().turn));
   decision.events.emplace_back(AgentDeleted{});

@@ -20,7 +20,7 @@ struct BornBlocks {
 Result<BornBlocks> born_blocks(const Facts& facts, const std::vector<BlockValue>& blocks);
 
 // It is neither sealed nor over.
-bool import_goes_on(const ActorState& state, WallTime now);
+bool import_goes_on(const ActorState& state, WallTime log_time);
 
 // Errc::invalid_argument over kSettingsBytesMax.
 Status check_settings(const AgentSettings& settings);

@@ -5,7 +5,8 @@
 namespace varve {
 namespace {
 
-// An import that nobody has sealed by then is over; its agent stays hidden.
+// An import that nobody has sealed by then is over; its agent stays hidden. By the log's time: in a partition
+// where nothing is written it never is.
 constexpr std::int64_t kImportMicros = std::int64_t{24} * 3600 * 1'000'000;
 
 Error no_such_agent(const Facts& facts) {
@@ -30,15 +31,15 @@ std::optional<Result<Decision>> ended(const ActorState& state, const Facts& fact
   const AgentState& agent = *state.agent();
   if (agent.import_hash.empty()) return Result<Decision>{another_import()};
   if (!agent.importing) return Result<Decision>{Decision{}};
-  if (!import_goes_on(state, facts.now)) return Result<Decision>{no_such_agent(facts)};
+  if (!import_goes_on(state, facts.log_time)) return Result<Decision>{no_such_agent(facts)};
   return std::nullopt;
 }
 
 }  // namespace
 
-bool import_goes_on(const ActorState& state, WallTime now) {
+bool import_goes_on(const ActorState& state, WallTime log_time) {
   const AgentState* agent = state.agent();
-  return agent != nullptr && agent->importing && now.value() - state.created_at.value() <= kImportMicros;
+  return agent != nullptr && agent->importing && log_time.value() - state.created_at.value() <= kImportMicros;
 }
 
 Result<Decision> AgentDecider::operator()(const BeginImport& command) const {

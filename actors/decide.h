@@ -19,6 +19,9 @@ struct Facts {
   WallTime now;
   std::uint32_t partitions = 1;
   std::vector<BlockFact> blocks;  // Asked of the blocks that the command concerns, in order.
+  // The newest time that the partition's log carries. What is over by it is over for ever: the clock of the
+  // next owner may be behind this one's (rule 35).
+  WallTime log_time;
 };
 
 // A new stream in the same partition, with its first events.

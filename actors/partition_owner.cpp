@@ -34,6 +34,7 @@ Task<> PartitionOwner::run(Start start) {
   next_ = start.next;
   admission_ = start.admission;
   at_ = start.at;
+  admitted_at_ = start.at;
   mark_ = start.mark;
   Status status = co_await read_on();
   if (!status) fail(status.error());
@@ -109,7 +110,8 @@ Status PartitionOwner::take(const LogRecord& record) {
   }
   if (verdict == Verdict::admitted) {
     newest_admitted_ = record.offset;
-    at_ = std::max(at_, time_of(*shared));
+    admitted_at_ = std::max(admitted_at_, time_of(*shared));
+    at_ = std::max(at_, admitted_at_);
   } else {
     env_.count(std::string("records_") + to_string(verdict));
     if (mutant(Mutant::answers_name_skipped_records)) newest_admitted_ = record.offset;

@@ -96,7 +96,9 @@ class PartitionOwner {
   // What the reader has passed.
   Offset next_offset() const { return next_; }
   const AdmissionState& admission() const { return admission_; }
-  WallTime newest_at() const { return at_; }
+  // The newest `at` that counts. It never runs backwards, and every owner that has come as far says the same,
+  // whatever its clock is.
+  WallTime admitted_at() const { return admitted_at_; }
   const Mark& mark() const { return mark_; }
   // Of the newest record that counts, since this began to read: a position that everything told so far lies
   // at or before. The mark may be that of a record that does not count.
@@ -148,6 +150,7 @@ class PartitionOwner {
   Offset next_;
   AdmissionState admission_;
   WallTime at_;  // Newest `at` that was sent or admitted: time never runs backwards along a partition.
+  WallTime admitted_at_;
   Mark mark_;
   std::optional<Offset> newest_admitted_;
 

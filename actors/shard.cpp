@@ -211,7 +211,8 @@ Task<CommandAnswer> Shard::carry_out(Actor* actor, PendingPtr pending) {
   if (auto before = replayed(actor->state, envelope)) co_return std::move(*before);
   trace("asked", envelope.command_ref.id);
 
-  Facts facts{envelope.stream, envelope.command_ref.id, env_.wall_now(), ports_.log.partitions(), {}};
+  Facts facts{envelope.stream,     envelope.command_ref.id, env_.wall_now(), ports_.log.partitions(), {},
+              owner_.admitted_at()};
   const auto wanted = blocks_to_ask(actor->state, envelope.command);
   if (!wanted.empty()) {
     auto blocks = co_await ask_blocks(envelope.stream, wanted);

@@ -268,7 +268,7 @@ Task<> Shard::snapshot_round() {
   row.partition = partition_;
   row.next = owner_.next_offset();
   row.admission = owner_.admission();
-  row.at = owner_.newest_at();
+  row.at = owner_.admitted_at();
   row.mark = owner_.mark();
   row.streams = streams_;
   row.version = recovery_ ? recovery_->version : 0;

@@ -488,7 +488,7 @@ Task<CommandAnswer> Shard::preview_turn(StreamId stream, PreviewTurn command, Mo
   agent->turn.reset();
   const WallTime now = env_.wall_now();
   const CommandId id = command_id_from_text("preview " + uuid4(env_.rng()));
-  const Facts facts{stream, id, now, ports_.log.partitions(), {}};
+  const Facts facts{stream, id, now, ports_.log.partitions(), {}, owner_.admitted_at()};
   Command begin = SendMessages{std::move(command.messages), 1, std::move(command.request)};
   auto decision = decide(imagined, begin, facts);
   if (!decision) co_return decision.error();

@@ -14,7 +14,7 @@ constexpr std::int64_t kDay = std::int64_t{24} * 3600 * 1'000'000;
 struct ImportedActor {
   ActorState state;
   Index n;
-  Facts facts{StreamId{"agent-1"}, {}, WallTime{1000}, 4, {}};
+  Facts facts{StreamId{"agent-1"}, {}, WallTime{1000}, 4, {}, WallTime{1000}};
 
   // As the shard does it: decide, then apply what was decided.
   Result<Decision> send(const std::string& id, const Command& command) {
@@ -96,10 +96,12 @@ TEST(AgentImport, EveryCommandMayComeAgain) {
 TEST(AgentImport, AfterADayItIsOver) {
   ImportedActor actor;
   actor.done("b", actor.begin(1));
-  actor.facts.now = WallTime{1000 + kDay};
+  actor.facts.now = WallTime{1000 + 9 * kDay};  // Of one owner's clock.
+  actor.facts.log_time = WallTime{1000 + kDay};
   EXPECT_EQ("", outcome(actor.send("b", actor.begin(1))));
   EXPECT_EQ("not_found", outcome(actor.send("d", DeleteAgent{})));
-  actor.facts.now = WallTime{1001 + kDay};
+  actor.facts.now = WallTime{1000};
+  actor.facts.log_time = WallTime{1001 + kDay};
   EXPECT_EQ("not_found", outcome(actor.send("b", actor.begin(1))));
   EXPECT_EQ("not_found", outcome(actor.send("r0", ImportedActor::append(0))));
   EXPECT_EQ("AgentDeleted ", outcome(actor.send("d", DeleteAgent{})));

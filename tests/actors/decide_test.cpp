@@ -21,7 +21,7 @@ class Stage : public testing::Test {
   // Decides and applies. Gives the types of the events, or the error.
   std::string tell(const StreamId& stream, const Command& command, const std::string& key = "") {
     const CommandId id = command_id_from_text(key.empty() ? "auto " + std::to_string(++commands_) : key);
-    Facts facts{stream, id, WallTime{1000 + commands_}, kPartitions, {}};
+    Facts facts{stream, id, WallTime{1000 + commands_}, kPartitions, {}, {}};
     for (const StreamId& block : blocks_to_ask(actors_[stream], command)) facts.blocks.push_back(fact(block));
     auto decision = decide(actors_[stream], command, facts);
     if (!decision) return std::string(to_string(decision.error().code));

@@ -39,7 +39,7 @@ class RulingTest : public SimServer {
     return {owner.admission().epoch,
             next(owner.admission().index),
             "newer",
-            owner.newest_at(),
+            owner.admitted_at(),
             command,
             {part}};
   }

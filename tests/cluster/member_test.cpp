@@ -187,5 +187,34 @@ TEST_F(MemberTest, ViewsAreFoldedByWhoeverIsAssignedTo) {
   EXPECT_EQ(before, batches == life("a").env.counters().end() ? 0 : batches->second);
 }
 
+// The next owner's clock is a day behind. What a client was told to be over must not go on.
+TEST_F(MemberTest, AnImportThatIsOverIsOverForTheNextOwner) {
+  two_nodes();
+  const StreamId agent = agent_of("import");
+  BeginImport begun;
+  begun.settings = new_agent().settings;
+  begun.records = 3;
+  begun.hash = "h";
+  ASSERT_TRUE(send(life("a"), command("import", agent, begun)).has_value());
+  life("a").env.set_clock({.wall_offset_us = std::int64_t{25} * 3600 * 1'000'000});
+  const auto append = [&](const std::string& node, std::int64_t ordinal) -> std::string {
+    AppendImport record;
+    record.ordinal = ordinal;
+    const auto answer = send(life(node), command("record " + std::to_string(ordinal), agent, record));
+    return answer ? "taken" : to_string(answer.error().code);
+  };
+  // By the log's time it is the first record that comes after the day, and it moves that time.
+  EXPECT_EQ("taken", append("a", 0));
+  EXPECT_EQ("not_found", append("a", 1));
+  move("a", "b", {home(agent)});
+  ASSERT_TRUE(run_until([&] { return life("b").owns(home(agent)); }));
+  EXPECT_EQ("not_found", append("b", 1));
+  crash("b");
+  Life& next = boot("b");
+  next.assignment.assign({home(agent)});
+  ASSERT_TRUE(run_until([&] { return next.owns(home(agent)); }));
+  EXPECT_EQ("not_found", append("b", 1));
+}
+
 }  // namespace
 }  // namespace varve
