@@ -20,23 +20,12 @@
 #include "actors/decide.h"
 #include "actors/known_streams.h"
 #include "actors/message_search.h"
-#include "actors/model_client.h"
+#include "actors/model_request.h"
 #include "actors/partition_owner.h"
 #include "actors/turn_channel.h"
 #include "eventlog/snapshot_store.h"
 
 namespace varve {
-
-// What a model is shown of an agent's context, kept from one step to the next.
-struct ShownContext {
-  MessageList messages;
-  std::int64_t tokens = 0;
-  // Of the context that it was made of: how many messages, and which were the first behind the system message
-  // and the last.
-  std::size_t count = 0;
-  std::shared_ptr<const Message> first;
-  std::shared_ptr<const Message> last;
-};
 
 struct ShardOptions {
   std::size_t mailbox_max = 64;        // Waiting commands of one actor; more are answered 429.
