@@ -40,6 +40,8 @@ class ClusterMember {
   // Whether the assignment has spoken yet, and every partition that is assigned here is owned.
   bool joined() const { return joined_; }
   bool owns_what_is_assigned() const;
+  // drain() has begun.
+  bool leaving() const { return leaving_; }
   // Ends at the next change of shards, or at the deadline.
   boost::asio::awaitable<void> wait(MonoTime deadline) { return changed_.wait(env_, deadline); }
 

@@ -28,6 +28,8 @@ class ClusterReceiver {
   Task<std::string> answer(std::string request);
   // News of an open turn of an agent whose partition is owned here.
   Task<NodeReply> follow(FollowedRun asked);
+  // Keeps the channel of a turn that will be followed, so that its end is heard however soon it comes.
+  void remember(const std::shared_ptr<TurnChannel>& channel);
 
  private:
   struct Call {
@@ -49,7 +51,6 @@ class ClusterReceiver {
   Task<NodeReply> carry_out(ForwardedCommand request);
   Caller& caller(const ForwardedCommand& request);
   NotOwner not_owner(Partition partition, const Shard* shard);
-  void remember(const std::shared_ptr<TurnChannel>& channel);
 
   Env& env_;
   const ClusterMember& member_;
@@ -57,7 +58,7 @@ class ClusterReceiver {
   std::uint32_t partitions_;
   std::map<std::string, Caller> callers_;  // By ForwardedCommand::sender.
   std::map<std::string, Followed>
-      followed_;  // By run: turns that other nodes follow, ended ones for a while.
+      followed_;  // By run: turns that are followed from here or elsewhere, ended ones for a while.
 };
 
 }  // namespace varve

@@ -148,7 +148,13 @@ Task<CommandAnswer> ClusterSender::attempt(CallPtr call) {
   }
   call->asked = true;
   CommandEnvelope envelope = call->envelope;
-  co_return co_await here->execute(std::move(envelope), call->limits);
+  auto answer = co_await here->execute(std::move(envelope), call->limits);
+  if (answer && answer->channel) {
+    // The shard's own channel would end with the shard.
+    ports_.receiver.remember(answer->channel);
+    answer->channel = follow_from_here(call->envelope.stream, answer->channel->run_id());
+  }
+  co_return answer;
 }
 
 Task<CommandAnswer> ClusterSender::forward(CallPtr call, Owner owner) {
@@ -207,7 +213,7 @@ Task<NodeReply> ClusterSender::ask(Partition partition, Owner owner, std::string
   co_return reply;
 }
 
-// ---- turns of other nodes ----
+// ---- turns, here and at other nodes ----
 
 Task<CommandAnswer> ClusterSender::finish_turn(CommandAnswer answer, MonoTime deadline) {
   const auto channel = std::exchange(answer.channel, nullptr);
@@ -247,7 +253,8 @@ Task<> ClusterSender::follow(std::weak_ptr<TurnChannel> weak, StreamId agent) {
     if (news != nullptr) take_news(*channel, std::move(*news));
     const auto* error = reply ? std::get_if<Error>(&*reply) : nullptr;
     const bool over = error != nullptr && error->code == Errc::not_found;
-    if (over || env_.now() - heard > kFollowPatience) {
+    const bool leaving = news != nullptr && ports_.member.leaving();
+    if (over || leaving || env_.now() - heard > kFollowPatience) {
       channel->abandon();
       break;
     }

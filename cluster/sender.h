@@ -6,7 +6,9 @@
 //   harmless: a client's command, whose id its stream remembers, or a question. Anything else is sent again
 //   only as long as no shard has seen it.
 // - Once an attempt may have been applied, the caller never hears "certainly not applied".
-// - A turn at another node is followed from here: the caller gets a channel of its own, or its result.
+// - A turn is followed from here, wherever it runs: the caller gets a channel of its own, or its result. When
+//   its owner stops, it goes on with what the next one makes of it; only the channels of a node that drains
+//   itself are abandoned.
 // - Without a Transport there is one attempt, at the shard of this process.
 //
 // Thread: the Env's. Lifetime: the Env's tasks end before it does.
@@ -60,7 +62,7 @@ class ClusterSender final : public CommandSender {
   Task<std::optional<Owner>> other_owner(Partition partition);
   std::shared_ptr<Shard> owning_shard(Partition partition) const;
 
-  // ---- turns of other nodes ----
+  // ---- turns, here and at other nodes ----
   Task<CommandAnswer> finish_turn(CommandAnswer answer, MonoTime deadline);
   std::shared_ptr<TurnChannel> follow_from_here(const StreamId& agent, const std::string& run_id);
   Task<> follow(std::weak_ptr<TurnChannel> channel, StreamId agent);

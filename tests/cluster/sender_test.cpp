@@ -317,32 +317,76 @@ TEST_F(SenderTest, ATurnThatNobodyReadsIsNotFollowed) {
   EXPECT_EQ(before, wires_.requests.size());
 }
 
-TEST_F(SenderTest, AnHttpStreamReadsATurnOfAnotherNode) {
-  Request request;
-  request.method = "POST";
-  request.target = "/v1/agents/" + agent_.value() + "/messages/stream";
-  request.body = R"({"input":"words","stream_tokens":true})";
-  request.headers.emplace("content-type", "application/json");
-  const auto body = std::make_shared<std::optional<std::string>>();
-  struct Read {
-    static Task<> all(Node* node, Request asked, std::shared_ptr<std::optional<std::string>> out) {
-      Response response = co_await node->handle(std::move(asked));
-      std::string text = response.body;
-      while (response.events) {
-        const auto piece = co_await response.events->next();
-        if (!piece) break;
-        text += *piece;
-      }
-      *out = text;
-      co_return ok();
-    }
+class StreamTest : public SenderTest {
+ protected:
+  using Text = std::shared_ptr<std::string>;
+  struct Stream {
+    Text text = std::make_shared<std::string>();
+    std::shared_ptr<bool> ended = std::make_shared<bool>(false);
+    bool has(const std::string& what) const { return text->find(what) != std::string::npos; }
   };
-  life("a").env.spawn("http", Read::all(&life("a").node, request, body));
-  ASSERT_TRUE(run_until([&] { return body->has_value(); }));
-  EXPECT_NE(std::string::npos, (*body)->find("three ")) << **body;
-  EXPECT_NE(std::string::npos, (*body)->find("end_turn")) << **body;
-  EXPECT_NE(std::string::npos, (*body)->find("[DONE]")) << **body;
-  EXPECT_EQ(std::string::npos, (*body)->find("error")) << **body;
+  Stream read(const std::string& node) {
+    Request request;
+    request.method = "POST";
+    request.target = "/v1/agents/" + agent_.value() + "/messages/stream";
+    request.body = R"({"input":"words","stream_tokens":true})";
+    request.headers.emplace("content-type", "application/json");
+    Stream stream;
+    life(node).env.spawn("http", all(&life(node).node, request, stream.text, stream.ended));
+    return stream;
+  }
+  void expect_whole(const Stream& stream) {
+    ASSERT_TRUE(run_until([&] { return *stream.ended; }));
+    EXPECT_TRUE(stream.has("three ")) << *stream.text;
+    EXPECT_TRUE(stream.has("end_turn")) << *stream.text;
+    EXPECT_TRUE(stream.has("[DONE]")) << *stream.text;
+    EXPECT_FALSE(stream.has("error")) << *stream.text;
+  }
+
+ private:
+  static Task<> all(Node* node, Request asked, Text text, std::shared_ptr<bool> ended) {
+    Response response = co_await node->handle(std::move(asked));
+    *text = response.body;
+    while (response.events) {
+      const auto piece = co_await response.events->next();
+      if (!piece) break;
+      *text += *piece;
+    }
+    *ended = true;
+    co_return ok();
+  }
+};
+
+TEST_F(StreamTest, ATurnOfAnotherNodeIsRead) {
+  expect_whole(read("a"));
+}
+
+TEST_F(StreamTest, ATurnOfThisNodeIsRead) {
+  expect_whole(read("b"));
+}
+
+TEST_F(StreamTest, ATurnThatMovesAwayIsReadOnAtItsNextOwner) {
+  const Stream stream = read("b");
+  ASSERT_TRUE(run_until([&] { return stream.has("two "); }));
+  move("b", "a", {home(agent_)});
+  expect_whole(stream);
+}
+
+TEST_F(StreamTest, ATurnThatIsLostIsReadOnAtItsNextOwner) {
+  const Stream stream = read("b");
+  ASSERT_TRUE(run_until([&] { return stream.has("two "); }));
+  life("b").assignment.lose({home(agent_)});
+  life("a").assignment.assign({home(agent_)});
+  expect_whole(stream);
+}
+
+// Its clients are told to ask another node, which knows the run.
+TEST_F(StreamTest, ANodeThatDrainsEndsItsStreams) {
+  const Stream stream = read("b");
+  ASSERT_TRUE(run_until([&] { return stream.has("two "); }));
+  begin(life("b"), life("b").node.drain(life("b").env.now() + std::chrono::seconds{10}));
+  ASSERT_TRUE(run_until([&] { return *stream.ended; }, std::chrono::seconds{10}));
+  EXPECT_TRUE(stream.has("interrupted")) << *stream.text;
 }
 
 }  // namespace
