@@ -288,7 +288,7 @@ void fold_record(const Record& record, LogPosition position, std::set<StreamId>&
 
 PartitionFold::PartitionFold(Partition partition, const Checkpoint& checkpoint,
                              const std::vector<QuarantineRow>& quarantine)
-    : partition_(partition), checkpoint_(checkpoint) {
+    : partition_(partition), checkpoint_(checkpoint), begun_(checkpoint.next) {
   for (const QuarantineRow& row : quarantine) {
     parked_.insert(row.stream);
     waiting_[row.stream].push_back({row.offset, row.event});
@@ -306,6 +306,15 @@ const Ruling* PartitionFold::releasing(const Record& record) const {
     return nullptr;
   AdmissionState admission = checkpoint_.admission;
   return admit(admission, record) == Verdict::admitted ? ruling : nullptr;
+}
+
+bool PartitionFold::is_late(const Ruling& ruling) const {
+  const EventPlace place = place_of(ruling);
+  if (place.offset >= begun_ && stops_.contains(place)) return false;
+  const auto queue = waiting_.find(ruling.stream);
+  // What waits is not folded: this ruling changes nothing.
+  return queue == waiting_.end() || queue->second.front().offset > place.offset ||
+         (queue->second.front().offset == place.offset && queue->second.front().event > place.event);
 }
 
 std::vector<Offset> PartitionFold::released_by(const LogRecord& record) const {
@@ -338,7 +347,12 @@ Status PartitionFold::take(const LogRecord& record) {
   if (releasing(**read) != nullptr) {
     return Error{Errc::invalid_argument, "the ruling " + to_string(position) + " releases a stream"};
   }
+  const Index before = checkpoint_.admission.index;
   step_over(record, **read);
+  met_late_.reset();
+  const auto* ruling = std::get_if<Ruling>(&**read);
+  const bool counts = checkpoint_.admission.index != before;
+  if (ruling != nullptr && counts && is_late(*ruling)) met_late_ = place_of(*ruling);
   return ok();
 }
 

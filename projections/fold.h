@@ -47,6 +47,9 @@ class PartitionFold {
   // Errc::corrupt for a record that cannot be decoded: it stops the partition and is never skipped.
   // Errc::invalid_argument, and nothing has changed, for a ruling that releases a stream: take_ruling().
   Status take(const LogRecord& record);
+  // The event that the record last taken, a ruling, is about, if this fold has not stopped at it: either an
+  // earlier ruling was about it, too, or its rows are there and should not be.
+  const std::optional<EventPlace>& met_late() const { return met_late_; }
   // Where the stream waits that this record releases; empty for every record that releases none.
   std::vector<Offset> released_by(const LogRecord& record) const;
   // Such a ruling, as the first record of a batch. `waiting`: the records at released_by(). fit() follows.
@@ -89,12 +92,15 @@ class PartitionFold {
 
   void step_over(const LogRecord& record, const Record& read);
   const Ruling* releasing(const Record& record) const;
+  bool is_late(const Ruling& ruling) const;
   Status fold_waiting(const StreamId& stream, const std::vector<LogRecord>& waiting, const Release& release);
   void remember_waiting(std::size_t known);
 
   Partition partition_;
   Checkpoint checkpoint_;
+  Offset begun_;  // Where this fold began.
   EventPlaces stops_;
+  std::optional<EventPlace> met_late_;
   std::set<StreamId> parked_;
   std::map<StreamId, Queue> waiting_;  // Of the parked streams, in order.
   FoldOutput output_;

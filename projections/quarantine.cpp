@@ -94,6 +94,32 @@ Task<> take_ruling(EventLog& log, ViewStore& store, Partition partition, Partiti
   co_return co_await fit(store, partition, fold);
 }
 
+Task<> check_late_ruling(EventLog& log, Partition partition, EventPlace place, Offset at) {
+  const Offset start;
+  const AdmissionState unclaimed;
+  auto rulings = co_await rulings_in(log, partition, start, at, unclaimed);
+  if (!rulings) co_return rulings.error();
+  for (const FoundRuling& found : *rulings) {
+    if (place_of(found.ruling) == place) co_return ok();
+  }
+  std::vector<Offset> offsets{place.offset};
+  auto records = co_await records_at(log, partition, std::move(offsets));
+  if (!records) co_return records.error().code == Errc::corrupt ? ok() : Status{records.error()};
+  const auto read = decoded(records->front());
+  const auto* commit = read ? std::get_if<Commit>(&**read) : nullptr;
+  if (commit == nullptr) co_return ok();
+  for (const Part& part : commit->parts) {
+    const auto events = static_cast<std::int64_t>(part.events.size());
+    if (part.stream != place.stream || place.event < 0 || place.event >= events) continue;
+    co_return Error{Errc::corrupt, "the ruling " + to_string(LogPosition{partition, at}) +
+                                       " says that event " + std::to_string(place.event) + " of '" +
+                                       place.stream.value() + "' at offset " +
+                                       std::to_string(place.offset.value()) +
+                                       " is absent, but these views have folded it: rebuild them"};
+  }
+  co_return ok();
+}
+
 Result<std::set<RowKey>> open_rows(ViewReader& views, Partition partition, const std::set<RowKey>& keys) {
   std::set<RowKey> open;
   for (const RowKey& key : keys) {

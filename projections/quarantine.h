@@ -33,6 +33,10 @@ Task<EventPlaces> ruled_later(EventLog& log, Partition partition, Checkpoint che
 Task<> take_ruling(EventLog& log, ViewStore& store, Partition partition, PartitionFold& fold,
                    LogRecord record);
 
+// A ruling at `at` is about an event that a fold has not stopped at. Ends well if an earlier ruling was about
+// it, or if there is no such event. Errc::corrupt: its rows are there and should not be.
+Task<> check_late_ruling(EventLog& log, Partition partition, EventPlace place, Offset at);
+
 // Those of the entities that have an open row in the partition.
 Result<std::set<RowKey>> open_rows(ViewReader& views, Partition partition, const std::set<RowKey>& keys);
 

@@ -67,6 +67,10 @@ Task<> ProjectionWorker::follow() {
         co_return went_on ? ok() : Status{went_on.error()};
       }
       if (Status taken = fold.take(record); !taken) co_return taken;
+      if (fold.met_late()) {
+        Status fits = co_await check_late_ruling(log_, partition_, *fold.met_late(), record.offset);
+        if (!fits) co_return fits;
+      }
       if (fold.changes() < kBatchChangesMax) continue;
       auto went_on = co_await commit(fold);
       if (!went_on) co_return went_on.error();

@@ -225,7 +225,7 @@ TEST_F(QuarantineTest, ARulingThatDoesNotCountReleasesNothing) {
   land(Ruling{Epoch{1}, Index{n_ + 5}, "n", WallTime{99}, kAgent, bad, 0});  // Behind a hole.
   land(Ruling{Epoch{7}, Index{1}, "n", WallTime{99}, kAgent, bad, 0});
   rule(bad, 3);  // There is no such event.
-  rule(Offset{1});
+  rule(Offset{0});
   fold(views_);
   EXPECT_FALSE(views_.worker.failure());
   EXPECT_EQ("", views_.messages());
@@ -280,6 +280,32 @@ TEST_F(QuarantineTest, WhatASkippedEventWouldHaveDoneIsAbsent) {
   EXPECT_EQ(3U, views_.rows(View::attachments, false).size());
   EXPECT_EQ(ruled, views_.rows(View::attachments)[0].from.offset);
   expect_all_agree(views_);
+}
+
+// An older program has ruled on what the live one has folded long ago.
+TEST_F(QuarantineTest, ARulingAboutWhatIsFoldedStopsThePartitionWithASentence) {
+  commit({kCreated});
+  const Offset folded = said("m1");
+  fold(views_);
+  EXPECT_EQ("m1@2", views_.messages());
+  rule(folded);
+  said("m2");
+  run_for(1000);
+  ASSERT_TRUE(views_.worker.failure());
+  EXPECT_EQ(
+      "the ruling 0:3 says that event 0 of 'agent-a' at offset 2 is absent, but these views have folded it: "
+      "rebuild them",
+      views_.worker.failure()->message);
+  // Another worker does not overlook it.
+  ProjectionWorker second(env_, port_, views_.store, views_.progress, kHome);
+  env_.spawn("second", second.run());
+  run_for(1000);
+  EXPECT_TRUE(second.failure());
+  Views rebuilt(env_, port_);
+  fold(rebuilt);
+  EXPECT_FALSE(rebuilt.worker.failure());
+  EXPECT_EQ("m2@4", rebuilt.messages());
+  EXPECT_EQ("", verified(rebuilt));
 }
 
 // ---- retry ----
