@@ -57,7 +57,7 @@ RULES = {
     "heavy-header": "Beast, Asio, RapidJSON, SQLite and the like only in .cpp files",
     "opening-comment": "a file opens with what it is",
     "threads": "threads come from RealEnv; work leaves the thread by offload()",
-    "locks": "everything lives on one thread; shared state is adapters' business",
+    "locks": "everything lives on one thread; threads meet in runtime/real_env.cpp only",
     "clock": "time comes from Env",
     "sleep": "waiting goes through runtime/suspend.h",
     "random": "chance comes from Env::rng(), with distributions of our own",
@@ -127,15 +127,15 @@ WORLD_BANS = bans(  # Everywhere but in runtime/real_env.*; adapters and cli/ in
      r"\bmt19937", r"\bminstd_rand", r"\bdefault_random_engine\b", r"\bstd::\w+_distribution\b",
      r"\bstd::(?:ranges::)?shuffle\b", r"#include <random>"),
     ("thread-local", "a member of whoever owns it", "thread_local", r"\bthread_local\b"),
-)
-
-PURE_BANS = bans(  # In deterministic code, adapters excepted.
     ("locks", "everything lives on one thread; Notifier, OneShot and Channel of runtime/sync.h wait",
      "mutex condition_variable atomic future promise latch barrier _sema <semaphore lock call_once once_flag",
      r"\bstd::(?:recursive_|timed_|shared_)*mutex\b",
      r"\bstd::(?:condition_variable|atomic|future|promise|latch|barrier|counting_sema|binary_sema)\w*",
      r"\bstd::(?:lock_guard|unique_lock|scoped_lock|shared_lock|call_once|once_flag)\b",
      r"#include <(?:mutex|shared_mutex|condition_variable|atomic|future|latch|barrier|semaphore)>"),
+)
+
+PURE_BANS = bans(  # In deterministic code, adapters excepted.
     ("environment", "an option, parsed in cli/", "env",
      r"\b(?:secure_)?getenv\b", r"\b(?:un)?setenv\b", r"\bputenv\b", r"\benviron\b"),
     ("files", "a port, implemented by an adapter", "filesystem fopen stream ::open fcntl",

@@ -48,6 +48,13 @@ const char* name_of(LogLevel level) {
   return "?";
 }
 
+// The one way from thread to thread: `work` moves into the queue of whoever runs `to`, and everything that
+// was done before happens before it runs there. No lock, no atomic and no shared object besides.
+template <class Context>
+void hand_over(Context& to, Callback work) {
+  asio::post(to, std::move(work));
+}
+
 }  // namespace
 
 std::string log_line(LogFormat format, WallTime time, LogLevel level, std::string_view message) {
@@ -137,7 +144,7 @@ asio::any_io_executor RealEnv::executor() {
   return impl_->io.get_executor();
 }
 void RealEnv::post(Callback work) {
-  asio::post(impl_->io, std::move(work));
+  hand_over(impl_->io, std::move(work));
 }
 
 TimerId RealEnv::call_at(MonoTime at, Callback work) {
@@ -156,10 +163,10 @@ void RealEnv::cancel(TimerId timer) {
 }
 
 void RealEnv::offload(Lane lane, Callback work, Callback done) {
-  asio::post(impl_->lane(lane), [this, work = std::move(work), done = std::move(done)]() mutable {
+  hand_over(impl_->lane(lane), [this, work = std::move(work), done = std::move(done)]() mutable {
     work();
-    work = nullptr;
-    asio::post(impl_->io, std::move(done));
+    work = nullptr;  // What it owns ends on the lane, unless somebody shares it.
+    hand_over(impl_->io, std::move(done));
   });
 }
 

@@ -2,6 +2,12 @@
 //
 // run() serves the calling thread until stop(). Lanes are threads of its own; post() and stop() may be called
 // from any thread, everything else from the one that runs run() (or before it).
+//
+// Threads meet in one place: work is handed to a lane's queue, and its report to this Env's (hand_over() in
+// real_env.cpp). What one thread has written before it hands over, the other sees behind it; a Waker, a
+// Notifier and everything built on them belong to the Env's thread, and a job on a lane touches what it owns
+// alone. There are no locks and no atomics in this program (deploy/lint.py refuses them), so whatever is
+// shared in another way is a race, and tests/runtime/cross_thread_test.cpp looks for one under TSan.
 #pragma once
 
 #include <boost/asio/io_context.hpp>

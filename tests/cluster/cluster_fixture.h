@@ -362,6 +362,7 @@ class ClusterFixture : public ::testing::Test {
     wires_.env().kill();
   }
 
+ protected:
   std::string script_ = "{}";
   std::uint64_t seed_ = 0;
   sim::Scheduler scheduler_{7};

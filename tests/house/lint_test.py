@@ -194,7 +194,8 @@ class LintTest(unittest.TestCase):
     def test_adapters_touch_the_world_but_start_no_threads_and_read_no_clocks(self):
         for path in ("eventlog/sqlite_log.cpp", "eventlog/kafka_log.cpp", "projections/postgres_store.cpp",
                      "api/http_server.cpp", "actors/openai_model.cpp"):
-            self.passes(in_cpp("std::mutex m;\nint fd = ::open(path, flags);\ndouble x = 0;", path))
+            self.passes(in_cpp("int fd = ::open(path, flags);\ndouble x = 0;", path))
+            self.catches("locks", in_cpp("std::mutex m;", path))
             self.catches("threads", in_cpp("std::thread t;", path))
             self.catches("clock", in_cpp("auto t = std::chrono::steady_clock::now();", path))
             self.catches("random", in_cpp("std::random_device d;", path))
@@ -204,7 +205,7 @@ class LintTest(unittest.TestCase):
         self.passes(in_cpp(world, "runtime/real_env.cpp"))
         self.passes(in_cpp(world, "tests/runtime/real_env_test.cpp"))
         for path in ("runtime/x.cpp", "eventlog/x.cpp", "cluster/x.cpp", "projections/x.cpp", "inspect/x.cpp",
-                     "api/x.cpp", "sim/x.cpp"):
+                     "api/x.cpp", "sim/x.cpp", "cli/x.cpp"):
             self.catches("locks", in_cpp("std::mutex m;", path))
         self.passes(in_cpp("double x = 0;", "api/x.cpp"))
         self.passes(in_cpp("std::cout << x;", "sim/main.cpp"))
