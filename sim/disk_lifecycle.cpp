@@ -2,6 +2,9 @@
 
 #include "actors/scripted_model.h"
 #include "runtime/hash.h"
+#include "sim/cluster_oracles.h"
+#include "sim/fate_oracle.h"
+#include "sim/stories/lifecycle.h"
 
 namespace varve::sim {
 namespace {
@@ -16,7 +19,7 @@ constexpr std::chrono::seconds kRest{2};
 
 DiskNode::Options node_options(const DiskRunOptions& options, Env& env) {
   const auto make_model = [](Env& its_env) -> std::unique_ptr<ModelClient> {
-    auto model = ScriptedModel::parse(its_env, Lifecycle::model_script());
+    auto model = ScriptedModel::parse(its_env, LifecycleStory::model_script());
     CHECK(model.has_value());
     return std::move(*model);
   };
@@ -41,10 +44,10 @@ class DiskWorld final : public Stage, public DiskStage {
         disk_(scheduler_, result_.counters, {}),
         client_(scheduler_, "client", options.seed ^ 0xc11e47ULL),
         node_(scheduler_, disk_, node_options(options, client_)),
-        story_(*this, [this](const std::vector<LogPosition>& positions) {
-          acknowledged_.insert(acknowledged_.end(), positions.begin(), positions.end());
-        }) {
+        story_(*this, ears()) {
     scheduler_.print_trace(options.print_trace);
+    scheduler_.on_trace(
+        [this](Incarnation, std::string_view, std::string_view line) { fates_.on_trace(line); });
     scheduler_.on_line(options.on_line);
     disk_.set_faults(options.faults);
     disk_.crash_at_operation(options.crash_at_operation);
@@ -53,7 +56,7 @@ class DiskWorld final : public Stage, public DiskStage {
 
   DiskRunResult run() {
     boot();
-    story_.start();
+    story_.start(client_);
     if (options_.nemesis) strike_later(kNemesisStrikes);
     while (!(story_.done() && strikes_left_ == 0) && scheduler_.steps() < kStepsMax && step()) {
     }
@@ -63,9 +66,8 @@ class DiskWorld final : public Stage, public DiskStage {
     if (options_.nemesis) restart();  // What stopped because of a fault begins anew.
     let_pass(kRest);
     check("at the end");
-    for (const std::string& failure : story_.failures()) {
-      if (!options_.nemesis || failure.find(kGivenUp) == std::string::npos) fail(failure);
-    }
+    const auto& expected = story_.failure();
+    if (expected && (!options_.nemesis || expected->find(kGivenUp) == std::string::npos)) fail(*expected);
     if (options_.at_the_end && result_.failures.empty()) {
       if (const std::string found = options_.at_the_end(*this); !found.empty()) fail(found);
     }
@@ -89,7 +91,7 @@ class DiskWorld final : public Stage, public DiskStage {
         fail("boot: " + booted.error().message);
         return;
       }
-      story_.reboot_later();
+      reboot_later();
       return;
     }
     check("after a boot");
@@ -136,7 +138,7 @@ class DiskWorld final : public Stage, public DiskStage {
     if (!scheduler_.step()) return false;
     if (disk_.frozen()) {
       crash();
-      story_.reboot_later();
+      reboot_later();
     }
     return result_.failures.empty();
   }
@@ -171,20 +173,47 @@ class DiskWorld final : public Stage, public DiskStage {
       disk_.set_capacity(full ? disk_.used() + scheduler_.choices().choose(Domain::nemesis, kSpaceMax)
                               : kNoLimit);
       crash();
-      story_.reboot_later();
+      reboot_later();
       strike_later(left - 1);
     });
   }
 
   void fail(const std::string& what) { result_.failures.push_back(what); }
 
+  StoryClient::Ears ears() {
+    StoryClient::Ears ears;
+    ears.acknowledged = [this](const std::vector<LogPosition>& positions) {
+      acknowledged_.insert(acknowledged_.end(), positions.begin(), positions.end());
+    };
+    return ears;
+  }
+
+  std::vector<Resident> residents() {
+    std::vector<Resident> all;
+    for (std::uint32_t i = 0; node_.up() && i < kPartitionsDefault; ++i) {
+      const Shard* shard = node_.node().shard(Partition{i});
+      if (shard == nullptr) continue;
+      all.push_back({"node", Partition{i}, shard->owner().next_offset(),
+                     [shard](const StreamId& stream) { return shard->peek(stream); }});
+    }
+    return all;
+  }
+
   void check(const std::string& when) {
     const auto image = node_.image();
     if (!image) return fail(when + ": the files cannot be read: " + image.error().message);
-    Oracles oracles(*image->log, image->views, image->snapshots);
+    const StorageLogView<MemoryLogStorage> log(*image->log);
+    MemoryViewsView views(image->views);
+    MemoryStatesView states(image->snapshots, [this] { return residents(); });
+    ClusterOracles::Options options;
+    options.snapshots_are_kept = true;  // What a power cut takes of them, it takes of the recovery row, too.
+    ClusterOracles oracles(log, views, &states, options);
     oracles.acknowledged(acknowledged_);
-    oracles.at_rest(node_.up() ? &node_.node() : nullptr);
+    oracles.at_rest();
     for (const Violation& violation : oracles.violations()) {
+      fail(when + ": " + violation.invariant + ": " + violation.what);
+    }
+    for (const Violation& violation : fates_.broken(oracles.log())) {
       fail(when + ": " + violation.invariant + ": " + violation.what);
     }
     for (const auto& [partition, checkpoint] : image->views.checkpoints) {
@@ -210,11 +239,12 @@ class DiskWorld final : public Stage, public DiskStage {
   Disk disk_;
   SimEnv client_;
   DiskNode node_;
-  Lifecycle story_;
+  LifecycleStory story_;
   DiskNode::Death death_ = options_.death;
   int strikes_left_ = 0;
   std::vector<LogPosition> acknowledged_;
   std::map<Partition, Mark> marks_;
+  FateOracle fates_;
 };
 
 }  // namespace
@@ -223,8 +253,8 @@ DiskRunResult run_disk_lifecycle(const DiskRunOptions& options) {
   return DiskWorld{options}.run();
 }
 
-CrashSweepResult sweep_disk_lifecycle(const DiskSweep& sweep) {
-  CrashSweepResult result;
+SweepResult sweep_disk_lifecycle(const DiskSweep& sweep) {
+  SweepResult result;
   DiskRunOptions options;
   options.seed = sweep.seed;
   options.death = sweep.death;

@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "sim/disk_node.h"
-#include "sim/lifecycle.h"
+#include "sim/sweep.h"
 
 namespace varve::sim {
 
@@ -64,6 +64,6 @@ struct DiskSweep {
   std::uint64_t stride = 1;
   DiskNode::Death death = DiskNode::Death::power;
 };
-CrashSweepResult sweep_disk_lifecycle(const DiskSweep& sweep);
+SweepResult sweep_disk_lifecycle(const DiskSweep& sweep);
 
 }  // namespace varve::sim

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "sim/disk_lifecycle.h"
+#include "sim/idle.h"
 #include "sim/swarm.h"
 #include "sim/sweep.h"
 
@@ -28,22 +29,6 @@ ScenarioResult run_the_swarm(const ScenarioRun& run) {
   result.answered = came.answered;
   result.counters = std::move(came.counters);
   result.tape = std::move(came.tape);
-  return result;
-}
-
-ScenarioResult run_the_lifecycle(const ScenarioRun& run) {
-  RunOptions options;
-  options.seed = run.seed;
-  options.crash_after_step = run.crash_at;
-  options.sparse_log = run.sparse_log;
-  options.print_trace = run.print_trace;
-  options.on_line = run.on_line;
-  const RunResult came = run_lifecycle(options);
-  ScenarioResult result;
-  for (const std::string& failure : came.failures) result.violations.push_back(violation_of(failure));
-  result.steps = came.steps;
-  result.trace_hash = came.trace_hash;
-  result.crash_places = came.steps;
   return result;
 }
 
@@ -80,6 +65,16 @@ ScenarioResult run_the_disk(const ScenarioRun& run) {
   return result;
 }
 
+ScenarioResult run_the_idle_hour(const ScenarioRun& run) {
+  IdleResult came = run_idle(run.seed, run.print_trace);
+  ScenarioResult result;
+  result.violations = std::move(came.violations);
+  result.steps = came.steps;
+  result.trace_hash = came.trace_hash;
+  result.simulated_ms = came.simulated_ms;
+  return result;
+}
+
 ScenarioResult run_the_story(const StoryKind& kind, const ScenarioRun& run) {
   StoryRun options;
   options.seed = run.seed;
@@ -87,6 +82,9 @@ ScenarioResult run_the_story(const StoryKind& kind, const ScenarioRun& run) {
   options.node = run.node;
   options.sparse_log = run.sparse_log;
   options.print_trace = run.print_trace;
+  options.tape = run.tape;
+  options.record = run.record;
+  options.on_line = run.on_line;
   StoryResult came = run_story(kind, options);
   ScenarioResult result;
   for (const std::string& failure : came.failures) result.violations.push_back(violation_of(failure));
@@ -95,7 +93,9 @@ ScenarioResult run_the_story(const StoryKind& kind, const ScenarioRun& run) {
   result.trace_hash = came.trace_hash;
   result.crash_places = came.story_steps;
   result.crash_nodes = kind.world.nodes;
+  result.simulated_ms = came.simulated_ms;
   result.counters = std::move(came.counters);
+  result.tape = std::move(came.tape);
   return result;
 }
 
@@ -113,8 +113,11 @@ std::string describe(const ScenarioRun& run) {
 
 const std::vector<std::string>& scenarios() {
   static const std::vector<std::string> kAll = [] {
-    std::vector<std::string> all{"lifecycle", "disk", "swarm"};
+    std::vector<std::string> all;
     for (const StoryKind& kind : story_kinds()) all.push_back(kind.name);
+    all.emplace_back("disk");
+    all.emplace_back("swarm");
+    all.emplace_back("idle");
     return all;
   }();
   return kAll;
@@ -128,7 +131,7 @@ ScenarioResult run_scenario(const ScenarioRun& run) {
   CHECK(is_scenario(run.scenario));
   if (run.scenario == "swarm") return run_the_swarm(run);
   if (run.scenario == "disk") return run_the_disk(run);
-  if (run.scenario == "lifecycle") return run_the_lifecycle(run);
+  if (run.scenario == "idle") return run_the_idle_hour(run);
   const auto story = find_story(run.scenario);
   CHECK(story != nullptr);
   return run_the_story(*story, run);

@@ -1,7 +1,7 @@
-// Scenario: what varve-sim can run, behind one door: `swarm` (sim/swarm.h), `lifecycle` (sim/lifecycle.h),
-// `disk` (sim/disk_lifecycle.h) and every story of sim/sweep.h by its name. A run is a name, a seed and a few
-// options; with a tape its decisions are the tape's and not the seed's. What it found comes back as
-// violations, whatever the scenario calls them.
+// Scenario: what varve-sim can run, behind one door: every story of sim/sweep.h by its name (`lifecycle` is
+// the first), `disk` (sim/disk_lifecycle.h), `swarm` (sim/swarm.h) and `idle` (sim/idle.h). A run is a name,
+// a seed and a few options; with a tape its decisions are the tape's and not the seed's. What it found comes
+// back as violations, whatever the scenario calls them.
 //
 // Pure: the same run is the same result. Whoever runs `disk` must have called
 // configure_sqlite_for_simulation() before.
@@ -26,12 +26,12 @@ struct ScenarioRun {
   // the swarm.
   std::uint64_t crash_at = 0;
   std::size_t node = 0;         // Of stories: which one crashes.
-  bool sparse_log = false;      // lifecycle, stories
+  bool sparse_log = false;      // Of stories.
   bool process_dies = false;    // disk: the process dies, not the machine.
   std::string faults = "none";  // disk: none, syncs (that fail), all.
   bool print_trace = false;
-  std::optional<Tape> tape;     // swarm, disk
-  bool record = false;          // swarm, disk: what was decided, in the result's tape.
+  std::optional<Tape> tape;
+  bool record = false;          // What was decided, in the result's tape.
   std::uint64_t steps_max = 0;  // swarm: fewer than it would take anyway; 0 = as ever.
   Scheduler::LineReader on_line;
 };

@@ -54,7 +54,7 @@ ClusterOracles::Options StoryStage::oracle_options() {
 StoryStage::StoryStage(const StoryKind& kind, const StoryRun& run)
     : run_(run),
       first_nodes_(kind.first_nodes),
-      choices_(run.seed),
+      choices_(choices_of(run.seed, run.tape, run.record)),
       world_(choices_, world_options(kind, run)),
       client_(world_.scheduler(), "client", run.seed ^ 0xc11e47ULL),
       http_(client_, world_.network(), "client"),
@@ -69,6 +69,7 @@ StoryStage::StoryStage(const StoryKind& kind, const StoryRun& run)
     return std::make_unique<NotingModel>(env, script, shown_);
   });
   world_.scheduler().print_trace(run.print_trace);
+  world_.scheduler().on_line(run.on_line);
   world_.scheduler().on_trace([this](Incarnation incarnation, std::string_view node, std::string_view line) {
     oracles_.on_trace(incarnation, node, line);
     spec_.on_trace(incarnation, node, line);
@@ -194,6 +195,9 @@ StoryResult StoryStage::play() {
   result.counters["spec.steps"] = spec_.steps();
   result.steps = world_.scheduler().steps();
   result.trace_hash = world_.scheduler().trace_hash();
+  result.simulated_ms = static_cast<std::uint64_t>(world_.scheduler().now().value() / 1'000'000) - 1000;
+  result.tape = choices_.tape();
+  world_.scheduler().on_line({});  // What the world's end traces is not the run's.
   return result;
 }
 

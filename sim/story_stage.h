@@ -34,14 +34,19 @@ struct StoryRun {
   std::size_t node = 0;                // Which one is killed then, if it is up.
   bool sparse_log = false;
   bool print_trace = false;
+  std::optional<Tape> tape;  // Its decisions instead of the seed's.
+  bool record = false;       // What was decided, in the result's tape.
+  Scheduler::LineReader on_line;
 };
 
 struct StoryResult {
   std::uint64_t steps = 0;
   std::uint64_t story_steps = 0;  // Until its client was done and everything had come to rest.
   std::uint64_t trace_hash = 0;
+  std::uint64_t simulated_ms = 0;
   std::vector<std::string> failures;  // Of the client's expectations and of the oracles.
   std::map<std::string, std::uint64_t, std::less<>> counters;
+  Tape tape;
 };
 
 StoryResult run_story(const StoryKind& kind, const StoryRun& run);

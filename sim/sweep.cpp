@@ -23,7 +23,8 @@ void add(SweepResult& sweep, const std::string& story, const StoryRun& run, cons
 }  // namespace
 
 std::vector<StoryKind> story_kinds() {
-  return {blocks_story(), passivation_story(), batch_story(), quarantine_story(), move_story()};
+  return {lifecycle_story(), blocks_story(),     passivation_story(),
+          batch_story(),     quarantine_story(), move_story()};
 }
 
 std::unique_ptr<StoryKind> find_story(const std::string& name) {

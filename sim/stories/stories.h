@@ -5,6 +5,9 @@
 
 namespace varve::sim {
 
+// An agent's whole life: tools, two messages at once, a crash in a turn, a stream, a cancel, an import.
+StoryKind lifecycle_story();
+
 // A block that two agents share is edited through the API, through either agent and by a tool, also while a
 // turn is open: both agents and their models see every edit.
 StoryKind blocks_story();

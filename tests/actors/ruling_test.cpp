@@ -16,6 +16,7 @@ using test::SimServer;
 
 class RulingTest : public SimServer {
  public:
+  RulingTest() { owners_ = sim::WorldOracles::Owners::unwatched; }
   Shard& shard_of(const std::string& stream) { return *world_->node().shard(home(stream)); }
   Partition home(const std::string& stream) const {
     return partition_of(StreamId{stream}, world_->options().partitions);

@@ -387,7 +387,9 @@ TEST_F(ShardTest, ADrainEndsAtItsDeadlineAlsoWhenNothingCanBeWritten) {
 
 TEST_F(ShardTest, HealthSaysWhatHasStoppedForGood) {
   const std::string agent = create_agent();
-  world_->land(partition_of(StreamId{agent}, world_->options().partitions), R"({"v":1,"kind":"commit"})");
+  const Partition home = partition_of(StreamId{agent}, world_->options().partitions);
+  world_->land(home, R"({"v":1,"kind":"commit"})");
+  oracles_->all().give_up(home);
   run_for(1000);
   const Response health = call("GET", "/v1/health/");
   EXPECT_EQ(503, health.status);

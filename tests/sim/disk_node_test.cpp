@@ -5,6 +5,7 @@
 
 #include "eventlog/sqlite_support.h"
 #include "projections/verify.h"
+#include "sim/cluster_oracles.h"
 #include "sim/disk_lifecycle.h"
 
 namespace varve::sim {
@@ -42,13 +43,13 @@ TEST_F(DiskNodeTest, OneSeedIsOneTraceAndOneContentOfEveryFile) {
 }
 
 TEST_F(DiskNodeTest, SurvivesAPowerCutAtDiskOperations) {
-  const CrashSweepResult sweep = sweep_disk_lifecycle({1, 1, 19, DiskNode::Death::power});
+  const SweepResult sweep = sweep_disk_lifecycle({1, 1, 19, DiskNode::Death::power});
   EXPECT_GT(sweep.runs, 50U);
   EXPECT_EQ(0U, sweep.failed) << sweep.first_failure;
 }
 
 TEST_F(DiskNodeTest, SurvivesADeathAtDiskOperations) {
-  const CrashSweepResult sweep = sweep_disk_lifecycle({2, 5, 37, DiskNode::Death::process});
+  const SweepResult sweep = sweep_disk_lifecycle({2, 5, 37, DiskNode::Death::process});
   EXPECT_GT(sweep.runs, 25U);
   EXPECT_EQ(0U, sweep.failed) << sweep.first_failure;
 }
@@ -241,9 +242,11 @@ TEST_F(DiskNodeTest, ViewsThatRotAnywhereAreReportedOrFoundOrUnharmed) {
         ++reported;
         continue;
       }
-      Oracles oracles(*image->log, image->views, image->snapshots);
-      oracles.after_step();
-      found += oracles.violations().empty() ? 0 : 1;
+      const StorageLogView<MemoryLogStorage> log(*image->log);
+      MemoryViewsView views(image->views);
+      ClusterOracles oracles(log, views, nullptr, {});
+      oracles.at_rest();
+      found += oracles.clean() ? 0 : 1;
     }
     return reported > 0 && found > 0
                ? ""

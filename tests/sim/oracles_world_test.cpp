@@ -3,8 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "runtime/json.h"
-#include "sim/cluster_oracles.h"
-#include "sim/world.h"
+#include "sim/world_oracles.h"
 
 namespace varve::sim {
 namespace {
@@ -13,14 +12,7 @@ constexpr std::chrono::seconds kPatience{5};
 
 // One client, one node, and the oracles.
 struct Watched {
-  explicit Watched(std::uint64_t seed) : world(world_options(seed)) {
-    options.alive = [this](Incarnation incarnation) { return world.scheduler().alive(incarnation); };
-    options.history = &history;
-    oracles.emplace(log, views, &states, options);
-    world.scheduler().on_trace([this](Incarnation who, std::string_view node, std::string_view line) {
-      oracles->on_trace(who, node, line);
-    });
-  }
+  explicit Watched(std::uint64_t seed) : world(world_options(seed)) {}
   static World::Options world_options(std::uint64_t seed) {
     World::Options options;
     options.seed = seed;
@@ -29,22 +21,7 @@ struct Watched {
     return options;
   }
 
-  std::vector<Resident> residents() {
-    std::vector<Resident> all;
-    for (std::uint32_t i = 0; world.up() && i < world.options().partitions; ++i) {
-      const Shard* shard = world.node().shard(Partition{i});
-      if (shard == nullptr) continue;
-      all.push_back({"node", Partition{i}, shard->owner().next_offset(),
-                     [shard](const StreamId& stream) { return shard->peek(stream); }});
-    }
-    return all;
-  }
-
-  bool step() {
-    if (!world.scheduler().step()) return false;
-    oracles->after_step();
-    return oracles->clean();
-  }
+  bool step() { return oracles.step() && all().clean(); }
   void run(Duration time) {
     const MonoTime end = world.scheduler().now() + time;
     while (world.scheduler().now() < end && step()) {
@@ -58,7 +35,7 @@ struct Watched {
       auto response = co_await self.world.request(std::move(again), kPatience);
       if (response && response->status == 200) {
         if (const auto position = response->header("varve-position")) {
-          self.oracles->acknowledged(*parse_positions(*position));
+          self.all().acknowledged(*parse_positions(*position));
         }
         Outcome outcome;
         outcome.answer = Answer::ok;
@@ -92,18 +69,13 @@ struct Watched {
     ask("POST", "/v1/agents/", R"({"name":")" + name + R"("})", name, op::CreateAgent{id, name, {}, {}});
     return id;
   }
-  std::string first() const {
-    return oracles->clean() ? "" : violation().invariant + ": " + violation().what;
-  }
-  const Violation& violation() const { return oracles->violations().front(); }
+  std::string first() { return all().clean() ? "" : violation().invariant + ": " + violation().what; }
+  ClusterOracles& all() { return oracles.all(); }
+  const Violation& violation() { return all().violations().front(); }
 
   World world;
-  StorageLogView<MemoryLogStorage> log{world.log()};
-  MemoryViewsView views{world.views()};
-  MemoryStatesView states{world.snapshots(), [this] { return residents(); }};
   History history;
-  ClusterOracles::Options options;
-  std::optional<ClusterOracles> oracles;
+  WorldOracles oracles{world, &history, WorldOracles::Owners::watched};
   int answered = 0;
 };
 
@@ -125,11 +97,11 @@ TEST(OraclesOfAWorld, ANodeThatIsKilledAgainAndAgainIsClean) {
       watched.world.boot();
     }
     watched.run(std::chrono::seconds{20});
-    EXPECT_EQ("", watched.oracles->pending().value_or("")) << "seed " << seed;
-    watched.oracles->at_rest();
+    EXPECT_EQ("", watched.all().pending().value_or("")) << "seed " << seed;
+    watched.all().at_rest();
     EXPECT_EQ("", watched.first()) << "seed " << seed;
     EXPECT_EQ(11, watched.answered);
-    EXPECT_EQ(0U, watched.oracles->history().gave_up);
+    EXPECT_EQ(0U, watched.all().history().gave_up);
   }
 }
 
@@ -140,7 +112,7 @@ TEST(OraclesOfAWorld, AWriterThatNeverClaimedIsNoticed) {
   watched.run(std::chrono::seconds{2});
   ASSERT_EQ("", watched.first());
   // A commit that every reader counts, of a node that nobody knows.
-  const AdmissionState state = watched.oracles->log().judged(Partition{0}).back().after;
+  const AdmissionState state = watched.all().log().judged(Partition{0}).back().after;
   const StreamId stream{"block-1"};
   Commit commit{state.epoch, next(state.index), "ghost", WallTime{1}, {}, {{stream, Sequence{1}, {}}}};
   commit.parts.front().events.emplace_back(Event{BlockCreated{BlockValue{}}});

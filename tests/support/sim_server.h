@@ -9,8 +9,7 @@
 #include <utility>
 #include <vector>
 
-#include "sim/oracles.h"
-#include "sim/world.h"
+#include "sim/world_oracles.h"
 
 namespace varve::test {
 
@@ -25,8 +24,8 @@ class SimServer : public testing::Test {
   void TearDown() override {
     if (!world_) return;
     run_for(2000);
-    oracles_->at_rest(*world_);
-    for (const sim::Violation& violation : oracles_->violations()) {
+    oracles_->all().at_rest();
+    for (const sim::Violation& violation : oracles_->all().violations()) {
       ADD_FAILURE() << violation.invariant << ": " << violation.what;
     }
   }
@@ -38,7 +37,7 @@ class SimServer : public testing::Test {
     options.seed = seed;
     options.model_script = model_script;
     world_ = std::make_unique<sim::World>(options);
-    oracles_ = std::make_unique<sim::Oracles>(*world_);
+    oracles_ = std::make_unique<sim::WorldOracles>(*world_, nullptr, owners_);
     world_->boot();
     run_for(50);
   }
@@ -48,11 +47,7 @@ class SimServer : public testing::Test {
     run_for(50);
   }
 
-  bool step() {
-    const bool stepped = world_->scheduler().step();
-    oracles_->after_step();
-    return stepped;
-  }
+  bool step() { return oracles_->step(); }
   void run_for(int ms) {
     const MonoTime end = world_->scheduler().now() + std::chrono::milliseconds{ms};
     world_->client().call_at(end, [] {});
@@ -136,7 +131,11 @@ class SimServer : public testing::Test {
   }
 
   std::unique_ptr<sim::World> world_;
-  std::unique_ptr<sim::Oracles> oracles_;
+  std::unique_ptr<sim::WorldOracles> oracles_;
+
+ protected:
+  // A test that writes records of other nodes sets it in its constructor.
+  sim::WorldOracles::Owners owners_ = sim::WorldOracles::Owners::watched;
 
  private:
   static Task<> keep(sim::World& world, Request request, Pending answer) {
