@@ -126,6 +126,7 @@ class DiskSwarm {
                     acknowledged_.insert(acknowledged_.end(), positions.begin(), positions.end());
                   }) {
     scheduler_.print_trace(run.print_trace);
+    if (run.on_line) scheduler_.on_line(run.on_line);
     scheduler_.on_line(run.on_line);
     scheduler_.pick(config_.pick);
     set_faults();
@@ -133,6 +134,7 @@ class DiskSwarm {
   ~DiskSwarm() {
     scheduler_.on_line({});  // What the world's end traces is not the run's.
     haunting_ = false;
+    scheduler_.on_line({});
     listening_.reset();
     world_.kill();
   }
@@ -161,6 +163,7 @@ class DiskSwarm {
       if (entry.outcome.answer == Answer::unknown) ++result.unknown;
     }
     result.counters = counters_.all();
+    result.tape = choices_.tape();
     return result;
   }
 

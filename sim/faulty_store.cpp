@@ -47,8 +47,7 @@ boost::asio::awaitable<void> StoreLink::come_back(Env& env) {
   co_await sleep_for(env, way);
 }
 
-void StoreLink::begin(std::function<void()> commit, Reply reply) {
-  const std::uint64_t sent_on = connection_;
+void StoreLink::begin(std::uint64_t sent_on, std::function<void()> commit, Reply reply) {
   if (holding_) {
     holding_ = false;
     world_.trace(name_ + " holds a transaction");
@@ -153,8 +152,10 @@ std::size_t ViewDatabase::failover(std::size_t commits) {
 Task<LoadedCheckpoint> FaultyViewStore::load(Partition partition) {
   const Status there = co_await database_.link().go(env_);
   if (!there) co_return there.error();
+  const std::uint64_t connection = database_.link().connection();
   MemoryViewStore calm{env_, database_.storage()};
   auto loaded = co_await calm.load(partition);
+  sessions_[partition] = connection;
   co_await database_.link().come_back(env_);
   co_return loaded;
 }
@@ -164,7 +165,10 @@ Task<CommitOutcome> FaultyViewStore::commit(Batch batch) {
   std::function<Result<CommitOutcome>()> transaction = [database = &database_, kept] {
     return database->apply(*kept);
   };
-  co_return co_await database_.link().write<CommitOutcome>(env_, std::move(transaction));
+  const auto session = sessions_.find(kept->partition);
+  const std::uint64_t connection =
+      session == sessions_.end() ? database_.link().connection() : session->second;
+  co_return co_await database_.link().write_on<CommitOutcome>(env_, connection, std::move(transaction));
 }
 
 Task<> FaultyViewStore::read(std::function<Status(ViewReader&)> work) {

@@ -56,15 +56,20 @@ class StoreLink {
   // knows of it. `transaction` must not refer to the caller's incarnation.
   template <class T>
   Task<T> write(Env& env, std::function<Result<T>()> transaction) {
+    return write_on<T>(env, connection_, std::move(transaction));
+  }
+  // The same on a connection that was opened before: if it broke meanwhile, nothing happens.
+  template <class T>
+  Task<T> write_on(Env& env, std::uint64_t connection, std::function<Result<T>()> transaction) {
     const auto asked = std::make_shared<Asked<T>>();
-    std::function<void(Waker)> park = [this, asked, &transaction](Waker waker) {
+    std::function<void(Waker)> park = [this, asked, connection, &transaction](Waker waker) {
       asked->waker = std::move(waker);
       std::function<void()> commit = [asked, run = std::move(transaction)] { asked->written = run(); };
       std::function<void(const std::optional<Error>&)> reply = [asked](const std::optional<Error>& error) {
         asked->answer = error ? Result<T>{*error} : *asked->written;
         asked->waker.wake();
       };
-      begin(std::move(commit), std::move(reply));
+      begin(connection, std::move(commit), std::move(reply));
     };
     co_await suspend(env, std::move(park));
     co_return std::move(asked->answer);
@@ -77,6 +82,7 @@ class StoreLink {
 
   // Every connection breaks: what has not landed will not.
   void disconnect() { ++connection_; }
+  std::uint64_t connection() const { return connection_; }
 
   // The next transaction waits on its way until release(), whatever becomes of who has sent it.
   void hold_next() { holding_ = true; }
@@ -94,7 +100,7 @@ class StoreLink {
   Duration delay();
   void later(std::function<void()> work);
   using Reply = std::function<void(const std::optional<Error>&)>;
-  void begin(std::function<void()> commit, Reply reply);
+  void begin(std::uint64_t sent_on, std::function<void()> commit, Reply reply);
   // In a step of the world: does what chance wants, and says what its caller learns of it.
   std::optional<Error> decide(const std::function<void()>& commit);
   void land_late(std::function<void()> commit);
@@ -145,6 +151,8 @@ class ViewDatabase {
   std::vector<std::function<void(const MemoryViewStorage&)>> failover_hooks_;
 };
 
+// A worker commits on the connection on which it has loaded its checkpoint, or not at all: versions are given
+// twice by a database that went back, so what was read before says nothing about what is there since.
 class FaultyViewStore final : public ViewStore {
  public:
   FaultyViewStore(Env& env, ViewDatabase& database) : env_(env), database_(database) {}
@@ -156,6 +164,7 @@ class FaultyViewStore final : public ViewStore {
  private:
   Env& env_;
   ViewDatabase& database_;
+  std::map<Partition, std::uint64_t> sessions_;  // The connection of each partition's worker.
 };
 
 class SnapshotDatabase {

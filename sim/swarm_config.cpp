@@ -98,7 +98,7 @@ void set_model(ClusterWorld& world, const SwarmConfig& config) {
   model.refusal_ppm = models / 4;
   model.broken_ppm = models;
   model.silence_ppm = models / 64;
-  model.think_us = 500'000;
+  model.think_us = config.think_us;
   model.piece_us = 20'000;
   world.provider().set_faults(model);
   ModelProvider::Habits habits;
@@ -133,6 +133,8 @@ SwarmConfig draw_config(Choices& choices, std::uint64_t seed) {
   for (std::size_t kind = 0; kind < Workload::kKinds; ++kind) {
     config.workload.kinds.push_back(choices.chance(Domain::nemesis, 2, 3));
   }
+  // Turns that are open for long meet more of what happens.
+  if (choices.chance(Domain::nemesis, 1, 4)) config.think_us = 8'000'000;
   config.pick = static_cast<PickPolicy>(choices.choose(Domain::nemesis, 4));
   draw_classes(choices, config);
   const auto rate = [](std::uint32_t ppm) { return ppm > 0; };
@@ -153,6 +155,7 @@ std::string describe(const SwarmConfig& config) {
                      " clients=" + std::to_string(config.workload.clients) +
                      " operations=" + std::to_string(config.workload.operations) +
                      (config.workload.tools ? " tools" : "") + (config.workload.restless ? " restless" : "") +
+                     (config.think_us > 1'000'000 ? " slow-model" : "") +
                      (config.truncated ? " truncated" : "");
   for (std::size_t i = 0; i < kFaultClasses; ++i) {
     if (config.ppm[i] > 0) text += std::string(" ") + kNames.at(i) + "=" + std::to_string(config.ppm[i]);

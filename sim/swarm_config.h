@@ -40,7 +40,8 @@ struct SwarmConfig {
   Workload::Options workload;
   std::vector<std::uint32_t> ppm = std::vector<std::uint32_t>(kFaultClasses, 0);  // 0 = switched off.
   PickPolicy pick = PickPolicy::uniform;
-  bool truncated = false;  // At the end, a log loses records that have been read.
+  std::uint64_t think_us = 500'000;  // The longest that the model thinks about a step.
+  bool truncated = false;            // At the end, a log loses records that have been read.
 
   std::uint32_t of(FaultClass one) const { return ppm[static_cast<std::size_t>(one)]; }
   bool has(FaultClass one) const { return of(one) > 0; }

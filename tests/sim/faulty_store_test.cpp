@@ -298,6 +298,20 @@ TEST_F(FaultyStoreTest, AFailoverTakesBackRowsAndCheckpointTogether) {
   EXPECT_EQ(stored(), "3: m0 m1 m2");
 }
 
+// Its versions are given again after the failover: what it has loaded says nothing about them.
+TEST_F(FaultyStoreTest, AWorkerThatHasLoadedBeforeAFailoverCommitsNothing) {
+  EXPECT_EQ(commit(0), "committed");
+  EXPECT_EQ(commit(1), "committed");
+  FaultyViewStore zombie(*node_, views_);
+  EXPECT_EQ(run(zombie.load(Partition{0}))->checkpoint.version, 2U);
+  EXPECT_EQ(views_.failover(1), 1U);
+  EXPECT_EQ(commit(1), "committed");
+  EXPECT_EQ(run(zombie.commit(numbered(2))).error().code, Errc::outcome_unknown);
+  EXPECT_EQ(stored(), "2: m0 m1");
+  EXPECT_EQ(run(zombie.load(Partition{0}))->checkpoint.version, 2U);
+  EXPECT_EQ(text_of(run(zombie.commit(numbered(2)))), "committed");
+}
+
 TEST_F(FaultyStoreTest, AFailoverBreaksWhatIsOnItsWay) {
   views_.link().set_faults({.late_ppm = kAlways, .late_us = 1'000'000});
   EXPECT_TRUE(commit(0).starts_with("outcome_unknown: "));
