@@ -283,8 +283,7 @@ WriteResult LogWriter::write(const std::vector<FileRecord>& records) {
   // After a failed sync the kernel may have dropped what it could not write, and the next sync succeeds
   // without it: nothing more may be built on this file before it has been opened, and read, again.
   const int code = db_.last_code();
-  const bool unsynced = code == SQLITE_IOERR_FSYNC || code == SQLITE_IOERR_DIR_FSYNC;
-  result.unusable = unsynced && !mutant(Mutant::failed_sync_forgotten);
+  result.unusable = code == SQLITE_IOERR_FSYNC || code == SQLITE_IOERR_DIR_FSYNC;
   result = rolled_back(std::move(result));
   auto found = ends();
   result.unusable = result.unusable || !found;

@@ -74,7 +74,6 @@ enum class Mutant : unsigned char {
   ack_before_sync,
   log_commit_not_inspected,
   disk_false_not_written,
-  failed_sync_forgotten,
   unsynced_is_read,
   checksum_ignored,
   checksum_without_place,

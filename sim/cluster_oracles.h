@@ -76,6 +76,7 @@ class ClusterOracles {
   void after_step() {
     log_.look();
     views_.look();
+    if (states_) states_->look();
   }
   void at_rest();
   // Why the world is not at rest (I9); nothing if it is. For the time after faults have stopped.

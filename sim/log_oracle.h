@@ -95,6 +95,8 @@ class LogOracle {
   // The admitted claim of that epoch.
   const Claim* claim_of(Partition partition, Epoch epoch) const;
   const std::vector<StreamStep>& steps_of(const StreamId& stream) const;
+  // Of every stream that has one.
+  const std::map<StreamId, std::vector<StreamStep>>& streams() const { return streams_; }
   Epoch epoch(Partition partition) const;
   bool has_rulings(Partition partition) const { return !part(partition).rulings.empty(); }
   const std::vector<std::size_t>& rulings(Partition partition) const { return part(partition).rulings; }

@@ -61,7 +61,11 @@ std::optional<Violation> compare_heaps(std::uint64_t seed) {
 // The first of the sentences in which a story and its oracles tell what is wrong.
 std::optional<Violation> first_of(const std::vector<std::string>& failures) {
   if (failures.empty()) return std::nullopt;
-  return violation_of(failures.front());
+  const std::string& what = failures.front();
+  for (const char* name : {"NoLateEffect", "AgreePair", "OneWriter", "DecidedOn"}) {
+    if (what.find(std::string(name) + ":") != std::string::npos) return Violation{name, what};
+  }
+  return violation_of(what);
 }
 
 std::optional<Violation> quarantine(std::uint64_t seed) {

@@ -25,6 +25,36 @@ std::optional<std::string> doubled_note(std::string_view value) {
 StateOracle::StateOracle(LogOracle& log, StatesView& states, Violations& violations, Options options)
     : log_(log), states_(states), violations_(violations), options_(options) {}
 
+void StateOracle::look() {
+  if (!options_.snapshots_are_kept) return;
+  for (std::uint32_t i = 0; i < log_.partitions(); ++i) {
+    const Partition partition{i};
+    if (log_.given_up(partition) || log_.has_rulings(partition)) continue;
+    const auto row = states_.recovery(partition);
+    if (!row || moved_[partition] == row->version) continue;
+    moved_[partition] = row->version;
+    check_moved(*row);
+  }
+}
+
+void StateOracle::check_moved(const RecoveryRow& row) {
+  std::map<StreamId, SnapshotRow> rows;
+  states_.snapshots([&rows, &row](const SnapshotRow& snapshot) {
+    if (snapshot.partition == row.partition) rows.emplace(snapshot.stream, snapshot);
+  });
+  for (const auto& [stream, steps] : log_.streams()) {
+    if (partition_of(stream, log_.partitions()) != row.partition) continue;
+    const Sequence needed = sequence_before(stream, row.next);
+    const auto found = rows.find(stream);
+    const bool corrupt = found != rows.end() && found->second.corrupt;
+    const Sequence there = found == rows.end() ? Sequence{} : found->second.sequence;
+    if (corrupt || there >= needed) continue;
+    violations_.add("I7", "the recovery row of partition " + std::to_string(row.partition.value()) +
+                              " has passed sequence " + std::to_string(needed.value()) + " of " +
+                              stream.value() + ", whose snapshot ends at " + std::to_string(there.value()));
+  }
+}
+
 void StateOracle::at_rest() {
   replay();
   snapshots_.clear();

@@ -71,6 +71,8 @@ class StateOracle {
   // All must outlive it.
   StateOracle(LogOracle& log, StatesView& states, Violations& violations, Options options);
 
+  // Recovery rows that have moved: what they stand for is in the snapshots from that moment on.
+  void look();
   void at_rest();
 
  private:
@@ -89,6 +91,7 @@ class StateOracle {
   Sequence sequence_before(const StreamId& stream, Offset next) const;
   void check_snapshot(const SnapshotRow& row);
   void check_recovery(const RecoveryRow& row);
+  void check_moved(const RecoveryRow& row);
   void check_resident(const Resident& resident);
 
   LogOracle& log_;
@@ -98,7 +101,8 @@ class StateOracle {
   States replayed_;  // Every state that every stream has ever had.
   std::map<StreamId, Partition> streams_;
   std::map<StreamId, EventPlaces> ruled_;
-  std::map<StreamId, Sequence> snapshots_;  // Sound ones.
+  std::map<StreamId, Sequence> snapshots_;    // Sound ones.
+  std::map<Partition, std::uint64_t> moved_;  // The version of the recovery row that was looked at.
 };
 
 }  // namespace varve::sim

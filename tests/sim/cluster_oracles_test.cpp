@@ -372,5 +372,24 @@ TEST(ClusterOraclesTest, ANoteThatIsThereTwiceBreaksI8) {
   }
 }
 
+// Not only at rest: by then the next round may have saved what was missing.
+TEST(ClusterOraclesTest, ARecoveryRowThatPassesWhatNoSnapshotHoldsBreaksI7) {
+  Owned stage;
+  stage.snapshots.snapshots[stage.block] = stage.snapshot_of(stage.block);
+  RecoveryRow row = stage.recovery_to_the_end(1);
+  row.version = 1;
+  stage.snapshots.recovery[kP] = row;
+  stage.oracles->after_step();
+  EXPECT_EQ("", stage.first());
+
+  stage.write(kAnn, stage.commit(3, 3, 3));
+  row = stage.recovery_to_the_end(1);
+  row.version = 2;
+  stage.snapshots.recovery[kP] = row;
+  stage.oracles->after_step();
+  EXPECT_EQ("I7", stage.broken());
+  EXPECT_NE(std::string::npos, stage.first().find("has passed sequence 3")) << stage.first();
+}
+
 }  // namespace
 }  // namespace varve::sim
