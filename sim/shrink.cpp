@@ -1,7 +1,8 @@
 #include "sim/shrink.h"
 
 #include <algorithm>
-#include <bit>
+#include <array>
+#include <functional>
 #include <set>
 
 #include "runtime/hash.h"
@@ -31,9 +32,9 @@ class Shrinker {
       const TapeSize before = best_.after;
       whole_domains();
       head();
-      for (std::size_t i = 0; i < kDomains; ++i) blocks(static_cast<Domain>(i), Change::zero);
+      all_blocks(Change::zero);
       for (std::size_t i = 0; i < kDomains; ++i) hanging(static_cast<Domain>(i));
-      for (std::size_t i = 0; i < kDomains; ++i) blocks(static_cast<Domain>(i), Change::halve);
+      all_blocks(Change::halve);
       for (std::size_t i = 0; i < kDomains; ++i) values(static_cast<Domain>(i), static_cast<std::size_t>(-1));
       better = best_.after < before;
     }
@@ -96,26 +97,38 @@ class Shrinker {
     }
   }
 
-  // Blocks of decisions that are not 0, from half of them down to single ones, the last ones first: what
-  // comes late is rarely needed, and dropping it moves nothing.
-  void blocks(Domain domain, Change change) {
-    for (std::size_t size = std::max<std::size_t>(places(domain).size() / 2, 1); !spent(); size /= 2) {
-      Places all = places(domain);
-      for (std::size_t end = all.size(); end > 0 && !spent();) {
-        const std::size_t begin = end > size ? end - size : 0;
-        Tape candidate = best_.tape;
-        for (std::size_t i = begin; i < end; ++i) {
-          const std::uint64_t value = candidate.at(domain, all[i]);
-          candidate.set(domain, all[i], change == Change::zero ? 0 : value / 2);
-        }
-        end = begin;
-        if (!try_it(candidate)) continue;
-        // The tape is another one: its places may have moved.
-        const std::size_t reached = begin < all.size() ? all[begin] : 0;
-        all = places(domain);
-        end = static_cast<std::size_t>(std::lower_bound(all.begin(), all.end(), reached) - all.begin());
+  // Blocks of decisions: halves of every domain, then quarters, down to single ones, so that what is cheap
+  // comes first and a domain with many decisions does not spend what the others need.
+  void all_blocks(Change change) {
+    std::array<bool, kDomains> done{};
+    for (std::size_t parts = 2; !spent() && !std::all_of(done.begin(), done.end(), std::identity{});
+         parts *= 2) {
+      for (std::size_t i = 0; i < kDomains; ++i) {
+        if (done[i]) continue;
+        const auto domain = static_cast<Domain>(i);
+        const std::size_t size = std::max<std::size_t>(places(domain).size() / parts, 1);
+        blocks(domain, size, change);
+        done[i] = size == 1;
       }
-      if (size <= 1) return;
+    }
+  }
+
+  // The last ones first: what comes late is rarely needed, and dropping it moves nothing.
+  void blocks(Domain domain, std::size_t size, Change change) {
+    Places all = places(domain);
+    for (std::size_t end = all.size(); end > 0 && !spent();) {
+      const std::size_t begin = end > size ? end - size : 0;
+      Tape candidate = best_.tape;
+      for (std::size_t i = begin; i < end; ++i) {
+        const std::uint64_t value = candidate.at(domain, all[i]);
+        candidate.set(domain, all[i], change == Change::zero ? 0 : value / 2);
+      }
+      end = begin;
+      if (!try_it(candidate)) continue;
+      // The tape is another one: its places may have moved.
+      const std::size_t reached = all[begin];
+      all = places(domain);
+      end = static_cast<std::size_t>(std::lower_bound(all.begin(), all.end(), reached) - all.begin());
     }
   }
 
@@ -141,12 +154,19 @@ class Shrinker {
   // Makes each of the first `count` decisions as small as it can be.
   void values(Domain domain, std::size_t count) {
     for (std::size_t place = 0; place < std::min(best_.tape.length(domain), count) && !spent(); ++place) {
-      for (const std::uint64_t small : {0U, 1U}) {
-        if (best_.tape.at(domain, place) > small && try_with(domain, place, small)) break;
+      const std::uint64_t value = best_.tape.at(domain, place);
+      if (value == 0 || try_with(domain, place, 0) || value == 1 || try_with(domain, place, 1)) continue;
+      // Between what is too small and what is small enough.
+      std::uint64_t low = 1;
+      std::uint64_t high = best_.tape.at(domain, place);
+      while (low + 1 < high && !spent()) {
+        const std::uint64_t middle = low + (high - low) / 2;
+        if (try_with(domain, place, middle)) {
+          high = middle;
+        } else {
+          low = middle;
+        }
       }
-      while (best_.tape.at(domain, place) > 2 && try_with(domain, place, best_.tape.at(domain, place) / 2)) {
-      }
-      if (best_.tape.at(domain, place) > 1) try_with(domain, place, best_.tape.at(domain, place) - 1);
     }
   }
 
@@ -174,7 +194,7 @@ TapeSize size_of(const Tape& tape) {
       const std::uint64_t value = tape.at(domain, at);
       if (value == 0) continue;
       ++size.decisions;
-      size.bits += static_cast<std::uint64_t>(std::bit_width(value));
+      size.sum += value;
     }
   }
   return size;

@@ -21,7 +21,7 @@ namespace varve::sim {
 struct TapeSize {
   std::uint64_t decisions = 0;  // That are not 0.
   std::uint64_t length = 0;
-  std::uint64_t bits = 0;  // Of all numbers.
+  std::uint64_t sum = 0;  // Of all numbers.
 
   friend auto operator<=>(const TapeSize&, const TapeSize&) = default;
 };
