@@ -34,6 +34,8 @@ Task<> Shard::main() {
                                     ": reading the log from its start: " + start.error().message);
     env_.count("recoveries_from_start");
     start = PartitionOwner::Start{};
+    // A log that lacks the record that the row knows was truncated or exchanged, from wherever it is read.
+    if (recovery_) start->mark = recovery_->mark;
   }
   co_return co_await owner_.run(std::move(*start));
 }

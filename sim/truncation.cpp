@@ -21,9 +21,13 @@ Truncation::~Truncation() {
 }
 
 void Truncation::on_trace(std::string_view node, std::string_view line) {
-  if (serves_.empty() || !line.starts_with(serves_)) return;
-  violations_.add("I1",
-                  std::string(node) + " serves a partition whose log was truncated: " + std::string(line));
+  if (owner_.empty() || !line.starts_with(owner_)) return;
+  // What was on its way before may still come into the log; but nobody sends more.
+  const std::string_view what = line.substr(owner_.size());
+  for (const char* word : {"serve ", "claim-sent ", "commit-sent "}) {
+    if (!what.starts_with(word)) continue;
+    violations_.add("I1", std::string(node) + " goes on behind a truncated log: " + std::string(line));
+  }
 }
 
 // Records that both the recovery row and the checkpoint know of, behind the birth of some agent.
@@ -78,7 +82,7 @@ std::vector<Violation> Truncation::run(const std::function<bool()>& step) {
   }
   const bool restored = world_.scheduler().choices().choose(Domain::nemesis, 2) == 0;
   world_.counters().add(restored ? "fault.log.restored_older" : "fault.log.truncated_while_running");
-  serves_ = "owner p=" + std::to_string(cut->partition.value()) + " serve ";
+  owner_ = "owner p=" + std::to_string(cut->partition.value()) + " ";
   for (std::size_t node = 0; restored && node < world_.nodes(); ++node) world_.crash(node);
   world_.log().truncate(cut->partition, cut->end);
   for (std::size_t node = 0; restored && node < world_.nodes(); ++node) world_.boot(node);
@@ -91,9 +95,6 @@ std::vector<Violation> Truncation::run(const std::function<bool()>& step) {
   }
   if (world_.views().storage()->checkpoints.at(cut->partition).version != version) {
     violations_.add("I4", "the views went on behind a truncated log");
-  }
-  if (!(world_.log().end(cut->partition) == cut->end)) {
-    violations_.add("I1", "somebody has written to a log that was truncated");
   }
   return violations_.list();
 }

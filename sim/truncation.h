@@ -2,8 +2,8 @@
 // a cluster that was restored from an older copy: while every node is down, or under running ones. Then
 // (DESIGN.md, section 4) no reader that knows of a lost record goes on:
 //
-// - no node serves the partition, if its recovery row knows of it; nobody is answered that a command to it
-//   was carried out, and nothing comes into its log;
+// - no node claims the partition, serves it or writes to it, if its recovery row knows of it, and nobody is
+//   answered that a command to it was carried out;
 // - its views stay as they are, if their checkpoint knows of it.
 //
 // Once, at the end of a run, behind the last look of every other oracle. Lifetime: ends before its world.
@@ -44,7 +44,7 @@ class Truncation {
   const LogOracle& log_;
   SimEnv env_;
   SimClient client_;
-  std::string serves_;  // The line by which somebody would say that he serves the partition.
+  std::string owner_;  // How what an owner of the partition says begins; empty: nothing was cut yet.
   Violations violations_;
 };
 

@@ -43,6 +43,7 @@ class World final : public Stage {
   void damage_snapshot(const StreamId& stream) { snapshots_->snapshots.at(stream).state += " "; }
   void lose_snapshot(const StreamId& stream) { snapshots_->snapshots.erase(stream); }
   void fail_next_append(MemoryLogStorage::Fault fault) { log_->fail_next(fault); }
+  void truncate(Partition partition, Offset end) { log_->truncate(partition, end); }
   void land(Partition partition, std::string bytes) {
     log_->land(partition, std::make_shared<const std::string>(std::move(bytes)));
   }

@@ -407,6 +407,21 @@ TEST_F(ShardTest, ALostSnapshotMeansReadingTheLogFromItsStart) {
   EXPECT_EQ("anna", text(expect(200, "GET", "/v1/agents/" + agent), "name"));
 }
 
+TEST_F(ShardTest, AlsoWithoutItsSnapshotsATruncatedLogIsRefused) {
+  const std::string agent = create_agent();
+  expect(200, "POST", "/v1/agents/" + agent + "/messages", say("one"));
+  ASSERT_TRUE(settle(shard_of(agent).snapshot_round()));
+  const Partition home = partition_of(StreamId{agent}, world_->options().partitions);
+  world_->crash();
+  world_->lose_snapshot(StreamId{agent});
+  oracles_->all().give_up(home);
+  world_->truncate(home, Offset{2});
+  world_->boot();
+  run_for(1000);
+  EXPECT_EQ(503, call("PATCH", "/v1/agents/" + agent, R"({"name":"anna"})").status);
+  EXPECT_EQ(Offset{2}, world_->log().end(home));
+}
+
 // ---- snapshots that are lost while the shard runs ----
 
 TEST_F(ShardTest, AnAgentWhoseSnapshotVanishesIsThereAllTheSame) {
