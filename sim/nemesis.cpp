@@ -181,6 +181,9 @@ void Nemesis::harm_snapshots() {
     return;
   }
   crash_all(draw_time());
+  // Nothing that is under way reaches a database that was restored: an older row in the place of the lost one
+  // would be taken for it.
+  world_.snapshots().link().disconnect();
   if (how == 7) {
     world_.snapshots().lose_all();
   } else {
