@@ -47,7 +47,7 @@ std::vector<MutantInfo> protocol_mutants() {
        Hunt::swarm, 50, true},
       {M::skipped_claim_serves, "skipped-claim-serves", "an own claim that does not count is served",
        Hunt::swarm, 100, true},
-      {M::claim_by_name, "claim-by-name", "the own claim is known by the node's name", Hunt::swarm, 200,
+      {M::claim_by_name, "claim-by-name", "the own claim is known by the node's name", Hunt::swarm, 400,
        false},
       {M::claim_id_of_process, "claim-id-of-process", "every claim of a process has the same id", Hunt::swarm,
        50, true},
