@@ -68,6 +68,7 @@ bool is_number(std::string_view text) {
 // Of a world's line: "net 9 client-1>node-4 asks ..", "log p=0 landed o=5", "owning g=2 granted ..".
 Said said_by_world(const Words& words) {
   const std::string_view part = word(words, 1);
+  if (part == "violation") return {"world", TraceKind::fault};
   if (part == "owning" || part == "folding") return {std::string(part), TraceKind::group};
   if (part == "log") {
     const std::string_view what = word(words, 3);
