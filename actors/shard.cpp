@@ -24,6 +24,21 @@ Error key_reused() {
   return {Errc::conflict, "the idempotency key was used before for another request; use a new key"};
 }
 
+// What a command that changes nothing was asked for, on top of what every answer says.
+void add_what_was_read(const ActorState& state, const Command& command, std::vector<BlockFact> blocks,
+                       CommandAnswer& answer) {
+  if (const auto* put = std::get_if<PutTool>(&command)) {
+    answer.tools = tools_asked_for(state, {{}, {put->tool.name}});
+  } else if (const auto* update = std::get_if<UpdateTool>(&command)) {
+    answer.tools = tools_asked_for(state, {{update->id}, {}});
+  }
+  if (const auto* resolve = std::get_if<ResolveLabel>(&command)) {
+    for (BlockFact& fact : blocks) {
+      if (fact.exists && fact.value.label == resolve->label && !answer.block) answer.block = std::move(fact);
+    }
+  }
+}
+
 }  // namespace
 
 Shard::Shard(Env& env, Partition partition, NodeIdentity identity, Ports ports, PartitionOwner::Proof prove,
@@ -237,17 +252,7 @@ Task<CommandAnswer> Shard::carry_out(Actor* actor, PendingPtr pending) {
     trace("refused", envelope.command_ref.id);
     if (!decision) co_return decision.error();
     CommandAnswer answer = answer_from(actor->state);
-    if (const auto* put = std::get_if<PutTool>(&envelope.command)) {
-      answer.tools = tools_asked_for(actor->state, {{}, {put->tool.name}});
-    } else if (const auto* update = std::get_if<UpdateTool>(&envelope.command)) {
-      answer.tools = tools_asked_for(actor->state, {{update->id}, {}});
-    }
-    if (const auto* resolve = std::get_if<ResolveLabel>(&envelope.command)) {
-      for (BlockFact& fact : facts.blocks) {
-        if (fact.exists && fact.value.label == resolve->label && !answer.block)
-          answer.block = std::move(fact);
-      }
-    }
+    add_what_was_read(actor->state, envelope.command, std::move(facts.blocks), answer);
     co_return answer;
   }
 
