@@ -288,7 +288,7 @@ void fold_record(const Record& record, LogPosition position, std::set<StreamId>&
 
 PartitionFold::PartitionFold(Partition partition, const Checkpoint& checkpoint,
                              const std::vector<QuarantineRow>& quarantine)
-    : partition_(partition), checkpoint_(checkpoint), begun_(checkpoint.next) {
+    : partition_(partition), checkpoint_(checkpoint), begun_(checkpoint.next), taken_(checkpoint.next) {
   for (const QuarantineRow& row : quarantine) {
     parked_.insert(row.stream);
     waiting_[row.stream].push_back({row.offset, row.event});
@@ -474,6 +474,7 @@ Batch PartitionFold::take_batch() {
   Batch batch;
   batch.partition = partition_;
   batch.expected_version = checkpoint_.version;
+  batch.expected_next = std::exchange(taken_, checkpoint_.next);
   ++checkpoint_.version;
   add_changes(checkpoint_.digests, partition_, output_.changes);
   batch.checkpoint = checkpoint_;

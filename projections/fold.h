@@ -99,6 +99,7 @@ class PartitionFold {
   Partition partition_;
   Checkpoint checkpoint_;
   Offset begun_;  // Where this fold began.
+  Offset taken_;  // Where the next batch begins.
   EventPlaces stops_;
   std::optional<EventPlace> met_late_;
   std::set<StreamId> parked_;

@@ -250,9 +250,10 @@ MemoryViewStorage::MemoryViewStorage() {
 Result<CommitOutcome> apply_batch(MemoryViewStorage& storage, const Batch& batch) {
   check_batch(batch);
   const auto stored = storage.checkpoints.find(batch.partition);
-  const std::uint64_t version = stored == storage.checkpoints.end() ? 0 : stored->second.version;
-  if (version != batch.expected_version && !mutant(Mutant::checkpoint_not_compared))
-    return CommitOutcome::lost_race;
+  const Checkpoint before = stored == storage.checkpoints.end() ? Checkpoint{} : stored->second;
+  const bool follows =
+      before.version == batch.expected_version && (before.version == 0 || before.next == batch.expected_next);
+  if (!follows && !mutant(Mutant::checkpoint_not_compared)) return CommitOutcome::lost_race;
 
   std::vector<QuarantineRow> quarantine = storage.quarantine;
   std::erase_if(quarantine, [&batch](const QuarantineRow& row) {

@@ -182,7 +182,8 @@ class Writer {
               "digests, \"partition\") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
             : "UPDATE checkpoints SET version = ?, next_offset = ?, epoch = ?, \"index\" = ?, cluster = ?, "
               "at = ?, "
-              "mark_offset = ?, mark_hash = ?, digests = ? WHERE \"partition\" = ? AND version = ?");
+              "mark_offset = ?, mark_hash = ?, digests = ? WHERE \"partition\" = ? AND version = ? AND "
+              "next_offset = ?");
     if (!prepared) return prepared.error();
     sqlite::Statement& statement = **prepared;
     const Checkpoint& checkpoint = batch.checkpoint;
@@ -199,7 +200,10 @@ class Writer {
           .bind(8, static_cast<std::int64_t>(checkpoint.mark.hash));
     }
     statement.bind_text(9, to_text(checkpoint.digests)).bind(10, batch.partition.value());
-    if (batch.expected_version != 0) statement.bind(11, static_cast<std::int64_t>(batch.expected_version));
+    if (batch.expected_version != 0) {
+      statement.bind(11, static_cast<std::int64_t>(batch.expected_version))
+          .bind(12, static_cast<std::int64_t>(batch.expected_next.value()));
+    }
     if (const auto done = statement.run(); !done) return done.error();
     return connection_.db().changes() == 1;
   }

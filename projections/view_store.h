@@ -1,8 +1,8 @@
 // ViewStore: the views of one projection's generation, and its checkpoints. Memory, SQLite, PostgreSQL; all
 // pass tests/projections/view_store_contract.h.
 //
-// A batch is one transaction: first the compare-and-set on the checkpoint's version, then rows and closings.
-// After any outcome but `committed` the caller drops its memory and loads again (rules 17 and 18).
+// A batch is one transaction: first the compare-and-set on the checkpoint's version and place, then rows and
+// closings. After any outcome but `committed` the caller drops its memory and loads again (rules 17 and 18).
 //
 // Thread: the one of the Env it was made with; reads run behind offload and may overlap.
 #pragma once
@@ -73,7 +73,11 @@ struct TimesRow {
 
 struct Batch {
   Partition partition;
+  // Those of the stored checkpoint; version 0 if there is none, wherever the batch begins. The version alone
+  // is not enough: when a failover has taken commits back, the same versions come again with other records in
+  // them.
   std::uint64_t expected_version = 0;
+  Offset expected_next;
   Checkpoint checkpoint;           // The new one; its version is expected_version + 1.
   std::vector<RowChange> changes;  // In order.
   std::vector<StreamId> released;  // Their quarantine rows go, before `quarantined` comes.

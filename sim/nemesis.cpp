@@ -167,8 +167,8 @@ void Nemesis::claim_for_another_cluster() {
 
 // ---- the database
 
-// Rows are damaged at any time. They are lost while every node is down, as by a database that was restored:
-// a running shard takes a stream without a row for one that never was (DESIGN.md, section 5).
+// Rows are damaged at any time. They are lost while every node is down, as by a database that was restored: a
+// late save that puts a lost row back older is taken for it by the next recovery (docs/spec, rule 36).
 void Nemesis::harm_snapshots() {
   const auto& rows = world_.snapshots().storage()->snapshots;
   if (rows.empty()) return;

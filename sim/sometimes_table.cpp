@@ -5,7 +5,7 @@ namespace varve::sim {
 
 namespace {
 
-constexpr Sometimes kAll[] = {
+constexpr Sometimes kTable[] = {
     // Appends, as the log sees them.
     {"sometimes.append.out_of_order", 20'000, "an append arrives before one that was sent earlier"},
     {"sometimes.append.retry_was_recognised", 300, "the log knows a batch that is sent again"},
@@ -84,8 +84,8 @@ constexpr Sometimes kAll[] = {
 }  // namespace
 
 const std::vector<Sometimes>& sometimes() {
-  static const std::vector<Sometimes> all(std::begin(kAll), std::end(kAll));
-  return all;
+  static const std::vector<Sometimes> kAll(std::begin(kTable), std::end(kTable));
+  return kAll;
 }
 
 }  // namespace varve::sim

@@ -37,6 +37,18 @@ TEST_P(ViewStoreContract, AStaleVersionLosesTheRaceAndWritesNothing) {
   EXPECT_EQ(commit(batch_of(0, 1, {message("m2", "a1", at(2))})), "committed");
 }
 
+// A failover took a commit back, and another worker made the same version of fewer records.
+TEST_P(ViewStoreContract, ABatchFromAnotherPlaceLosesTheRaceThoughTheVersionFits) {
+  Batch other = batch_of(0, 0, {message("m1", "a1", at(1))});
+  other.checkpoint.next = Offset{6};
+  ASSERT_EQ(commit(std::move(other)), "committed");
+  EXPECT_EQ(commit(batch_of(0, 1, {message("m2", "a1", at(11))})), "lost race");
+  EXPECT_EQ(versions(View::messages), "m1@1");
+  Batch follows = batch_of(0, 1, {message("m2", "a1", at(11))});
+  follows.expected_next = Offset{6};
+  EXPECT_EQ(commit(std::move(follows)), "committed");
+}
+
 // A batch that closes nothing cannot tell a stale version by its rows: only the compare-and-set can.
 TEST_P(ViewStoreContract, TheRaceIsDecidedBeforeTheRows) {
   ASSERT_EQ(commit({tag("a1", "red", at(1))}), "committed");

@@ -54,6 +54,7 @@ inline Batch batch_of(std::uint32_t partition, std::uint64_t version, std::vecto
   Batch batch;
   batch.partition = Partition{partition};
   batch.expected_version = version;
+  batch.expected_next = Offset{10 * version};
   batch.checkpoint.version = version + 1;
   batch.checkpoint.next = Offset{10 * (version + 1)};
   batch.changes = std::move(changes);

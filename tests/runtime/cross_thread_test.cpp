@@ -215,6 +215,7 @@ Task<> commit_rows(ViewStore* store, std::uint32_t partition, int batches) {
     Batch batch;
     batch.partition = Partition{partition};
     batch.expected_version = static_cast<std::uint64_t>(i);
+    batch.expected_next = Offset{batch.expected_version};
     batch.checkpoint.version = batch.expected_version + 1;
     batch.checkpoint.next = Offset{batch.checkpoint.version};
     for (int row = 0; row < 10; ++row) {
