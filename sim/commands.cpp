@@ -85,9 +85,10 @@ int diff_command(const ScenarioRun& run, SelfTest trip) {
 int sweep_command(const ScenarioRun& run, std::uint64_t stride, SelfTest trip) {
   const std::string place = run.scenario == "disk" ? "operations of the disk" : "steps";
   const ScenarioResult calm = armed_run(run, trip);
-  std::cout << run.scenario << " seed " << run.seed << ": a crash at every "
-            << (stride == 1 ? "" : std::to_string(stride) + "th ") << "of " << calm.crash_places << " "
-            << place << (calm.crash_nodes > 1 ? ", for each node" : "") << std::endl;
+  std::cout << run.scenario << " seed " << run.seed << ": a crash at "
+            << (stride == 1 ? "each" : "every " + std::to_string(stride) + "th") << " of "
+            << calm.crash_places << " " << place << (calm.crash_nodes > 1 ? ", for each node" : "")
+            << std::endl;
   std::uint64_t runs = 1;
   std::uint64_t failed = 0;
   if (!holds(calm)) {
