@@ -22,7 +22,7 @@ inline constexpr std::uint64_t kViewsGeneration = 2;
 // the index costs far more than a few words in it (docs/benchmarks.md).
 inline constexpr std::int64_t kSearchWaitingMax = 128;
 
-// Pages of the write-ahead log (4 KiB each) at which a commit ends with a checkpoint, which keeps it bounded.
+// Pages of the write-ahead log (4 KiB each) at which a checkpoint follows the commit, which keeps it bounded.
 // Fewer: shorter stalls, but more of them (docs/benchmarks.md).
 inline constexpr int kCheckpointPages = 4000;
 

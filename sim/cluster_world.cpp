@@ -121,6 +121,19 @@ void ClusterWorld::end_twin(std::size_t node) {
   machine.former.reset();
 }
 
+std::vector<Resident> ClusterWorld::residents() {
+  std::vector<Resident> all;
+  for (std::size_t number = 0; number < nodes(); ++number) {
+    if (!up(number)) continue;
+    for (const auto& shard : node(number).member().shards()) {
+      if (!shard->owner().owned()) continue;
+      all.push_back({place(number), shard->owner().partition(), shard->owner().next_offset(),
+                     [shard](const StreamId& stream) { return shard->peek(stream); }});
+    }
+  }
+  return all;
+}
+
 void ClusterWorld::set_clock(std::size_t node, NodeClock clock) {
   Machine& machine = machines_.at(node);
   // A rate that changes under timers that are set is for the next incarnation.

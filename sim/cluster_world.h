@@ -17,6 +17,7 @@
 #include "sim/sim_log.h"
 #include "sim/sim_model.h"
 #include "sim/sim_transport.h"
+#include "sim/state_oracle.h"
 
 namespace varve::sim {
 
@@ -53,6 +54,8 @@ class ClusterWorld {
   void resume_twin(std::size_t node);
   void end_twin(std::size_t node);
   bool has_twin(std::size_t node) const { return machines_.at(node).former != nullptr; }
+  // What the shards that own something keep in memory, for StatesView.
+  std::vector<Resident> residents();
   // Of the node's machine: stays over crashes.
   void set_clock(std::size_t node, NodeClock clock);
   // Between the node and the brokers, for both the log and the groups.

@@ -179,6 +179,9 @@ int carry_out(Arguments& asked) {
     for (const std::string& known : varve::sim::scenarios()) all += (all.empty() ? "" : ", ") + known;
     return refuse("there is no scenario '" + scenario + "'; there are: " + all);
   }
+  if (const std::size_t nodes = varve::sim::nodes_of(asked.one.scenario); asked.node > nodes)
+    return refuse("--node: '" + asked.one.scenario + "' has " + std::to_string(nodes) +
+                  (nodes == 1 ? " node" : " nodes"));
   asked.one.node = asked.node - 1;
   if (*asked.soaks) return soak(asked);
   if (*asked.repro) return varve::sim::repro_command(asked.target, asked.quiet, asked.trip);
@@ -187,7 +190,8 @@ int carry_out(Arguments& asked) {
   if (*asked.trace) return varve::sim::trace_command(asked.target, asked.html, asked.trip);
   if (*asked.run) return varve::sim::run_command(asked.one, asked.trip);
   if (*asked.diff) return varve::sim::diff_command(asked.one, asked.trip);
-  if (asked.one.scenario == "swarm") return refuse("a sweep needs a short scenario: every one but the swarm");
+  if (!varve::sim::can_be_swept(asked.one.scenario))
+    return refuse("a sweep needs a short scenario with work: every one but swarm and idle");
   return varve::sim::sweep_command(asked.one, asked.stride, asked.trip);
 }
 

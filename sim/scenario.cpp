@@ -127,6 +127,15 @@ bool is_scenario(std::string_view name) {
   return std::find(scenarios().begin(), scenarios().end(), name) != scenarios().end();
 }
 
+std::size_t nodes_of(std::string_view scenario) {
+  const auto story = find_story(std::string(scenario));
+  return story == nullptr ? 1 : story->world.nodes;
+}
+
+bool can_be_swept(std::string_view scenario) {
+  return scenario != "swarm" && scenario != "idle";
+}
+
 ScenarioResult run_scenario(const ScenarioRun& run) {
   CHECK(is_scenario(run.scenario));
   if (run.scenario == "swarm") return run_the_swarm(run);

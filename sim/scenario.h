@@ -53,6 +53,10 @@ struct ScenarioResult {
 // In the order in which help names them.
 const std::vector<std::string>& scenarios();
 bool is_scenario(std::string_view name);
+// Of which one can be told to crash.
+std::size_t nodes_of(std::string_view scenario);
+// It ends after a number of places at which a crash can be tried one by one.
+bool can_be_swept(std::string_view scenario);
 
 ScenarioResult run_scenario(const ScenarioRun& run);
 

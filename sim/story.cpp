@@ -50,6 +50,15 @@ std::string body_of(std::string_view key, std::string_view text) {
   return out.take();
 }
 
+StoryClient::Options StoryClient::persistent(std::string name, ClientId id) {
+  Options options;
+  options.name = std::move(name);
+  options.id = id;
+  options.policy.attempts = 60;
+  options.policy.patience = std::chrono::seconds{10};
+  return options;
+}
+
 StoryClient::StoryClient(Stage& stage, Options options, Ears ears)
     : stage_(stage), options_(std::move(options)), ears_(std::move(ears)) {}
 

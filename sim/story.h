@@ -67,6 +67,8 @@ class StoryClient {
     std::size_t first_node = 0;  // Which it asks first; the others when that one fails.
     RetryPolicy policy;
   };
+  // Of a client that does not give up while a node is killed and booted.
+  static Options persistent(std::string name, ClientId id);
   // The stage outlives it.
   StoryClient(Stage& stage, Options options, Ears ears);
 

@@ -60,7 +60,7 @@ StoryStage::StoryStage(const StoryKind& kind, const StoryRun& run)
       http_(client_, world_.network(), "client"),
       log_view_(world_.log()),
       views_view_(*world_.views().storage()),
-      states_view_(*world_.snapshots().storage(), [this] { return residents(); }),
+      states_view_(*world_.snapshots().storage(), [this] { return world_.residents(); }),
       oracles_(log_view_, views_view_, &states_view_, oracle_options()),
       spec_([this](Partition partition) -> const std::vector<LogRecord>& {
         return world_.log().records(partition);
@@ -117,19 +117,6 @@ std::string StoryStage::shown_to_model(const std::string& user_text) const {
 void StoryStage::count_life(std::size_t node) {
   if (!world_.up(node)) return;
   for (const auto& [name, count] : world_.env(node).counters()) counted_["node." + name] += count;
-}
-
-std::vector<Resident> StoryStage::residents() {
-  std::vector<Resident> all;
-  for (std::size_t node = 0; node < world_.nodes(); ++node) {
-    if (!world_.up(node)) continue;
-    for (const auto& shard : world_.node(node).member().shards()) {
-      if (!shard->owner().owned()) continue;
-      all.push_back({ClusterWorld::place(node), shard->owner().partition(), shard->owner().next_offset(),
-                     [shard](const StreamId& stream) { return shard->peek(stream); }});
-    }
-  }
-  return all;
 }
 
 bool StoryStage::step() {

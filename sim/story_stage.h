@@ -83,7 +83,6 @@ class StoryStage final : public Stage {
 
  private:
   ClusterOracles::Options oracle_options();
-  std::vector<Resident> residents();
   bool step();
   bool at_rest();
   void come_to_rest(StoryResult& result);

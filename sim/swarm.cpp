@@ -27,7 +27,7 @@ class Swarm {
         world_(choices_, config_.world),
         log_view_(world_.log()),
         views_view_(*world_.views().storage()),
-        states_view_(*world_.snapshots().storage(), [this] { return residents(); }),
+        states_view_(*world_.snapshots().storage(), [this] { return world_.residents(); }),
         oracles_(log_view_, views_view_, &states_view_, oracle_options()),
         effects_(oracles_.log(), world_.provider().journal(), history_, effects_world()),
         nemesis_(world_, config_, history_, oracles_,
@@ -130,19 +130,6 @@ class Swarm {
     for (std::size_t node = 0; node < world_.nodes(); ++node) urls.push_back(world_.url(node));
     return {world_.scheduler(), world_.network(),         world_.counters(),
             std::move(urls),    config_.world.partitions, config_.world.seed};
-  }
-
-  std::vector<Resident> residents() {
-    std::vector<Resident> all;
-    for (std::size_t node = 0; node < world_.nodes(); ++node) {
-      if (!world_.up(node)) continue;
-      for (const auto& shard : world_.node(node).member().shards()) {
-        if (!shard->owner().owned()) continue;
-        all.push_back({ClusterWorld::place(node), shard->owner().partition(), shard->owner().next_offset(),
-                       [shard](const StreamId& stream) { return shard->peek(stream); }});
-      }
-    }
-    return all;
   }
 
   bool go_on() { return world_.scheduler().steps() < steps_max_ && world_.scheduler().step(); }

@@ -45,12 +45,7 @@ class BatchStory final : public Story {
 
  private:
   static StoryClient::Options client_options(ClientId id) {
-    StoryClient::Options options;
-    options.name = "batch-" + std::to_string(id);
-    options.id = id;
-    options.policy.attempts = 60;
-    options.policy.patience = std::chrono::seconds{10};
-    return options;
+    return StoryClient::persistent("batch-" + std::to_string(id), id);
   }
 
   void set_views(std::uint32_t lost_ack_ppm) {

@@ -27,12 +27,7 @@ class Blocks final : public Story {
 
  private:
   static StoryClient::Options client_options(ClientId id) {
-    StoryClient::Options options;
-    options.name = "blocks-" + std::to_string(id);
-    options.id = id;
-    options.policy.attempts = 60;
-    options.policy.patience = std::chrono::seconds{10};
-    return options;
+    return StoryClient::persistent("blocks-" + std::to_string(id), id);
   }
   static std::string label_path(const std::string& agent) {
     return "/v1/agents/" + agent + "/core-memory/blocks/human";

@@ -69,11 +69,8 @@ class Move final : public Story {
   };
 
   static StoryClient::Options client_options(ClientId id, std::size_t first_node) {
-    StoryClient::Options options;
-    options.name = "move-" + std::to_string(id);
-    options.id = id;
+    auto options = StoryClient::persistent("move-" + std::to_string(id), id);
     options.first_node = first_node;
-    options.policy.attempts = 60;
     options.policy.patience = std::chrono::seconds{8};
     options.policy.longest_wait = std::chrono::seconds{1};
     return options;

@@ -11,7 +11,8 @@ constexpr const char* kScript = R"({"replies":[{"match":"slow","delay_ms":2500,"
 
 class Passivation final : public Story {
  public:
-  explicit Passivation(StoryStage& stage) : stage_(stage), client_(stage, client_options(), stage.ears()) {}
+  explicit Passivation(StoryStage& stage)
+      : stage_(stage), client_(stage, StoryClient::persistent("passivation", 0), stage.ears()) {}
 
   // Everything that was ever asked is in the snapshots or behind them; nobody is in memory.
   std::string at_rest() override {
@@ -52,14 +53,6 @@ class Passivation final : public Story {
   }
 
  private:
-  static StoryClient::Options client_options() {
-    StoryClient::Options options;
-    options.name = "passivation";
-    options.policy.attempts = 60;
-    options.policy.patience = std::chrono::seconds{10};
-    return options;
-  }
-
   Task<Json> say(std::string text, std::string answer) {
     ++said_;
     auto answered = co_await client_.ask("POST", path_ + "/messages", body_of("input", text),

@@ -48,10 +48,8 @@ class Quarantine final : public Story {
 
  private:
   static StoryClient::Options client_options() {
-    StoryClient::Options options;
-    options.name = "quarantine";
+    auto options = StoryClient::persistent("quarantine", 0);
     options.policy.attempts = kTriesMax;
-    options.policy.patience = std::chrono::seconds{10};
     return options;
   }
   static std::string path_of(const std::string& agent) { return "/v1/agents/" + agent; }

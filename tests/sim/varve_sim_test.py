@@ -27,6 +27,8 @@ class UsageTest(unittest.TestCase):
                 (["run", "--scenario", "moon"], "there is no scenario 'moon'"),
                 (["soak", "--seeds", "9..1"], "expected FIRST..LAST"),
                 (["sweep", "swarm"], "a sweep needs a short scenario"),
+                (["sweep", "idle"], "a sweep needs a short scenario"),
+                (["run", "--scenario", "blocks", "--node", "2", "--crash-at", "3"], "'blocks' has 1 node"),
                 (["repro", "v1:x"], "a token looks like"),
                 (["repro", "/nonexistent"], "no token (v1:4711), and no file"),
                 (["corpus", "/nonexistent"], "no file that can be read"),
