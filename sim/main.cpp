@@ -179,9 +179,10 @@ int carry_out(Arguments& asked) {
     for (const std::string& known : varve::sim::scenarios()) all += (all.empty() ? "" : ", ") + known;
     return refuse("there is no scenario '" + scenario + "'; there are: " + all);
   }
-  if (const std::size_t nodes = varve::sim::nodes_of(asked.one.scenario); asked.node > nodes)
+  if (const std::size_t nodes = varve::sim::nodes_of(asked.one.scenario); asked.node > nodes) {
     return refuse("--node: '" + asked.one.scenario + "' has " + std::to_string(nodes) +
                   (nodes == 1 ? " node" : " nodes"));
+  }
   asked.one.node = asked.node - 1;
   if (*asked.soaks) return soak(asked);
   if (*asked.repro) return varve::sim::repro_command(asked.target, asked.quiet, asked.trip);
