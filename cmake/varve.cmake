@@ -10,6 +10,9 @@ find_package(PkgConfig REQUIRED)
 pkg_check_modules(SODIUM REQUIRED IMPORTED_TARGET libsodium)
 pkg_check_modules(XXHASH REQUIRED IMPORTED_TARGET libxxhash)
 pkg_check_modules(CURL REQUIRED IMPORTED_TARGET libcurl)
+pkg_check_modules(RDKAFKA REQUIRED IMPORTED_TARGET rdkafka>=2.0)
+pkg_check_modules(PQXX REQUIRED IMPORTED_TARGET libpqxx>=6.4)
+find_package(prometheus-cpp REQUIRED)  # 1.0; its file names no version.
 pkg_check_modules(TOMLPLUSPLUS REQUIRED tomlplusplus>=3.3)  # Headers alone; nothing to link.
 
 add_library(varve_options INTERFACE)
