@@ -63,8 +63,9 @@ class Client : public std::enable_shared_from_this<Client> {
     Role role = Role::reader;
     std::string id;  // client.id, and what log lines begin with.
     Connection connection;
-    Properties ours;  // Set after the operator's.
-    int events = 0;   // RD_KAFKA_EVENT_..., besides errors and log lines, which are always on.
+    Properties ours;      // Set after the operator's: what a promise rests on.
+    Properties defaults;  // Set before the operator's: what suits us.
+    int events = 0;       // RD_KAFKA_EVENT_..., besides errors and log lines, which are always on.
     // Gets every event but log lines; it is destroyed by the caller afterwards. May close() the client.
     std::function<void(rd_kafka_op_s&)> on_event;
     // After a wake-up, when the main queue has been drained as far as a step may: for the owners of other
@@ -90,19 +91,25 @@ class Client : public std::enable_shared_from_this<Client> {
   // A topic object that lives as long as the handle. Null, and *error is set, if librdkafka refuses.
   rd_kafka_topic_s* topic(const std::string& name, Error* error);
   RealEnv& env() const { return env_; }
+  const Connection& connection() const { return options_.connection; }
   bool closed() const { return closed_; }
 
   // Runs a call that blocks, on Lane::log. The handle lives until it has ended; Errc::cancelled if it is
   // closed already.
   template <class T>
   Task<T> call(std::function<Result<T>(rd_kafka_s*)> work) {
-    std::shared_ptr<rd_kafka_s> handle = share();
-    if (!handle) co_return Error{Errc::cancelled, "the Kafka client is closed"};
-    std::function<Result<T>()> job = [handle = std::move(handle), moved = std::move(work)] {
-      return moved(handle.get());
+    auto handle = std::make_shared<std::shared_ptr<rd_kafka_s>>(share());
+    if (!*handle) co_return Error{Errc::cancelled, "the Kafka client is closed"};
+    std::function<Result<T>()> job = [handle, moved = std::move(work)] {
+      const std::shared_ptr<rd_kafka_s> its_own = std::move(*handle);  // The last one may fall here.
+      return moved(its_own.get());
     };
     co_return co_await offload<T>(env_, Lane::log, std::move(job));
   }
+
+  // Logs an event or hands it to on_event, and destroys it: for who polls queue() at start-up, before the Env
+  // runs.
+  void take(rd_kafka_op_s& event);
 
   // No more events from now on; the handle is destroyed on a lane. Messages in flight are dropped without a
   // report. Idempotent. A member that wants to leave its group does so before.
@@ -112,7 +119,6 @@ class Client : public std::enable_shared_from_this<Client> {
   static Task<> pump(std::shared_ptr<Client> self);
   std::shared_ptr<rd_kafka_s> share() const;
   bool drain();
-  void take(rd_kafka_op_s& event);
   void log_line(rd_kafka_op_s& event);
   void release();
 
