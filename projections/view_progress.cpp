@@ -9,6 +9,24 @@ constexpr std::chrono::milliseconds kPoll{200};
 
 }  // namespace
 
+// What one caller waits for, while it does.
+class ViewProgress::Waiting {
+ public:
+  Waiting(ViewProgress& progress, const std::vector<LogPosition>& positions) : progress_(progress) {
+    for (const LogPosition& position : positions) places_.push_back(progress_.awaited_.insert(position));
+    progress_.wanted_.notify_all();
+  }
+  ~Waiting() {
+    for (const auto& place : places_) progress_.awaited_.erase(place);
+  }
+  Waiting(const Waiting&) = delete;
+  Waiting& operator=(const Waiting&) = delete;
+
+ private:
+  ViewProgress& progress_;
+  std::vector<std::multiset<LogPosition>::iterator> places_;
+};
+
 void ViewProgress::advance(Partition partition, Offset next) {
   Offset& known = next_[partition];
   if (next <= known) return;
@@ -36,7 +54,15 @@ bool ViewProgress::has_passed(const std::vector<LogPosition>& positions) const {
   });
 }
 
+std::optional<Offset> ViewProgress::awaited(Partition partition) const {
+  const auto first = awaited_.lower_bound({partition, next(partition)});
+  if (first == awaited_.end() || first->partition != partition) return std::nullopt;
+  return first->offset;
+}
+
 boost::asio::awaitable<bool> ViewProgress::wait_for(std::vector<LogPosition> positions, MonoTime deadline) {
+  if (has_passed(positions)) co_return true;
+  const Waiting waiting(*this, positions);
   while (!has_passed(positions) && env_.now() < deadline) {
     const MonoTime poll = env_.now() + kPoll;
     co_await moved_.wait(env_, std::min(deadline, poll));

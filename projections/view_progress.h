@@ -4,6 +4,7 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <set>
 #include <vector>
 
@@ -26,7 +27,14 @@ class ViewProgress {
   boost::asio::awaitable<bool> wait_for(std::vector<LogPosition> positions, MonoTime deadline);
   Offset next(Partition partition) const;
 
+  // For the worker. The first record of the partition that somebody here waits for and that is not in the
+  // views.
+  std::optional<Offset> awaited(Partition partition) const;
+  // Ends when somebody begins to wait for a record of any partition, or at the deadline.
+  boost::asio::awaitable<void> wait_for_waiter(MonoTime deadline) { return wanted_.wait(env_, deadline); }
+
  private:
+  class Waiting;
   boost::asio::awaitable<void> look(std::vector<LogPosition> positions);
 
   Env& env_;
@@ -34,6 +42,8 @@ class ViewProgress {
   std::map<Partition, Offset> next_;
   std::map<Partition, std::set<StreamId>> parked_;
   Notifier moved_;
+  std::multiset<LogPosition> awaited_;
+  Notifier wanted_;
 };
 
 }  // namespace varve

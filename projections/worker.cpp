@@ -11,6 +11,11 @@ constexpr std::chrono::milliseconds kRetryWait{50};
 // A store that has lost its last commits says so to nobody: its checkpoint is looked at again after so long.
 constexpr std::chrono::seconds kTrust{10};
 
+// Rows that nobody waits for yet wait for the next ones so long: the beginning of a turn and its end, or what
+// several callers wrote, are one transaction then. Not when more is to be folded than this.
+constexpr std::chrono::milliseconds kGather{2};
+constexpr std::size_t kGatherChangesMax = 64;
+
 // What loading again may cure.
 bool is_passing(const Error& error) {
   return error.code == Errc::unavailable || error.code == Errc::outcome_unknown ||
@@ -54,9 +59,10 @@ Task<> ProjectionWorker::follow() {
   progress_.advance(partition_, loaded->checkpoint.next);
 
   const MonoTime trusted_until = env_.now() + kTrust;
+  bool gathered = false;
   while (!stopping_ && env_.now() < trusted_until) {
     ReadOptions options;
-    options.wait_until = env_.now() + kReadWait;
+    if (fold.empty()) options.wait_until = env_.now() + kReadWait;
     auto batch = co_await log_.read(partition_, fold.next(), options);
     if (!batch) co_return batch.error();
     for (const LogRecord& record : batch->records) {
@@ -77,11 +83,29 @@ Task<> ProjectionWorker::follow() {
       if (!*went_on) co_return ok();
     }
     if (fold.empty()) continue;
+    if (!gathered && co_await gather(fold)) {
+      gathered = true;
+      continue;
+    }
+    gathered = false;
     auto went_on = co_await commit(fold);
     if (!went_on) co_return went_on.error();
     if (!*went_on) co_return ok();
   }
   co_return ok();
+}
+
+boost::asio::awaitable<bool> ProjectionWorker::gather(const PartitionFold& fold) {
+  if (fold.changes() > kGatherChangesMax) co_return false;
+  std::optional<Offset> awaited = progress_.awaited(partition_);
+  if (awaited && *awaited < fold.next()) co_return false;
+  const MonoTime until = env_.now() + kGather;
+  // What is awaited is in the log: behind what was read, if it is not among it.
+  while (!awaited && !stopping_ && env_.now() < until) {
+    co_await progress_.wait_for_waiter(until);
+    awaited = progress_.awaited(partition_);
+  }
+  co_return true;
 }
 
 Task<> ProjectionWorker::release(PartitionFold& fold, LogRecord record) {

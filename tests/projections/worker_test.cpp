@@ -19,7 +19,11 @@ class WorkerTest : public testing::Test {
   void SetUp() override { land(Claim{Epoch{1}, {}, "varve", "n", "", 1, WallTime{1}}); }
 
   Offset land(const Record& record) {
-    return log_->land(kHome, std::make_shared<const std::string>(*encode_record(record)));
+    if (!folding_) return log_->land(kHome, std::make_shared<const std::string>(*encode_record(record)));
+    // Through the port, which wakes the worker.
+    const Delivery delivery = *port_.append(kHome, "", *encode_record(record));
+    while (!delivery->ready()) scheduler_.step();
+    return Offset{log_->end(kHome).value() - 1};
   }
   // One command of one stream, with the next n.
   Offset commit(const std::string& stream, const std::vector<Event>& events) {
@@ -46,6 +50,7 @@ class WorkerTest : public testing::Test {
   void fold() {
     env_.spawn("worker", worker_.run());
     run_for(1000);
+    folding_ = true;
   }
   std::vector<Row> rows(View view, bool open_only = true) {
     MemoryViewReader reader(*views_);
@@ -79,6 +84,7 @@ class WorkerTest : public testing::Test {
   ViewProgress progress_{env_, store_};
   ProjectionWorker worker_{env_, port_, store_, progress_, kHome};
   std::uint64_t n_ = 0;
+  bool folding_ = false;
   std::map<std::string, std::uint64_t> sequences_;
 
   void TearDown() override { env_.kill(); }
@@ -130,6 +136,39 @@ TEST_F(WorkerTest, TrimmedMessagesLeaveTheContextAndStayListed) {
   fold();
   EXPECT_TRUE(rows(View::messages).empty());
   EXPECT_EQ(1U, rows(View::messages, false).size());
+}
+
+TEST_F(WorkerTest, RowsThatNobodyWaitsForShareATransactionWithTheNextOnes) {
+  fold();
+  const std::uint64_t before = env_.counters().at("projection_batches");
+  commit("block-a", {BlockCreated{test::sample_block()}});
+  run_for(1);
+  EXPECT_TRUE(rows(View::blocks).empty());
+  commit("block-b", {BlockCreated{test::sample_block()}});
+  run_for(5);
+  EXPECT_EQ(2U, rows(View::blocks).size());
+  EXPECT_EQ(before + 1, env_.counters().at("projection_batches"));
+}
+
+TEST_F(WorkerTest, RowsThatSomebodyWaitsForAreFoldedAtOnce) {
+  fold();
+  const auto wait = [](WorkerTest& self, LogPosition position) -> Task<> {
+    co_await self.progress_.wait_for({position}, self.env_.now() + std::chrono::seconds{1});
+    co_return ok();
+  };
+  // Whether the waiter comes before the record is read, or after.
+  const Offset first = commit("block-a", {BlockCreated{test::sample_block()}});
+  env_.spawn("waiter", wait(*this, {kHome, first}));
+  run_for(1);
+  EXPECT_EQ(1U, rows(View::blocks).size());
+  commit("block-b", {BlockCreated{test::sample_block()}});
+  run_for(1);
+  EXPECT_EQ(1U, rows(View::blocks).size());
+  const Offset last = commit("block-c", {BlockCreated{test::sample_block()}});
+  env_.spawn("waiter", wait(*this, {kHome, last}));
+  run_for(1);
+  EXPECT_EQ(3U, rows(View::blocks).size());
+  EXPECT_TRUE(progress_.awaited(kHome) == std::nullopt);
 }
 
 TEST_F(WorkerTest, APoisonedEventParksOnlyItsStream) {
