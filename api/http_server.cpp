@@ -175,8 +175,10 @@ Response body_too_large(std::size_t bytes_max) {
 
 bool takes_large_body(const HttpServer::Impl& impl, const Parser& parser) {
   const std::string_view target = parser.get().target();
+  const std::string_view path = target.substr(0, target.find('?'));
+  const auto& large = impl.options.large_body_paths;
   return parser.get().method_string() == impl.options.large_body_method &&
-         target.substr(0, target.find('?')) == impl.options.large_body_path;
+         std::find(large.begin(), large.end(), path) != large.end();
 }
 
 // Decides how large the body may be, once its head is there, and refuses a larger one.

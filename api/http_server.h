@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "api/http.h"
 #include "runtime/real_env.h"
@@ -27,9 +28,9 @@ class HttpServer {
     std::size_t connections_max = 1024;
     std::size_t header_bytes_max = 64 << 10;
     std::size_t body_bytes_max = 4 << 20;
-    // The one kind of request whose body may be larger, a few at a time; more are answered 429.
+    // The requests whose bodies may be larger, a few at a time; more are answered 429.
     std::string large_body_method = "POST";
-    std::string large_body_path = "/v1/agents/import";
+    std::vector<std::string> large_body_paths{"/v1/agents/import", "/v1/varve/node"};
     std::size_t large_body_bytes_max = 64 << 20;
     std::size_t large_bodies_max = 2;
     Duration idle = std::chrono::seconds{75};          // Between two requests.

@@ -113,7 +113,22 @@ class Loader {
       names_.push_back(split->first);
   }
 
+  // What follows "kafka.".
+  static std::optional<std::string> property_in(const std::string& key) {
+    constexpr std::string_view kProperties = "kafka.";
+    if (!key.starts_with(kProperties)) return std::nullopt;
+    return key.substr(kProperties.size());
+  }
+
   Status check_key(const RawValue& raw) const {
+    if (raw.key == "kafka" || raw.key == "kafka.") {
+      return config_error(raw, raw.origin == "flag" ? "expected PROPERTY=VALUE, as in sasl.mechanism=PLAIN"
+                                                    : "expected a table of properties of librdkafka");
+    }
+    if (const auto property = property_in(raw.key)) {
+      const std::string_view fault = fault_of_property(*property);
+      return fault.empty() ? ok() : Status{config_error(raw, fault)};
+    }
     const auto provider = split_provider(raw.key);
     if (raw.key == "providers" || (provider && provider->second.empty() && !raw.value.is_object())) {
       return config_error(raw, "expected a table for each provider, as in [providers.ollama]");
@@ -131,7 +146,7 @@ class Loader {
     const std::string& key = provider ? provider->second : raw.key;
     if ((provider && key.empty()) || find_rule(rules, key) != nullptr) return ok();
     std::vector<std::string> candidates = keys_of(rules);
-    if (!provider) candidates.emplace_back("providers");
+    if (!provider) candidates.insert(candidates.end(), {"providers", "kafka"});
     return Error{Errc::invalid_argument,
                  raw.where + ": unknown key '" + raw.key + "'" + suggestion(key, candidates)};
   }
@@ -152,9 +167,9 @@ class Loader {
   }
 
   // Every key of `rules`, found and checked.
-  Result<std::map<std::string, Found, std::less<>>> find_all(const std::vector<ConfigRule>& rules,
-                                                             const std::string& prefix) const {
-    std::map<std::string, Found, std::less<>> all;
+  using FoundKeys = std::map<std::string, Found, std::less<>>;
+  Result<FoundKeys> find_all(const std::vector<ConfigRule>& rules, const std::string& prefix) const {
+    FoundKeys all;
     for (const ConfigRule& rule : rules) {
       auto found = find(rule, prefix);
       if (!found) return found.error();
@@ -183,29 +198,84 @@ class Loader {
     record(key, file.rank > plain.rank ? file : plain, is_set ? Json::string("(set)") : Json::null());
   }
 
-  Status fill_server() {
-    auto all = find_all(server_rules(), "");
-    if (!all) return all.error();
-    auto& found = *all;
+  void set_defaults(FoundKeys& found) const {
     const auto set_default = [&found](const char* key, Json value) {
       if (found[key].rank == kNotSet) found[key].value = std::move(value);
     };
+    Json roles = Json::array();
+    for (const char* role : {"api", "actors", "projections"}) roles.push_back(Json::string(role));
     set_default("listen", Json::string(config_.host + ":" + std::to_string(config_.port)));
     set_default("partitions", Json::integer(config_.partitions));
     set_default("insecure", Json::boolean(config_.insecure));
     set_default("cors_origins", Json::array());
     set_default("log_format", Json::string(config_.log_format));
     set_default("log_level", Json::string(config_.log_level));
-    auto password = secret_of(found["password"], found["password_file"]);
-    if (!password) return password.error();
+    set_default("log", Json::string(config_.log));
+    set_default("store", Json::string(config_.store));
+    set_default("kafka_brokers", Json::array());
+    set_default("kafka_topic", Json::string(config_.kafka.topic));
+    set_default("kafka_replication_factor", Json::integer(config_.kafka.replication_factor));
+    set_default("kafka_session_timeout", Json::integer(config_.kafka.session_timeout.count()));
+    set_default("postgres_connections", Json::integer(config_.postgres.connections));
+    set_default("migrate", Json::boolean(config_.postgres.migrate));
+    set_default("roles", std::move(roles));
+    set_default("cluster", Json::string(config_.cluster));
+    set_default("drain_timeout", Json::integer(config_.drain_timeout.count()));
+  }
+
+  Status fill_secrets(FoundKeys& found) {
+    for (const auto& [key, value] : {std::pair{"password", &config_.password},
+                                     std::pair{"postgres_password", &config_.postgres.password},
+                                     std::pair{"cluster_secret", &config_.cluster_secret}}) {
+      auto secret = secret_of(found[key], found[key + std::string("_file")]);
+      if (!secret) return secret.error();
+      *value = std::move(*secret);
+    }
+    return ok();
+  }
+
+  static std::uint32_t number_of(const Found& found) {
+    return static_cast<std::uint32_t>(found.value.as_integer().value_or(0));
+  }
+
+  // Log, store and cluster.
+  Status fill_cluster(FoundKeys& found) {
+    config_.log = found["log"].text();
+    config_.store = found["store"].text();
+    config_.kafka.brokers = found["kafka_brokers"].list();
+    config_.kafka.topic = found["kafka_topic"].text();
+    config_.kafka.replication_factor = number_of(found["kafka_replication_factor"]);
+    config_.kafka.session_timeout = std::chrono::seconds{number_of(found["kafka_session_timeout"])};
+    config_.kafka.static_member = found["kafka_static_member"].text();
+    config_.postgres.url = found["postgres_url"].text();
+    config_.postgres.connections = number_of(found["postgres_connections"]);
+    config_.postgres.migrate = found["migrate"].value.as_boolean();
+    const std::vector<std::string> roles = found["roles"].list();
+    if (roles.empty()) return config_error(found["roles"].raw, "a process needs a role at least");
+    const auto has = [&roles](const char* role) {
+      return std::find(roles.begin(), roles.end(), role) != roles.end();
+    };
+    config_.roles = {has("api"), has("actors"), has("projections")};
+    config_.cluster = found["cluster"].text();
+    config_.node_url = found["node_url"].text();
+    config_.drain_timeout = std::chrono::seconds{number_of(found["drain_timeout"])};
+    return ok();
+  }
+
+  Status fill_server() {
+    auto all = find_all(server_rules(), "");
+    if (!all) return all.error();
+    auto& found = *all;
+    set_defaults(found);
+    if (Status filled = fill_secrets(found); !filled) return filled;
+    if (Status filled = fill_cluster(found); !filled) return filled;
 
     auto listen = split_listen(found["listen"].text());
     config_.data_dir = found["data_dir"].text();
     config_.host = std::move(listen->first);
     config_.port = listen->second;
-    config_.partitions = static_cast<std::uint32_t>(found["partitions"].value.as_integer().value_or(0));
+    config_.partitions = number_of(found["partitions"]);
     config_.model_script = found["model_script"].text();
-    config_.password = std::move(*password);
     config_.insecure = found["insecure"].value.as_boolean();
     config_.cors_origins = found["cors_origins"].list();
     config_.log_format = found["log_format"].text();
@@ -214,10 +284,35 @@ class Loader {
     for (const ConfigRule& rule : server_rules()) {
       const Found& one = found[std::string(rule.key)];
       if (rule.secret) {
-        record_secret("password", one, found["password_file"], !config_.password.empty());
+        const Found& file = found[std::string(rule.key) + "_file"];
+        record_secret(std::string(rule.key), one, file, one.rank != kNotSet || file.rank != kNotSet);
       } else {
         record(std::string(rule.key), one, one.value);
       }
+    }
+    return fill_properties();
+  }
+
+  // The table [kafka]: librdkafka judges the values.
+  Status fill_properties() {
+    std::map<std::string, Found> properties;
+    for (const Layer* layer : {&file_, &environment_, &flags_}) {
+      for (const RawValue& raw : *layer) {
+        const auto property = property_in(raw.key);
+        if (!property) continue;
+        const ConfigRule rule = property_rule(*property);
+        RawValue given = raw;
+        if (given.value.is_number() || given.value.is_boolean()) given.value = Json::string(raw.value.dump());
+        auto value = checked(rule, given);
+        if (!value) return value.error();
+        const std::size_t rank = layer == &file_ ? 1 : (layer == &environment_ ? 2 : 3);
+        properties[*property] = {std::move(*value), raw, rank};
+      }
+    }
+    for (const auto& [property, found] : properties) {
+      config_.kafka.properties.emplace(property, found.text());
+      const bool secret = property_rule(property).secret;
+      record("kafka." + property, found, secret ? Json::string("(set)") : found.value);
     }
     return ok();
   }
@@ -268,6 +363,42 @@ class Loader {
   Config config_;
 };
 
+// Every address of this machine, which is none to others.
+bool is_wildcard(const std::string& host) {
+  boost::system::error_code error;
+  const auto address = boost::asio::ip::make_address(host, error);
+  return !error && address.is_unspecified();
+}
+
+Error not_together(const std::string& what) {
+  return Error{Errc::invalid_argument, what};
+}
+
+// A log in one file has one process, and what it makes has one place.
+Status check_kafka(const Config& config) {
+  if (config.kafka.brokers.empty()) {
+    return not_together("log = kafka: give kafka_brokers (HOST:PORT, several with commas between them)");
+  }
+  if (config.store != "postgres") {
+    return not_together(
+        "log = kafka needs store = postgres: the nodes of a topic share their views, and a file has one "
+        "process");
+  }
+  if (config.node_url.empty() && is_wildcard(config.host)) {
+    return not_together(
+        "other nodes cannot reach " + config.host +
+        ": say in node_url where this one is, as in http://node-1:" + std::to_string(config.port));
+  }
+  // Whoever has the secret writes what he likes: it is a password of its own.
+  if (config.cluster_secret.empty() && !config.insecure && !is_loopback(config.host)) {
+    return not_together("other machines can reach " + config.host +
+                        ", and the nodes have no secret: give --cluster-secret-file FILE (or "
+                        "VARVE_CLUSTER_SECRET), listen on 127.0.0.1, or say --insecure if everybody may do "
+                        "everything");
+  }
+  return ok();
+}
+
 std::string shown_value(const Json& value) {
   if (value.is_null()) return "(not set)";
   if (value.is_string()) return value.as_string();
@@ -281,6 +412,28 @@ std::string shown_value(const Json& value) {
 
 Result<Config> load_config(const ConfigInput& input) {
   return Loader(input).load();
+}
+
+Status check_server(const Config& config) {
+  const bool uses_files = config.log == "sqlite" || config.store == "sqlite";
+  if (uses_files && config.data_dir.empty()) {
+    return not_together(
+        "which data directory? Give --data-dir DIR, VARVE_DATA_DIR, or data_dir in the file of --config");
+  }
+  if (config.password.empty() && !config.insecure && !is_loopback(config.host)) {
+    return not_together(
+        "other machines can reach " + config.host +
+        ", and there is no password: give --password-file FILE (or VARVE_PASSWORD), listen on "
+        "127.0.0.1, or say --insecure if everybody may do everything");
+  }
+  if (config.log == "sqlite" && !config.roles.all()) {
+    return not_together(
+        "roles: a log in a file has one process, which does everything; log = kafka has many");
+  }
+  if (config.store == "postgres" && config.postgres.url.empty()) {
+    return not_together("store = postgres: give postgres_url, as in postgresql://varve@127.0.0.1:5432/varve");
+  }
+  return config.log == "kafka" ? check_kafka(config) : ok();
 }
 
 std::string show_config(const Config& config, bool json) {

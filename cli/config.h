@@ -6,6 +6,7 @@
 // Never: a secret in a message or in show_config().
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -35,6 +36,38 @@ struct ProviderConfig {
   friend bool operator==(const ProviderConfig&, const ProviderConfig&) = default;
 };
 
+// Where the log is, if it is Kafka's.
+struct KafkaConfig {
+  std::vector<std::string> brokers;  // "HOST:PORT"
+  std::string topic = "varve.events";
+  std::uint32_t replication_factor = 3;  // Of a topic that is made here.
+  std::chrono::seconds session_timeout{6};
+  std::string static_member;                      // Empty: a new member at every start.
+  std::map<std::string, std::string> properties;  // librdkafka's own, as they are: "sasl.mechanism".
+
+  friend bool operator==(const KafkaConfig&, const KafkaConfig&) = default;
+};
+
+// Where the views are, if they are PostgreSQL's.
+struct PostgresConfig {
+  std::string url;  // "postgresql://user@host:port/database"; no password in it.
+  std::string password;
+  std::uint32_t connections = 8;
+  bool migrate = false;  // serve brings an old schema up to date.
+
+  friend bool operator==(const PostgresConfig&, const PostgresConfig&) = default;
+};
+
+// What this process does. One on an embedded log does all of it.
+struct Roles {
+  bool api = true;
+  bool actors = true;
+  bool projections = true;
+
+  bool all() const { return api && actors && projections; }
+  friend bool operator==(const Roles&, const Roles&) = default;
+};
+
 // An effective value, for people.
 struct Setting {
   std::string key;     // "listen", "providers.ollama.base_url"
@@ -55,6 +88,15 @@ struct Config {
   std::string log_level = "info";
   std::string default_model;              // Empty = the server chooses.
   std::vector<ProviderConfig> providers;  // In the order of the file, then of the environment.
+  std::string log = "sqlite";             // sqlite, kafka
+  std::string store = "sqlite";           // sqlite, postgres
+  KafkaConfig kafka;
+  PostgresConfig postgres;
+  Roles roles;
+  std::string cluster = "varve";
+  std::string cluster_secret;
+  std::string node_url;  // Where other nodes reach this one; empty: as `listen` says.
+  std::chrono::seconds drain_timeout{30};
   std::vector<Setting> settings;
 };
 
@@ -66,6 +108,10 @@ struct ConfigInput {
 
 // Errc::invalid_argument says what is wrong with which value.
 Result<Config> load_config(const ConfigInput& input);
+
+// Whether a server may run so: what is needed together is there, and no door is open by mistake.
+// Errc::invalid_argument says which key is missing or does not fit.
+Status check_server(const Config& config);
 
 // A table for people, or {"settings":[{"key","value","source"} ..]}.
 std::string show_config(const Config& config, bool json);

@@ -30,9 +30,11 @@ class Reader {
     for (const auto& [name, node] : table) {
       const std::string key = prefix + std::string(name.str());
       const std::uint32_t line = name.source().begin.line;
-      const bool is_inner = node.is_table() && (key == "providers" || depth == 1);
+      // Names of properties have dots, which TOML takes for tables: [kafka] sasl.mechanism = "PLAIN".
+      const bool is_property = key == "kafka" || prefix.starts_with("kafka.");
+      const bool is_inner = node.is_table() && (is_property || key == "providers" || depth == 1);
       // "providers" itself says nothing; a table below it says that there is such a provider.
-      if (!is_inner || depth == 1) lines_.emplace_back(line, value_of(key, node, line));
+      if (!is_inner || (depth == 1 && !is_property)) lines_.emplace_back(line, value_of(key, node, line));
       if (is_inner) add_table(*node.as_table(), key + ".", depth + 1);
     }
   }

@@ -10,12 +10,23 @@ namespace {
 
 constexpr std::string_view kPrefix = "VARVE_";
 constexpr std::string_view kProvidersPrefix = "VARVE_PROVIDERS_";
+// VARVE_KAFKA__SASL_MECHANISM is the property sasl.mechanism; VARVE_KAFKA_TOPIC is a key of ours.
+constexpr std::string_view kPropertiesPrefix = "VARVE_KAFKA__";
 
 // "data_dir" as "DATA_DIR", "my-vllm" as "MY_VLLM".
 std::string upper(std::string_view text) {
   std::string out;
   for (const char c : text) {
     out += c >= 'a' && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : (c == '-' ? '_' : c);
+  }
+  return out;
+}
+
+// "SASL_MECHANISM" as "sasl.mechanism": no property of librdkafka that is text has an underscore.
+std::string property_of(std::string_view text) {
+  std::string out;
+  for (const char c : text) {
+    out += c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : (c == '_' ? '.' : c);
   }
   return out;
 }
@@ -54,14 +65,16 @@ class Environment {
       return Error{Errc::invalid_argument,
                    "unknown environment variable '" + name + "'" + suggestion(name, candidates)};
     }
-    if (value.empty() && *key == "password") {
-      return Error{Errc::invalid_argument, name + ": password: it is empty; unset it to have none"};
+    if (value.empty() && (*key == "password" || *key == "cluster_secret")) {
+      return Error{Errc::invalid_argument, name + ": " + *key + ": it is empty; unset it to have none"};
     }
     if (!value.empty()) add(*key, value, name);
     return ok();
   }
 
   std::optional<std::string> key_of(const std::string& name) const {
+    if (name.starts_with(kPropertiesPrefix))
+      return "kafka." + property_of(std::string_view(name).substr(kPropertiesPrefix.size()));
     if (name.starts_with(kProvidersPrefix)) return provider_key_of(name.substr(kProvidersPrefix.size()));
     for (const ConfigRule& rule : server_rules()) {
       if (upper(rule.key) == name.substr(kPrefix.size())) return std::string(rule.key);
@@ -130,6 +143,16 @@ class Environment {
   Layer layer_;
 };
 
+// --kafka sasl.mechanism=PLAIN; the last one of a property counts.
+void add_property(Layer& layer, const std::string& given) {
+  const std::size_t equals = given.find('=');
+  const bool whole = equals != std::string::npos && equals > 0;
+  RawValue value{whole ? "kafka." + given.substr(0, equals) : "kafka",
+                 Json::string(whole ? given.substr(equals + 1) : std::string{}), "flag", "--kafka"};
+  std::erase_if(layer, [&value](const RawValue& one) { return one.key == value.key; });
+  layer.push_back(std::move(value));
+}
+
 }  // namespace
 
 const RawValue* find_value(const Layer& layer, std::string_view key) {
@@ -149,6 +172,10 @@ Layer flag_layer(const std::map<std::string, std::vector<std::string>>& flags) {
   Layer layer;
   for (const auto& [key, values] : flags) {
     if (key == "config" || values.empty()) continue;
+    if (key == "kafka") {
+      for (const std::string& value : values) add_property(layer, value);
+      continue;
+    }
     std::string name = "--" + key;
     std::replace(name.begin(), name.end(), '_', '-');
     std::string joined;

@@ -1,6 +1,7 @@
 #include "cli/config_rules.h"
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 
 #include "runtime/utf8.h"
@@ -39,6 +40,42 @@ std::optional<std::string_view> behind_scheme(std::string_view url) {
 bool is_base_url(const std::string& text) {
   const auto rest = behind_scheme(text);
   return rest && rest->front() != '/' && rest->find_first_of("@?# ") == std::string_view::npos;
+}
+
+// Of a server: nothing behind host and port.
+bool is_origin_url(const std::string& text) {
+  const auto rest = behind_scheme(text);
+  return text.starts_with("http://") && rest && rest->find_first_of("/@?# ") == std::string_view::npos;
+}
+
+// HOST:PORT of somebody else.
+bool is_broker(const std::string& text) {
+  const auto place = split_listen(text);
+  return place && place->second > 0 && text.find_first_of("/@, ") == std::string::npos;
+}
+
+// What Kafka takes as the name of a topic or of a group.
+bool is_kafka_name(const std::string& text) {
+  constexpr std::size_t kNameBytesMax = 200;  // Kafka's 249, without what groups have at their end.
+  if (text.empty() || text.size() > kNameBytesMax || text == "." || text == "..") return false;
+  return std::all_of(text.begin(), text.end(), [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' ||
+           c == '_' || c == '-';
+  });
+}
+
+// A password has a key of its own, where nobody prints it.
+bool is_postgres_url(const std::string& text) {
+  for (const std::string_view scheme : {"postgresql://", "postgres://"}) {
+    if (!text.starts_with(scheme) || text.size() == scheme.size()) continue;
+    const std::string_view rest = std::string_view(text).substr(scheme.size());
+    const std::size_t user = rest.substr(0, rest.find('/')).rfind('@');
+    const bool secret =
+        user != std::string_view::npos && rest.substr(0, user).find(':') != std::string_view::npos;
+    return !secret && rest.find("password=") == std::string_view::npos &&
+           rest.find(' ') == std::string_view::npos;
+  }
+  return false;
 }
 
 // As browsers write it: no path, no slash at the end.
@@ -102,7 +139,8 @@ Json to_list(const RawValue& raw) {
 std::string shown(const ConfigRule& rule, const Json& value) {
   if (rule.secret) return "something else, which is not shown";
   const bool has_user = value.is_string() && value.as_string().find('@') != std::string::npos;
-  if (rule.fits == is_base_url && has_user) return "one with a user, which is not shown";
+  const bool is_address = rule.fits == is_base_url || rule.fits == is_postgres_url;
+  if (is_address && has_user) return "one with a user, which is not shown";
   if (value.is_object()) return "a table";
   if (value.is_array()) return "a list";
   if (value.is_null()) return "a value of another kind";
@@ -120,7 +158,7 @@ std::string expectation(const ConfigRule& rule) {
   if (rule.choices.empty()) return std::string(rule.expected);
   std::string all;
   for (const std::string_view choice : rule.choices) all.append(all.empty() ? "" : ", ").append(choice);
-  return "one of " + all;
+  return (rule.kind == Kind::list ? "a list of " : "one of ") + all;
 }
 
 bool text_fits(const ConfigRule& rule, const Json& value) {
@@ -177,8 +215,86 @@ const std::vector<ConfigRule>& server_rules() {
       {.key = "log_format", .choices = {"text", "json"}},
       {.key = "log_level", .choices = {"debug", "info", "warning", "error"}},
       {.key = "default_model", .expected = "PROVIDER/MODEL, as in ollama/qwen3", .fits = is_handle},
+      {.key = "log", .choices = {"sqlite", "kafka"}},
+      {.key = "store", .choices = {"sqlite", "postgres"}},
+      {.key = "kafka_brokers",
+       .kind = Kind::list,
+       .expected = "a list of HOST:PORT, as in kafka-1:9092",
+       .fits = is_broker},
+      {.key = "kafka_topic", .expected = "1 to 200 letters, digits, '.', '_' and '-'", .fits = is_kafka_name},
+      {.key = "kafka_replication_factor", .kind = Kind::number, .low = 1, .high = 100},
+      {.key = "kafka_session_timeout", .kind = Kind::number, .low = 6, .high = 300},
+      {.key = "kafka_static_member",
+       .expected = "1 to 200 letters, digits, '.', '_' and '-', another one for every process",
+       .fits = is_kafka_name},
+      {.key = "postgres_url",
+       .expected = "postgresql://USER@HOST:PORT/DATABASE without the password, which is postgres_password's "
+                   "or postgres_password_file's",
+       .fits = is_postgres_url},
+      {.key = "postgres_password",
+       .expected = "1 to 1024 printable ASCII characters without spaces at the ends",
+       .fits = is_sendable,
+       .secret = true},
+      {.key = "postgres_password_file", .expected = "the path of a file", .fits = is_filled},
+      {.key = "postgres_connections", .kind = Kind::number, .low = 2, .high = 100},
+      {.key = "migrate", .kind = Kind::boolean},
+      {.key = "roles", .kind = Kind::list, .choices = {"api", "actors", "projections"}},
+      {.key = "cluster", .expected = "1 to 200 letters, digits, '.', '_' and '-'", .fits = is_kafka_name},
+      {.key = "cluster_secret",
+       .expected = "1 to 1024 printable ASCII characters without spaces at the ends",
+       .fits = is_sendable,
+       .secret = true},
+      {.key = "cluster_secret_file", .expected = "the path of a file", .fits = is_filled},
+      {.key = "node_url",
+       .expected = "an address that other nodes reach, as in http://node-1:8283",
+       .fits = is_origin_url},
+      {.key = "drain_timeout", .kind = Kind::number, .low = 0, .high = 3600},
   };
   return kRules;
+}
+
+ConfigRule property_rule(std::string_view property) {
+  constexpr std::array<std::string_view, 5> kSecrets{"password", "secret", "token", ".pem",
+                                                     "oauthbearer.config"};
+  ConfigRule rule{.key = "kafka", .expected = "text, a whole number, true or false"};
+  rule.secret = std::any_of(kSecrets.begin(), kSecrets.end(), [property](std::string_view part) {
+    return property.find(part) != std::string_view::npos;
+  });
+  return rule;
+}
+
+std::string_view fault_of_property(std::string_view property) {
+  constexpr std::array<std::string_view, 21> kGuarantees{"acks",
+                                                         "request.required.acks",
+                                                         "enable.idempotence",
+                                                         "enable.gapless.guarantee",
+                                                         "transactional.id",
+                                                         "max.in.flight",
+                                                         "max.in.flight.requests.per.connection",
+                                                         "message.timeout.ms",
+                                                         "delivery.timeout.ms",
+                                                         "message.send.max.retries",
+                                                         "retries",
+                                                         "message.max.bytes",
+                                                         "group.id",
+                                                         "enable.auto.commit",
+                                                         "enable.auto.offset.store",
+                                                         "auto.offset.reset",
+                                                         "isolation.level",
+                                                         "check.crcs",
+                                                         "partition.assignment.strategy",
+                                                         "heartbeat.interval.ms",
+                                                         "max.poll.interval.ms"};
+  if (property == "bootstrap.servers" || property == "metadata.broker.list") return "kafka_brokers says it";
+  if (property == "session.timeout.ms") return "kafka_session_timeout says it";
+  if (property == "group.instance.id") return "kafka_static_member says it";
+  if (property == "plugin.library.paths") return "this program loads no plugins";
+  const bool ours = std::find(kGuarantees.begin(), kGuarantees.end(), property) != kGuarantees.end();
+  if (ours) return "the log's guarantees rest on it, so that it is not free to choose";
+  const bool plain = !property.empty() && std::all_of(property.begin(), property.end(), [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '.';
+  });
+  return plain ? "" : "expected a property of librdkafka, as in sasl.mechanism";
 }
 
 const std::vector<ConfigRule>& provider_rules() {

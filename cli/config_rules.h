@@ -26,6 +26,10 @@ struct ConfigRule {
 const std::vector<ConfigRule>& server_rules();
 // Of a table [providers.NAME]; their keys are without that.
 const std::vector<ConfigRule>& provider_rules();
+// Of a property in the table [kafka].
+ConfigRule property_rule(std::string_view property);
+// Why a property of librdkafka is not free to choose; empty if it is.
+std::string_view fault_of_property(std::string_view property);
 const ConfigRule* find_rule(const std::vector<ConfigRule>& rules, std::string_view key);
 std::vector<std::string> keys_of(const std::vector<ConfigRule>& rules);
 

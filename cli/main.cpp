@@ -39,6 +39,43 @@ void add_place_options(CLI::App& command, Flags& flags) {
   add_value(command, flags, "config", "A TOML file with any of the keys of `varve config show`");
 }
 
+// Values that are given again and again, as --key A --key B.
+void add_list(CLI::App& command, Flags& flags, const std::string& name, const std::string& key,
+              const std::string& about) {
+  const std::function<void(const std::vector<std::string>&)> keep =
+      [&flags, key](const std::vector<std::string>& values) { flags[key] = values; };
+  command.add_option_function(name, keep, about)->allow_extra_args(false);
+}
+
+void add_switch(CLI::App& command, Flags& flags, const std::string& key, const std::string& about) {
+  command.add_flag_callback(
+      "--" + key, [&flags, key] { flags[key] = {"true"}; }, about);
+}
+
+void add_cluster_options(CLI::App& command, Flags& flags) {
+  add_value(command, flags, "log", "sqlite (a file of this process, the default) or kafka");
+  add_value(command, flags, "store", "Where views are: sqlite (a file, the default) or postgres");
+  add_value(command, flags, "kafka_brokers", "HOST:PORT of Kafka, several with commas between them");
+  add_value(command, flags, "kafka_topic", "The topic that is the log (default varve.events)");
+  add_value(command, flags, "kafka_replication_factor", "Replicas of a topic that is made (default 3)");
+  add_value(command, flags, "kafka_session_timeout",
+            "Seconds of silence until the others take a node's partitions (default 6)");
+  add_value(command, flags, "kafka_static_member",
+            "A name that is this process's after a restart, too: it keeps its partitions");
+  add_list(command, flags, "--kafka", "kafka", "PROPERTY=VALUE of librdkafka, as sasl.mechanism=PLAIN");
+  add_value(command, flags, "postgres_url", "postgresql://USER@HOST:PORT/DATABASE, without a password");
+  add_value(command, flags, "postgres_password_file",
+            "PostgreSQL's password is this file's first line (else VARVE_POSTGRES_PASSWORD)");
+  add_value(command, flags, "postgres_connections", "Connections to PostgreSQL at most (default 8)");
+  add_switch(command, flags, "migrate", "Bring an old schema of PostgreSQL up to date at the start");
+  add_value(command, flags, "roles", "What this process does: api, actors, projections (default all)");
+  add_value(command, flags, "cluster", "Name of the cluster whose log it is (default varve)");
+  add_value(command, flags, "cluster_secret_file",
+            "What nodes prove to each other: this file's first line (else VARVE_CLUSTER_SECRET)");
+  add_value(command, flags, "node_url", "Where other nodes reach this one, as http://node-1:8283");
+  add_value(command, flags, "drain_timeout", "Seconds that a stop may take (default 30)");
+}
+
 void add_server_options(CLI::App& command, Flags& flags) {
   add_place_options(command, flags);
   add_value(command, flags, "listen",
@@ -47,17 +84,13 @@ void add_server_options(CLI::App& command, Flags& flags) {
   add_value(command, flags, "model_script", "Answer from a script instead of a model (tests)")
       ->check(CLI::ExistingFile);
   add_value(command, flags, "password_file", "Ask clients for the password in this file's first line");
-  command.add_flag_callback(
-      "--insecure", [&flags] { flags["insecure"] = {"true"}; },
-      "Listen for other machines although there is no password");
-  const std::function<void(const std::vector<std::string>&)> keep =
-      [&flags](const std::vector<std::string>& values) { flags["cors_origins"] = values; };
-  command
-      .add_option_function("--cors-origins", keep, "Web pages that may ask, as https://chat.example, or *")
-      ->allow_extra_args(false);
+  add_switch(command, flags, "insecure", "Listen for other machines although there is no password or secret");
+  add_list(command, flags, "--cors-origins", "cors_origins",
+           "Web pages that may ask, as https://chat.example, or *");
   add_value(command, flags, "log_format", "text or json (one object a line)");
   add_value(command, flags, "log_level", "debug, info, warning or error");
   add_value(command, flags, "default_model", "PROVIDER/MODEL of agents that name none");
+  add_cluster_options(command, flags);
 }
 
 varve::Result<std::string> read_file(const std::string& path) {
@@ -187,11 +220,11 @@ int run(const Commands& commands) {
     options.password = config->password;
     return varve::run_import(options);
   }
+  if (*commands.serve) return varve::run_serve(*config);
   if (config->data_dir.empty()) {
     return refuse(
         "which data directory? Give --data-dir DIR, VARVE_DATA_DIR, or data_dir in the file of --config");
   }
-  if (*commands.serve) return varve::run_serve(*config);
   if (*commands.dump) {
     varve::DumpOptions options = commands.dump_options;
     options.data_dir = config->data_dir;

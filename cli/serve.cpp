@@ -5,20 +5,22 @@
 #include <iostream>
 
 #include "api/access.h"
+#include "api/cluster_routes.h"
 #include "api/http_server.h"
+#include "api/http_status.h"
+#include "api/http_transport.h"
 #include "api/node.h"
+#include "cli/backends.h"
 #include "cli/commands.h"
 #include "cli/models.h"
 #include "cli/old_views.h"
-#include "eventlog/sqlite_event_log.h"
-#include "projections/sqlite_snapshot_store.h"
 #include "projections/sqlite_view_store.h"
 
 namespace varve {
 namespace {
 
 constexpr std::chrono::minutes kReadyTime{30};
-constexpr std::chrono::seconds kDrainTime{10};
+constexpr std::chrono::seconds kLastAnswers{1};
 
 LogLevel level_of(const std::string& name) {
   if (name == "debug") return LogLevel::debug;
@@ -40,20 +42,25 @@ struct Server {
 
   const Config& config;
   RealEnv env;
-  std::unique_ptr<SqliteEventLog> log;
-  std::unique_ptr<SqliteSnapshotStore> snapshots;
-  std::unique_ptr<SqliteViewStore> views;
+  std::unique_ptr<Backends> backends;
+  std::unique_ptr<HttpTransport> transport;  // Null: there are no other nodes.
   std::unique_ptr<ServerModels> models;
   std::unique_ptr<Node> node;
+  std::unique_ptr<ClusterRoutes> cluster;
+  Handler clients;     // What clients ask, behind the password.
+  bool ready = false;  // The node may be asked.
   std::unique_ptr<HttpServer> http;
   int exit_code = kExitDone;
 
   ~Server() {
     http.reset();
+    if (transport) transport->close();
     env.shut_down();  // Ends every task while what the tasks refer to is alive.
   }
   Server(const Server&) = delete;
   Server& operator=(const Server&) = delete;
+
+  bool clustered() const { return config.log == "kafka"; }
 
   // In the form of the log where programs read it, else for people.
   int complain(const Error& error) {
@@ -64,30 +71,109 @@ struct Server {
     }
     return kExitFailed;
   }
+  void give_up(const Error& error) {
+    exit_code = complain(error);
+    env.stop();
+  }
 };
 
 Status open(Server& server) {
-  const Config& options = server.config;
-  auto log = SqliteEventLog::open(server.env, {options.data_dir, options.partitions});
-  if (!log) return log.error();
-  server.log = std::move(*log);
-  auto snapshots = SqliteSnapshotStore::open(server.env, options.data_dir);
-  if (!snapshots) return snapshots.error();
-  server.snapshots = std::move(*snapshots);
-  auto views = SqliteViewStore::open(server.env, {options.data_dir, kViewsGeneration});
-  if (!views) return views.error();
-  server.views = std::move(*views);
-  auto models = ServerModels::make(server.env, options);
+  auto backends = open_backends(server.env, server.config);
+  if (!backends) return backends.error();
+  server.backends = std::move(*backends);
+  auto models = ServerModels::make(server.env, server.config);
   if (!models) return models.error();
   server.models = std::move(*models);
+  if (server.clustered()) {
+    HttpTransport::Options options;
+    options.secret = server.config.cluster_secret;
+    server.transport = std::make_unique<HttpTransport>(server.env, std::move(options));
+  }
   return ok();
 }
 
+std::vector<std::string> names_of(const Roles& roles) {
+  std::vector<std::string> names;
+  if (roles.api) names.emplace_back("api");
+  if (roles.actors) names.emplace_back("actors");
+  if (roles.projections) names.emplace_back("projections");
+  return names;
+}
+
+void make_node(Server& server, const std::string& own_url) {
+  const Config& config = server.config;
+  NodeIdentity identity;
+  identity.cluster = config.cluster;
+  identity.node = uuid4(server.env.rng());
+  identity.url = config.node_url.empty() ? own_url : config.node_url;
+  NodeOptions options;
+  options.models = server.models->known();
+  Backends& backends = *server.backends;
+  const Node::Ports ports{*backends.log,           *backends.snapshots,   *backends.views,
+                          server.models->client(), backends.owning.get(), backends.folding.get(),
+                          server.transport.get()};
+  server.node = std::make_unique<Node>(server.env, identity, ports, std::move(options));
+  const ClusterRoutes::Ports seen{*backends.log, *backends.views, server.node->member()};
+  server.cluster =
+      std::make_unique<ClusterRoutes>(server.env, seen, std::move(identity), names_of(config.roles));
+}
+
+// What a process answers whatever its roles are, and before it is ready.
+bool is_about_itself(std::string_view path) {
+  for (const std::string_view own : {"/v1/health", "/v1/health/", "/v1/ready", "/v1/ready/", "/metrics"}) {
+    if (path == own) return true;
+  }
+  return false;
+}
+
+boost::asio::awaitable<Response> answer_client(Server& server, Request request) {
+  const auto target = parse_target(request.target);
+  const std::string path = target ? target->path : "";
+  if (server.node && path == kClusterPath) co_return co_await server.cluster->status(std::move(request));
+  if (!server.node || (!server.ready && !is_about_itself(path))) {
+    co_return error_response({Errc::unavailable, "this node is starting"}, false);
+  }
+  if (!server.config.roles.api && !is_about_itself(path)) {
+    co_return detail_response(404, "this process serves no API: its roles do not say so");
+  }
+  co_return co_await server.node->handle(std::move(request));
+}
+
+// Nodes have a secret of their own, so their route stands beside the clients' password.
+boost::asio::awaitable<Response> answer(Server& server, Request request) {
+  const auto target = parse_target(request.target);
+  if (server.transport && target && target->path == kNodePath) {
+    return server.transport->answer(std::move(request));
+  }
+  return server.clients(std::move(request));
+}
+
+Status listen(Server& server) {
+  HttpServer::Options options;
+  options.host = server.config.host;
+  options.port = server.config.port;
+  const AccessPolicy policy{server.config.password, server.config.cors_origins};
+  server.clients = with_access(
+      server.env, policy, [&server](Request request) { return answer_client(server, std::move(request)); });
+  auto http = HttpServer::listen(server.env, options,
+                                 [&server](Request request) { return answer(server, std::move(request)); });
+  if (!http) return http.error();
+  server.http = std::move(*http);
+  return ok();
+}
+
+// What is under way gets the time until a moment before the end, in which the last answers leave.
 Task<> drain(Server& server) {
-  const MonoTime deadline = server.env.now() + kDrainTime;
+  const Duration time = server.config.drain_timeout;
+  const MonoTime begun = server.env.now();
+  const MonoTime deadline = begun + time;
   if (server.http) {
     server.http->stop_accepting();
-    ignore_error(co_await server.node->drain(deadline), "what is not snapshotted is read from the log again");
+    const MonoTime for_node = begun + (time - std::min<Duration>(time / 4, kLastAnswers));
+    if (server.node) {
+      ignore_error(co_await server.node->drain(for_node),
+                   "what is not snapshotted is read from the log again");
+    }
     ignore_error(co_await server.http->drain(deadline),
                  "requests that are cut off are told so by their connection");
   }
@@ -97,6 +183,7 @@ Task<> drain(Server& server) {
 
 // The present views have caught up, so nobody needs those of an older version of this program.
 void drop_old_views(Server& server) {
+  if (server.config.store != "sqlite") return;
   const OldViews old = remove_old_views(server.config.data_dir, kViewsGeneration);
   for (const std::string& name : old.removed)
     server.env.log(LogLevel::info, "removed " + name + ": views of an older generation");
@@ -105,31 +192,32 @@ void drop_old_views(Server& server) {
 }
 
 Task<> start(Server& server) {
-  const Config& options = server.config;
+  const Config& config = server.config;
   if (Status listed = co_await server.models->refresh(); !listed) co_return listed.error();
-  server.node->set_models(server.models->known());
+  // Other nodes must reach a member of a cluster before it is ready: it may be waiting for them.
+  if (server.clustered()) {
+    if (Status listening = listen(server); !listening) {
+      server.give_up(listening.error());
+      co_return ok();
+    }
+  }
+  make_node(server, url_of(config.host, server.http ? server.http->port() : config.port));
   server.node->start();
-  Status ready = co_await server.node->wait_ready(server.env.now() + kReadyTime);
+  const Status ready = co_await server.node->wait_ready(server.env.now() + kReadyTime);
   if (!ready) {
-    server.exit_code = server.complain(ready.error());
-    server.env.stop();
+    server.give_up(ready.error());
     co_return ok();
   }
   drop_old_views(server);
-  HttpServer::Options listen;
-  listen.host = options.host;
-  listen.port = options.port;
-  Handler handler = [&server](Request request) { return server.node->handle(std::move(request)); };
-  const AccessPolicy policy{options.password, options.cors_origins};
-  auto http = HttpServer::listen(server.env, listen, with_access(server.env, policy, std::move(handler)));
-  if (!http) {
-    server.exit_code = server.complain(http.error());
-    server.env.stop();
-    co_return ok();
+  server.ready = true;
+  if (!server.http) {
+    if (Status listening = listen(server); !listening) {
+      server.give_up(listening.error());
+      co_return ok();
+    }
   }
-  server.http = std::move(*http);
   server.env.log(LogLevel::info,
-                 "serving " + url_of(options.host, server.http->port()) + " from " + options.data_dir);
+                 "serving " + url_of(config.host, server.http->port()) + " from " + server.backends->place);
   server.env.log(LogLevel::info, "agents that name no model get " + server.models->known().default_handle);
   server.env.spawn("refresh models",
                    server.models->keep_fresh([&server] { server.node->set_models(server.models->known()); }));
@@ -140,26 +228,14 @@ Task<> start(Server& server) {
 
 int run_serve(const Config& config) {
   Server server(config);
-  if (config.password.empty() && !config.insecure && !is_loopback(config.host)) {
-    server.complain(
-        {Errc::invalid_argument,
-         "other machines can reach " + config.host +
-             ", and there is no password: give --password-file FILE (or VARVE_PASSWORD), listen on "
-             "127.0.0.1, or say --insecure if everybody may do everything"});
+  if (Status fits = check_server(config); !fits) {
+    server.complain(fits.error());
     return kExitUsage;
   }
   if (Status opened = open(server); !opened) {
     const int failed = server.complain(opened.error());
     return opened.error().code == Errc::conflict ? kExitInUse : failed;
   }
-  NodeIdentity identity;
-  identity.node = uuid4(server.env.rng());
-  identity.url = url_of(config.host, config.port);
-  NodeOptions options;
-  options.models = server.models->known();
-  server.node = std::make_unique<Node>(
-      server.env, std::move(identity),
-      Node::Ports{*server.log, *server.snapshots, *server.views, server.models->client()}, options);
   boost::asio::signal_set signals(server.env.io_context(), SIGINT, SIGTERM);
   signals.async_wait([&server, &signals](const boost::system::error_code& error, int /*signal*/) {
     if (error) return;

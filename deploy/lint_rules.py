@@ -30,7 +30,7 @@ DETERMINISTIC = {
     "cluster": r"kafka_",
     "projections": r"(sqlite|postgres)_",
     "inspect": None,
-    "api": r"(http_server|http_head|beast_impl)\.",
+    "api": r"(http_server|http_head|http_transport|beast_impl|prometheus_text)\.",
     "sim": r"(tripwire|jail)\.",
 }
 NO_FLOATS = {"runtime", "eventlog", "actors", "cluster", "projections"}

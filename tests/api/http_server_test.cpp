@@ -333,7 +333,7 @@ TEST_F(HttpServerTest, NamesTheLimitThatARequestExceeds) {
 
 TEST_F(HttpServerTest, OneKindOfRequestMayBeLargerAFewAtATime) {
   serve({.body_bytes_max = 1000,
-         .large_body_path = "/echo",
+         .large_body_paths = {"/echo"},
          .large_body_bytes_max = 5000,
          .large_bodies_max = 1});
   with_client([&] {

@@ -1,0 +1,34 @@
+// Backends: where a server's log, views and snapshots are, and which partitions are this process's, as its
+// configuration says: files of its own, or Kafka and PostgreSQL shared with other nodes. Here, and in sim/,
+// concrete types are chosen.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "cli/config.h"
+#include "cluster/assignment.h"
+#include "eventlog/event_log.h"
+#include "eventlog/snapshot_store.h"
+#include "projections/view_store.h"
+#include "runtime/real_env.h"
+
+namespace varve {
+
+// In the order in which they may be destroyed backwards.
+struct Backends {
+  std::string place;  // For people: "./varve-data", "kafka a:9092 varve.events, postgresql://db/varve".
+  std::unique_ptr<EventLog> log;
+  std::shared_ptr<void> database;  // What snapshots and views share.
+  std::unique_ptr<SnapshotStore> snapshots;
+  std::unique_ptr<ViewStore> views;
+  // Null: this process has all partitions, for ever.
+  std::unique_ptr<Assignment> owning;
+  std::unique_ptr<Assignment> folding;
+};
+
+// Blocks until everything was reached, or says in a sentence why it cannot be. Errc::conflict: a file of it
+// is another process's. Call it before the RealEnv runs.
+Result<std::unique_ptr<Backends>> open_backends(RealEnv& env, const Config& config);
+
+}  // namespace varve
