@@ -40,11 +40,6 @@ Error wrong(std::string message) {
   return Error{Errc::invalid_argument, std::move(message)};
 }
 
-struct Shape {
-  std::uint32_t partitions = 0;
-  std::uint32_t replicas = 0;  // Of the partition that has the fewest.
-};
-
 // One start: what it asks has one deadline, and what librdkafka reports meanwhile explains a failure.
 class Preparation {
  public:
@@ -106,12 +101,12 @@ class Preparation {
   }
 
   // Nothing: there is no such topic, or not with all its leaders.
-  Result<std::optional<Shape>> ask_shape() {
+  Result<std::optional<TopicShape>> ask_shape() {
     while (true) {
       const rd_kafka_metadata_t* metadata = nullptr;
       const rd_kafka_resp_err_t code =
           rd_kafka_metadata(client_.get(), 0, topic_, &metadata, static_cast<int>(kMetadataTime.count()));
-      std::optional<Result<std::optional<Shape>>> shape;
+      std::optional<Result<std::optional<TopicShape>>> shape;
       if (code == RD_KAFKA_RESP_ERR_NO_ERROR) {
         shape = shape_in(*metadata);
         rd_kafka_metadata_destroy(metadata);
@@ -124,11 +119,11 @@ class Preparation {
     }
   }
 
-  std::optional<Result<std::optional<Shape>>> shape_in(const rd_kafka_metadata_t& metadata) {
-    using Found = Result<std::optional<Shape>>;
-    if (metadata.topic_cnt != 1) return Found{std::optional<Shape>{}};
+  std::optional<Result<std::optional<TopicShape>>> shape_in(const rd_kafka_metadata_t& metadata) {
+    using Found = Result<std::optional<TopicShape>>;
+    if (metadata.topic_cnt != 1) return Found{std::optional<TopicShape>{}};
     const rd_kafka_metadata_topic_t& topic = metadata.topics[0];
-    if (topic.err == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART) return Found{std::optional<Shape>{}};
+    if (topic.err == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART) return Found{std::optional<TopicShape>{}};
     if (topic.err == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED) {
       return Found{wrong("the Kafka user has no right to describe the topic '" + spec_.name +
                          "': it needs Describe, DescribeConfigs, Read and Write there")};
@@ -137,7 +132,7 @@ class Preparation {
       last_error_ = "topic '" + spec_.name + "': " + rd_kafka_err2str(topic.err);
       return std::nullopt;
     }
-    Shape shape;
+    TopicShape shape;
     shape.partitions = static_cast<std::uint32_t>(topic.partition_cnt);
     for (int i = 0; i < topic.partition_cnt; ++i) {
       const rd_kafka_metadata_partition_t& partition = topic.partitions[i];
@@ -148,7 +143,7 @@ class Preparation {
       const auto replicas = static_cast<std::uint32_t>(partition.replica_cnt);
       shape.replicas = i == 0 ? replicas : std::min(shape.replicas, replicas);
     }
-    return Found{std::optional<Shape>{shape}};
+    return Found{std::optional<TopicShape>{shape}};
   }
 
   AdminOptions admin_options(rd_kafka_admin_op_t operation) const {
@@ -241,50 +236,13 @@ class Preparation {
     return settings;
   }
 
-  Status check_settings(const Shape& shape) {
-    const auto asked = ask_settings();
-    if (!asked) return asked.error();
-    const std::map<std::string, std::string>& settings = *asked;
-    const auto value = [&settings](const char* name) {
-      const auto found = settings.find(name);
-      return found == settings.end() ? std::string("(not told)") : found->second;
-    };
-    const auto refuse = [&](const char* name, const std::string& expected, const char* why) {
-      return wrong("the topic '" + spec_.name + "' has " + name + "=" + value(name) + ", expected " +
-                   expected + ": " + why);
-    };
-    const auto number = [&](const char* name) {
-      const std::string text = value(name);
-      std::int64_t parsed = 0;
-      const auto end = std::from_chars(text.data(), text.data() + text.size(), parsed);
-      return end.ec == std::errc{} ? parsed : std::int64_t{0};
-    };
-    if (value("cleanup.policy") != "delete") {
-      return refuse("cleanup.policy", "delete", "compaction would remove records");
-    }
-    for (const char* name : {"retention.ms", "retention.bytes"}) {
-      if (value(name) != "-1") return refuse(name, "-1", "the log must be kept for ever");
-    }
-    if (number("max.message.bytes") < static_cast<std::int64_t>(kBatchBytesMax)) {
-      return refuse("max.message.bytes", "at least " + std::to_string(kBatchBytesMax),
-                    "a record may have 10 MiB");
-    }
-    if (value("unclean.leader.election.enable") != "false") {
-      return refuse("unclean.leader.election.enable", "false",
-                    "a replica that is behind would forget acknowledged records");
-    }
-    const auto in_sync = number("min.insync.replicas");
-    const std::uint32_t needed = shape.replicas > 1 ? 2 : 1;
-    const std::string replicas = std::to_string(shape.replicas);
-    if (in_sync < needed || in_sync > shape.replicas) {
-      const std::string expected =
-          needed == shape.replicas ? replicas : std::to_string(needed) + " to " + replicas;
-      return refuse("min.insync.replicas", expected + " with " + replicas + " replicas",
-                    in_sync < needed ? "an acknowledged record would be lost with one broker"
-                                     : "no record could be written");
-    }
+  Status check_settings(const TopicShape& shape) {
+    const auto settings = ask_settings();
+    if (!settings) return settings.error();
+    if (Status judged = judge_topic(spec_.name, shape, *settings); !judged) return judged;
     if (shape.replicas < spec_.replication_factor) {
-      client_.env().log(LogLevel::warning, "the topic '" + spec_.name + "' has " + replicas +
+      client_.env().log(LogLevel::warning, "the topic '" + spec_.name + "' has " +
+                                               std::to_string(shape.replicas) +
                                                " replicas, the configuration would make " +
                                                std::to_string(spec_.replication_factor));
     }
@@ -299,6 +257,13 @@ class Preparation {
   std::string last_error_;
 };
 
+// A topic that is not there may only be unknown to a broker that has just started.
+Error not_told(rd_kafka_resp_err_t code, const std::string& doing) {
+  Error error = error_of(code, doing);
+  if (error.code == Errc::not_found) error.code = Errc::unavailable;
+  return error;
+}
+
 std::string place(const std::string& topic, Partition partition) {
   return "partition " + std::to_string(partition.value()) + " of the topic '" + topic + "'";
 }
@@ -307,6 +272,50 @@ std::string place(const std::string& topic, Partition partition) {
 
 std::uint32_t replicas_in_sync(std::uint32_t replication_factor) {
   return replication_factor / 2 + 1;
+}
+
+Status judge_topic(const std::string& topic, TopicShape shape,
+                   const std::map<std::string, std::string>& settings) {
+  const auto value = [&](const char* name) {
+    const auto found = settings.find(name);
+    return found == settings.end() ? std::string("(not told)") : found->second;
+  };
+  const auto number = [&](const char* name) {
+    const std::string text = value(name);
+    std::int64_t parsed = 0;
+    const auto end = std::from_chars(text.data(), text.data() + text.size(), parsed);
+    return end.ec == std::errc{} ? parsed : std::int64_t{0};
+  };
+  const auto refuse = [&](const char* name, const std::string& expected, const char* why) {
+    return wrong("the topic '" + topic + "' has " + name + "=" + value(name) + ", expected " + expected +
+                 ": " + why);
+  };
+  if (value("cleanup.policy") != "delete") {
+    return refuse("cleanup.policy", "delete", "compaction would remove records");
+  }
+  for (const char* name : {"retention.ms", "retention.bytes"}) {
+    if (value(name) != "-1") return refuse(name, "-1", "the log must be kept for ever");
+  }
+  if (number("max.message.bytes") < static_cast<std::int64_t>(kBatchBytesMax)) {
+    return refuse("max.message.bytes", "at least " + std::to_string(kBatchBytesMax),
+                  "a record may have 10 MiB");
+  }
+  if (value("unclean.leader.election.enable") != "false") {
+    return refuse("unclean.leader.election.enable", "false",
+                  "a replica that is behind would forget acknowledged records");
+  }
+  const std::int64_t in_sync = number("min.insync.replicas");
+  const std::uint32_t needed = shape.replicas > 1 ? 2 : 1;
+  const std::string replicas = std::to_string(shape.replicas);
+  if (in_sync < needed || in_sync > shape.replicas) {
+    const std::string range =
+        needed == shape.replicas ? replicas : std::to_string(needed) + " to " + replicas;
+    return refuse("min.insync.replicas",
+                  range + " with " + replicas + (shape.replicas > 1 ? " replicas" : " replica"),
+                  in_sync < needed ? "an acknowledged record would be lost with one broker"
+                                   : "no record could be written");
+  }
+  return ok();
 }
 
 Status prepare_topic(Client& client, const TopicSpec& spec, Duration limit) {
@@ -321,7 +330,7 @@ Result<Watermarks> query_watermarks(rd_kafka_s* rk, const std::string& topic, Pa
   const rd_kafka_resp_err_t code = rd_kafka_query_watermark_offsets(rk, topic.c_str(), id, &low, &high,
                                                                     static_cast<int>(kQueryTime.count()));
   if (code != RD_KAFKA_RESP_ERR_NO_ERROR)
-    return error_of(code, "asking for the ends of " + place(topic, partition));
+    return not_told(code, "asking for the ends of " + place(topic, partition));
   return Watermarks{Offset{static_cast<std::uint64_t>(low)}, Offset{static_cast<std::uint64_t>(high)}};
 }
 
@@ -334,7 +343,7 @@ Result<Ends> query_ends(rd_kafka_s* rk, const std::string& topic, const std::vec
   const rd_kafka_resp_err_t code =
       rd_kafka_offsets_for_times(rk, list.get(), static_cast<int>(kQueryTime.count()));
   if (code != RD_KAFKA_RESP_ERR_NO_ERROR)
-    return error_of(code, "asking for the ends of the topic '" + topic + "'");
+    return not_told(code, "asking for the ends of the topic '" + topic + "'");
   Ends ends;
   for (const Partition partition : partitions) {
     const auto* found = rd_kafka_topic_partition_list_find(list.get(), topic.c_str(),
@@ -343,7 +352,7 @@ Result<Ends> query_ends(rd_kafka_s* rk, const std::string& topic, const std::vec
       const rd_kafka_resp_err_t its_code = found != nullptr && found->err != RD_KAFKA_RESP_ERR_NO_ERROR
                                                ? found->err
                                                : RD_KAFKA_RESP_ERR__NO_OFFSET;
-      ends.emplace_back(error_of(its_code, "asking for the end of " + place(topic, partition)));
+      ends.emplace_back(not_told(its_code, "asking for the end of " + place(topic, partition)));
     } else {
       ends.emplace_back(Offset{static_cast<std::uint64_t>(found->offset)});
     }

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -26,6 +27,16 @@ inline constexpr std::size_t kBatchBytesMax = (std::size_t{10} << 20U) + (std::s
 
 // How many replicas must have a record before it is acknowledged: losing one of them loses nothing.
 std::uint32_t replicas_in_sync(std::uint32_t replication_factor);
+
+// What a topic is like.
+struct TopicShape {
+  std::uint32_t partitions = 0;
+  std::uint32_t replicas = 0;  // Of the partition that has the fewest.
+};
+// Refuses the first of these settings (all of a topic's, in force, wherever they come from) that could lose
+// or hide a record. Pure.
+Status judge_topic(const std::string& topic, TopicShape shape,
+                   const std::map<std::string, std::string>& settings);
 
 // Makes the topic if it is not there, waits until it has leaders, and checks it. Errc::invalid_argument: the
 // topic, the login or the settings are wrong. Errc::unavailable: no broker answered in time.

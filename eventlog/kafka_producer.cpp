@@ -1,0 +1,127 @@
+#include "eventlog/kafka_producer.h"
+
+#include <librdkafka/rdkafka.h>
+
+#include "eventlog/kafka_topic.h"
+#include "eventlog/record.h"
+
+namespace varve::kafka {
+namespace {
+
+std::size_t index_of(const rd_kafka_message_t& message) {
+  return reinterpret_cast<std::uintptr_t>(message._private) - 1;
+}
+
+}  // namespace
+
+Result<std::shared_ptr<Producer>> Producer::open(RealEnv& env, Options options) {
+  auto producer = std::make_shared<Producer>(env);
+  Client::Options client_options;
+  client_options.role = Client::Role::producer;
+  client_options.id = std::move(options.id);
+  client_options.connection = std::move(options.connection);
+  client_options.ours = {{"enable.idempotence", "true"},
+                         {"acks", "all"},
+                         {"message.timeout.ms", "15000"},
+                         {"message.max.bytes", std::to_string(kBatchBytesMax)},
+                         {"delivery.report.only.error", "false"}};
+  // Appends that come while a request is on its way share the next one anyway.
+  client_options.defaults = {{"linger.ms", "0"}, {"retry.backoff.ms", "50"}};
+  client_options.events = RD_KAFKA_EVENT_DR;
+  client_options.on_event = [weak = std::weak_ptr<Producer>(producer)](rd_kafka_event_t& event) {
+    if (const auto self = weak.lock()) self->take(event);
+  };
+  auto client = Client::open(env, std::move(client_options));
+  if (!client) return client.error();
+  producer->client_ = std::move(*client);
+  Error refused;
+  producer->topic_ = producer->client_->topic(options.topic, &refused);
+  if (producer->topic_ == nullptr) return refused;
+  return producer;
+}
+
+Result<Delivery> Producer::produce(Partition partition, const std::string& key, const std::string& bytes) {
+  if (finished_) return Error{Errc::unavailable, "the producer is being replaced"};
+  if (records_ >= kRecordsInFlightMax || bytes_ + bytes.size() > kBytesInFlightMax) {
+    return Error{Errc::resource_exhausted, "too many records wait for the brokers; try again later"};
+  }
+  if (free_.empty()) {
+    slots_.emplace_back();
+    free_.push_back(slots_.size() - 1);
+  }
+  const std::size_t index = free_.back();
+  // The library copies both and does not change them; its types come from C.
+  void* payload = const_cast<char*>(bytes.data());
+  const void* key_bytes = key.empty() ? nullptr : key.data();
+  if (rd_kafka_produce(topic_, static_cast<std::int32_t>(partition.value()), RD_KAFKA_MSG_F_COPY, payload,
+                       bytes.size(), key_bytes, key.size(), reinterpret_cast<void*>(index + 1)) != 0) {
+    const rd_kafka_resp_err_t code = rd_kafka_last_error();
+    Error error = error_of(code, "handing a record to Kafka");
+    if (error.code != Errc::resource_exhausted) error.code = Errc::unavailable;
+    if (code == RD_KAFKA_RESP_ERR__FATAL) finish(error.message);
+    return error;
+  }
+  free_.pop_back();
+  ++records_;
+  bytes_ += bytes.size();
+  slots_[index] = Slot{std::make_shared<OneShot<Offset>>(), bytes.size()};
+  return slots_[index].delivery;
+}
+
+Producer::Slot Producer::release(std::size_t index) {
+  Slot slot = std::exchange(slots_[index], Slot{});
+  free_.push_back(index);
+  --records_;
+  bytes_ -= slot.bytes;
+  return slot;
+}
+
+void Producer::take(rd_kafka_op_s& event) {
+  if (finished_) return;
+  if (rd_kafka_event_type(&event) == RD_KAFKA_EVENT_DR) {
+    take_reports(event);
+    return;
+  }
+  if (rd_kafka_event_type(&event) != RD_KAFKA_EVENT_ERROR) return;
+  const rd_kafka_resp_err_t code = rd_kafka_event_error(&event);
+  const std::string text = rd_kafka_event_error_string(&event);
+  env_.log(LogLevel::warning, "Kafka producer: " + text);
+  if (code == RD_KAFKA_RESP_ERR__FATAL) finish(text);
+}
+
+void Producer::take_reports(rd_kafka_op_s& event) {
+  rd_kafka_resp_err_t failure = RD_KAFKA_RESP_ERR_NO_ERROR;
+  while (const rd_kafka_message_t* message = rd_kafka_event_message_next(&event)) {
+    if (message->err != RD_KAFKA_RESP_ERR_NO_ERROR || message->offset < 0) {
+      // Its slot stays full, so that finish() tells it with the others. (No offset: the broker had it already
+      // and does not say where.)
+      failure = message->err != RD_KAFKA_RESP_ERR_NO_ERROR ? message->err : RD_KAFKA_RESP_ERR__FAIL;
+      continue;
+    }
+    const Slot slot = release(index_of(*message));
+    slot.delivery->set(Offset{static_cast<std::uint64_t>(message->offset)});
+  }
+  if (failure != RD_KAFKA_RESP_ERR_NO_ERROR) finish(error_of(failure, "a delivery failed").message);
+}
+
+void Producer::finish(const std::string& why) {
+  if (finished_) return;
+  finished_ = true;
+  env_.count("log_producers_finished");
+  env_.count("log_append_failures", records_);
+  if (records_ > 0) {
+    env_.log(LogLevel::error, "the outcome of " + std::to_string(records_) + " appends is unknown: " + why);
+  }
+  // What has not been sent yet need not be.
+  rd_kafka_purge(client_->get(),
+                 RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT | RD_KAFKA_PURGE_F_NON_BLOCKING);
+  client_->close();
+  const Error unknown{Errc::outcome_unknown, "it is not known whether the record was written: " + why};
+  for (Slot& slot : slots_) {
+    if (slot.delivery) std::exchange(slot, Slot{}).delivery->set(unknown);
+  }
+  records_ = 0;
+  bytes_ = 0;
+}
+
+}  // namespace varve::kafka
