@@ -143,8 +143,9 @@ class Services:
         if self.servers and (running or all(is_free(port) for port in self._ports())):
             return
         cluster_id = self.brokers[0].cluster_id if self.brokers else services_kafka.new_cluster_id()
-        ports = free_ports(1 + 3 * brokers)
-        kafka = [dict(zip(("client", "controller", "sasl"), ports[1 + 3 * i:4 + 3 * i])) for i in range(brokers)]
+        names = services_kafka.PORT_NAMES
+        ports = free_ports(1 + len(names) * brokers)
+        kafka = [dict(zip(names, ports[1 + i * len(names):])) for i in range(brokers)]
         self._write(self.settings_file, {"cluster_id": cluster_id, "postgres_port": ports[0], "kafka_ports": kafka})
         self._know()
 
@@ -206,6 +207,8 @@ class Services:
                     "user": services_postgres.USER, "password": services_postgres.PASSWORD,
                     "database": services_postgres.DATABASE}
         kafka = {"bootstrap": self.bootstrap, "sasl": ",".join(broker.sasl_address for broker in self.brokers),
+                 "tls": ",".join(broker.tls_address for broker in self.brokers),
+                 "tls_certificates": [str(broker.certificate) for broker in self.brokers],
                  "sasl_mechanism": "PLAIN", "sasl_users": services_kafka.USERS, "brokers": len(self.brokers)}
         return {"kafka": kafka, "postgres": postgres, "logs": str(self.logs)}
 

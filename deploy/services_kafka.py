@@ -1,8 +1,8 @@
 """Apache Kafka for development and tests: brokers in KRaft mode on loopback, from jars that kafka/pom.xml names.
 
-A broker has a plaintext listener, on which everybody may do everything, and one with SASL/PLAIN, on which the user
-`varve` may do everything and `stranger` may log in and do nothing. Topics are made by who needs them, never by the
-broker. Small on purpose: 256 MiB of heap. Standard library only.
+A broker has a plaintext listener, on which everybody may do everything, and two with SASL/PLAIN, the second inside
+TLS, on which the user `varve` may do everything and `stranger` may log in and do nothing. Topics are made by who
+needs them, never by the broker. Small on purpose: 256 MiB of heap. Standard library only.
 """
 
 import hashlib
@@ -21,6 +21,8 @@ LOCK_FILE = HERE / "jars.sha256"
 FETCH_SECONDS_MAX = 900
 TOOL_SECONDS_MAX = 120
 CONTROLLERS_MAX = 3
+PORT_NAMES = ("client", "controller", "sasl", "tls")
+CERTIFICATE_DAYS = 3650
 USERS = {"varve": "varve-sasl", "stranger": "stranger-sasl"}  # Of brokers that nobody else can reach.
 
 LOCK_COMMENT = """\
@@ -29,7 +31,7 @@ LOCK_COMMENT = """\
 """
 
 COMMON = """\
-listener.security.protocol.map=CLIENT:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL:SASL_PLAINTEXT
+listener.security.protocol.map=CLIENT:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL:SASL_PLAINTEXT,TLS:SASL_SSL
 inter.broker.listener.name=CLIENT
 controller.listener.names=CONTROLLER
 sasl.enabled.mechanisms=PLAIN
@@ -106,7 +108,7 @@ def write_lock_file():
 # ---- brokers
 
 class Broker(Server):
-    """Node `node` of a cluster. `ports` is the whole cluster's: [{"client":, "controller":, "sasl":}] by node."""
+    """Node `node` of a cluster. `ports` is the whole cluster's: [{name: port}] by node, names as in PORT_NAMES."""
 
     def __init__(self, node, folder, log, cluster_id, ports):
         super().__init__(f"kafka-{node}", folder, log)
@@ -125,19 +127,29 @@ class Broker(Server):
     def sasl_address(self):
         return f"127.0.0.1:{self.ports[self.node - 1]['sasl']}"
 
+    @property
+    def tls_address(self):
+        return f"127.0.0.1:{self.ports[self.node - 1]['tls']}"
+
+    @property
+    def certificate(self):
+        """What clients of the TLS listener must trust: it signed itself."""
+        return self.folder / "certificate.pem"
+
     def controllers(self):
         """Three or more brokers agree by a majority of three, so that one may be killed; fewer have one controller."""
         return range(1, (CONTROLLERS_MAX if len(self.ports) >= CONTROLLERS_MAX else 1) + 1)
 
     def configuration(self):
         mine, count = self.ports[self.node - 1], min(len(self.ports), 3)
-        listeners = {"CLIENT": mine["client"], "SASL": mine["sasl"]}
+        listeners = {"CLIENT": mine["client"], "SASL": mine["sasl"], "TLS": mine["tls"]}
         advertised = ",".join(f"{name}://127.0.0.1:{port}" for name, port in listeners.items())
         roles = "broker"
         if self.node in self.controllers():
             listeners["CONTROLLER"] = mine["controller"]
             roles += ",controller"
         users = " ".join(f'user_{name}="{password}"' for name, password in USERS.items())
+        login = f"org.apache.kafka.common.security.plain.PlainLoginModule required {users};"
         rows = {
             "process.roles": roles,
             "node.id": self.node,
@@ -153,8 +165,10 @@ class Broker(Server):
             "transaction.state.log.min.isr": min(count, 2),
             "share.coordinator.state.topic.replication.factor": count,
             "share.coordinator.state.topic.min.isr": min(count, 2),
-            "listener.name.sasl.plain.sasl.jaas.config":
-                f"org.apache.kafka.common.security.plain.PlainLoginModule required {users};",
+            "listener.name.sasl.plain.sasl.jaas.config": login,
+            "listener.name.tls.plain.sasl.jaas.config": login,
+            "listener.name.tls.ssl.keystore.type": "PEM",
+            "listener.name.tls.ssl.keystore.location": self.folder / "key-and-certificate.pem",
         }
         return COMMON + "".join(f"{key}={value}\n" for key, value in rows.items())
 
@@ -162,10 +176,26 @@ class Broker(Server):
         self.jars = self.jars or class_path()
         self.folder.mkdir(parents=True, exist_ok=True)
         self.config.write_text(self.configuration())
+        if not self.certificate.exists():
+            self._make_certificate()
         if not self.formatted.exists():
             shutil.rmtree(self.folder / "data", ignore_errors=True)  # Half of a format is worth nothing.
             self.tool("kafka.tools.StorageTool", "format", "-t", self.cluster_id, "-c", str(self.config))
             self.formatted.write_text("")
+
+    def _make_certificate(self):
+        needed("openssl")
+        key, half, both = (self.folder / name for name in ("key.new", "certificate.new", "key-and-certificate.pem"))
+        done = subprocess.run(
+            ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", key,
+             "-out", half, "-days", str(CERTIFICATE_DAYS), "-subj", "/CN=127.0.0.1",
+             "-addext", "subjectAltName=IP:127.0.0.1"],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60)
+        if done.returncode != 0:
+            raise ServicesError(f"openssl made no certificate:\n{done.stdout}")
+        both.write_text(key.read_text() + half.read_text())
+        key.unlink()
+        half.rename(self.certificate)  # Last: its being there says that all of it is.
 
     def tool(self, main_class, *arguments):
         """Runs one of Kafka's own programs and returns its output."""

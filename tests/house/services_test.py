@@ -118,6 +118,15 @@ class OneOfEach(unittest.TestCase):
         code, output = self.sasl("varve", "guess", "-L")
         self.assertEqual(1, code, output)
 
+    def test_tls_needs_trust(self):
+        listen = ["-L", "-b", self.broker.tls_address, "-X", "security.protocol=SASL_SSL", "-X", "sasl.mechanisms=PLAIN",
+                  "-X", "sasl.username=varve", "-X", "sasl.password=varve-sasl", "-m", "3"]
+        code, output = run("kcat", *listen, "-X", f"ssl.ca.location={self.broker.certificate}")
+        self.assertEqual(0, code, output)
+        code, output = run("kcat", *listen)
+        self.assertEqual(1, code, output)
+        self.assertIn("certificate verify failed", output)
+
     def test_data_survive_a_stop_and_stopping_twice_is_no_fault(self):
         self.broker.create_topic("kept", partitions=1)
         self.say("kept", "still here\n")
