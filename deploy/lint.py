@@ -444,7 +444,8 @@ class Linter:
                 self.find(tables[0], 1, "errc", f"Errc::{code} has no HTTP status")
 
     def check_migrations(self):
-        """NNNN_series[_what].sql: every series (control, views) counts 1, 2, 3 .. in its folder."""
+        """NNNN_series[_what].sql: a series (control, views) counts 1, 2, 3 .. in its folder; in migrations/postgres,
+        which is one database, all files count together."""
         series = {}
         for rel in self.files:
             if not (rel.startswith("migrations/") and rel.endswith(".sql")):
@@ -453,7 +454,9 @@ class Linter:
             if not m:
                 self.find(rel, 1, "migrations", "the name is NNNN_series.sql or NNNN_series_what.sql")
                 continue
-            series.setdefault((str(Path(rel).parent), m[2]), []).append((int(m[1]), rel))
+            folder = str(Path(rel).parent)
+            counted = "" if folder == "migrations/postgres" else m[2]
+            series.setdefault((folder, counted), []).append((int(m[1]), rel))
             if not self.text(rel).startswith("--"):
                 self.find(rel, 1, "opening-comment", "a migration opens with -- why")
         for numbered in series.values():

@@ -1,14 +1,19 @@
-# Writes OUTPUT, a C++ file that holds the SQL files of FILES (named <number>_<database>[_what].sql) as string
-# literals, grouped by database and ordered by number. Run by the build whenever one of them changes.
+# Writes OUTPUT, a C++ file that holds the SQL files of FILES (named <number>_<series>[_what].sql) as string
+# literals, ordered by number. STORE is sqlite (every series is a database of its own and counts from 1) or postgres
+# (one database: all files count together). Run by the build whenever one of them changes.
 
 string(REPLACE "," ";" FILES "${FILES}")
 set(databases "")
 foreach(file IN LISTS FILES)
   get_filename_component(name "${file}" NAME_WE)
   if(NOT name MATCHES "^([0-9][0-9][0-9][0-9])_([a-z]+)(_[a-z0-9_]+)?$")
-    message(FATAL_ERROR "${file}: a migration is named <four digits>_<database>[_what].sql")
+    message(FATAL_ERROR "${file}: a migration is named <four digits>_<series>[_what].sql")
   endif()
-  list(APPEND databases "${CMAKE_MATCH_2}")
+  if(STORE STREQUAL "postgres")
+    list(APPEND databases "postgres")
+  else()
+    list(APPEND databases "${CMAKE_MATCH_2}")
+  endif()
 endforeach()
 list(REMOVE_DUPLICATES databases)
 list(SORT databases)
@@ -22,7 +27,7 @@ foreach(database IN LISTS databases)
   foreach(file IN LISTS FILES)
     get_filename_component(name "${file}" NAME_WE)
     string(REGEX MATCH "^([0-9]+)_([a-z]+)" matched "${name}")
-    if(NOT CMAKE_MATCH_2 STREQUAL database)
+    if(NOT STORE STREQUAL "postgres" AND NOT CMAKE_MATCH_2 STREQUAL database)
       continue()
     endif()
     set(number "${CMAKE_MATCH_1}")
@@ -38,17 +43,22 @@ foreach(database IN LISTS databases)
   string(APPEND choices "  if (database == \"${database}\") return k_${database};\n")
 endforeach()
 
+if(STORE STREQUAL "postgres")
+  set(function "std::span<const Migration> postgres_migrations() {\n  return k_postgres;\n}")
+else()
+  set(function
+    "std::span<const Migration> sqlite_migrations(std::string_view database) {\n${choices}  return {};\n}")
+endif()
+
 file(WRITE "${OUTPUT}.new"
-"// Generated from migrations/sqlite by migrations/embed.cmake.
+"// Generated from migrations/${STORE} by migrations/embed.cmake.
 #include \"migrations/migrations.h\"
 
 namespace varve {
 namespace {
 ${tables}}  // namespace
 
-std::span<const Migration> sqlite_migrations(std::string_view database) {
-${choices}  return {};
-}
+${function}
 
 }  // namespace varve
 ")

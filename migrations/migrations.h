@@ -11,12 +11,14 @@ namespace varve {
 
 struct Migration {
   int number;                 // 1, 2, 3 ... per database.
-  std::string_view database;  // "views" or "control".
+  std::string_view database;  // "views" or "control" of SQLite; "postgres".
   std::string_view name;      // "0001_views"
   std::string_view sql;
 };
 
 // Of one database, in order.
 std::span<const Migration> sqlite_migrations(std::string_view database);
+// In order: one database holds everything.
+std::span<const Migration> postgres_migrations();
 
 }  // namespace varve
