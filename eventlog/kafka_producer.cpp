@@ -6,13 +6,6 @@
 #include "eventlog/record.h"
 
 namespace varve::kafka {
-namespace {
-
-std::size_t index_of(const rd_kafka_message_t& message) {
-  return reinterpret_cast<std::uintptr_t>(message._private) - 1;
-}
-
-}  // namespace
 
 Result<std::shared_ptr<Producer>> Producer::open(RealEnv& env, Options options) {
   auto producer = std::make_shared<Producer>(env);
@@ -46,15 +39,14 @@ Result<Delivery> Producer::produce(Partition partition, const std::string& key, 
     return Error{Errc::resource_exhausted, "too many records wait for the brokers; try again later"};
   }
   if (free_.empty()) {
-    slots_.emplace_back();
-    free_.push_back(slots_.size() - 1);
+    free_.push_back(&slots_.emplace_back());
   }
-  const std::size_t index = free_.back();
+  Slot* const slot = free_.back();
   // The library copies both and does not change them; its types come from C.
   void* payload = const_cast<char*>(bytes.data());
   const void* key_bytes = key.empty() ? nullptr : key.data();
   if (rd_kafka_produce(topic_, static_cast<std::int32_t>(partition.value()), RD_KAFKA_MSG_F_COPY, payload,
-                       bytes.size(), key_bytes, key.size(), reinterpret_cast<void*>(index + 1)) != 0) {
+                       bytes.size(), key_bytes, key.size(), slot) != 0) {
     const rd_kafka_resp_err_t code = rd_kafka_last_error();
     Error error = error_of(code, "handing a record to Kafka");
     if (error.code != Errc::resource_exhausted) error.code = Errc::unavailable;
@@ -64,16 +56,16 @@ Result<Delivery> Producer::produce(Partition partition, const std::string& key, 
   free_.pop_back();
   ++records_;
   bytes_ += bytes.size();
-  slots_[index] = Slot{std::make_shared<OneShot<Offset>>(), bytes.size()};
-  return slots_[index].delivery;
+  *slot = Slot{std::make_shared<OneShot<Offset>>(), bytes.size()};
+  return slot->delivery;
 }
 
-Producer::Slot Producer::release(std::size_t index) {
-  Slot slot = std::exchange(slots_[index], Slot{});
-  free_.push_back(index);
+Producer::Slot Producer::release(Slot* slot) {
+  Slot its_record = std::exchange(*slot, Slot{});
+  free_.push_back(slot);
   --records_;
-  bytes_ -= slot.bytes;
-  return slot;
+  bytes_ -= its_record.bytes;
+  return its_record;
 }
 
 void Producer::take(rd_kafka_op_s& event) {
@@ -98,7 +90,7 @@ void Producer::take_reports(rd_kafka_op_s& event) {
       failure = message->err != RD_KAFKA_RESP_ERR_NO_ERROR ? message->err : RD_KAFKA_RESP_ERR__FAIL;
       continue;
     }
-    const Slot slot = release(index_of(*message));
+    const Slot slot = release(static_cast<Slot*>(message->_private));
     slot.delivery->set(Offset{static_cast<std::uint64_t>(message->offset)});
   }
   if (failure != RD_KAFKA_RESP_ERR_NO_ERROR) finish(error_of(failure, "a delivery failed").message);

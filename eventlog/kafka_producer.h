@@ -7,7 +7,7 @@
 // partitions were told unknown, so they claim again, and what lands behind the claim is fenced.
 #pragma once
 
-#include <functional>
+#include <deque>
 #include <memory>
 #include <string>
 #include <vector>
@@ -40,19 +40,19 @@ class Producer : public std::enable_shared_from_this<Producer> {
   explicit Producer(RealEnv& env) : env_(env) {}
 
  private:
-  struct Slot {  // One record in flight; its index travels with it.
+  struct Slot {  // One record in flight; its address travels with it.
     Delivery delivery;
     std::size_t bytes = 0;
   };
   void take(rd_kafka_op_s& event);
   void take_reports(rd_kafka_op_s& event);
-  Slot release(std::size_t index);
+  Slot release(Slot* slot);
 
   RealEnv& env_;
   std::shared_ptr<Client> client_;
   rd_kafka_topic_s* topic_ = nullptr;
-  std::vector<Slot> slots_;
-  std::vector<std::size_t> free_;  // Indices of empty slots.
+  std::deque<Slot> slots_;
+  std::vector<Slot*> free_;
   std::size_t records_ = 0;
   std::size_t bytes_ = 0;
   bool finished_ = false;

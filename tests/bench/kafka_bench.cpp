@@ -140,7 +140,7 @@ Task<> append_many(Live* live, std::size_t records, std::size_t bytes, std::size
   co_return ok();
 }
 
-Task<> read_back(Live* live, Partition partition, Offset from, std::size_t records, std::size_t* parts_left) {
+Task<> read_back(Live* live, Partition partition, Offset from, std::size_t records) {
   std::size_t seen = 0;
   while (seen < records) {
     ReadOptions options;
@@ -150,14 +150,24 @@ Task<> read_back(Live* live, Partition partition, Offset from, std::size_t recor
     seen += batch->records.size();
     from = batch->next;
   }
-  if (--*parts_left == 0) live->env.stop();
   co_return ok();
+}
+
+Task<> append_and_read_back(Live* live, Settings settings, std::vector<Offset> ends) {
+  TaskGroup readers(live->env);
+  for (std::uint32_t p = 0; p < 4; ++p) {
+    Status started = readers.spawn("reader", read_back(live, Partition{p}, ends[p], settings.records / 4));
+    if (!started) co_return started.error();
+  }
+  Status appended = co_await append_many(live, settings.records, settings.bytes, settings.in_flight);
+  if (!appended) co_return appended.error();
+  readers.close();
+  co_return co_await readers.join(live->env.now() + std::chrono::seconds(60));
 }
 
 double log_rate(const Settings& settings, const std::string& topic, bool with_readers) {
   Live live(settings, topic);
   live.run(append_many(&live, 4, settings.bytes, 1));
-  std::size_t parts_left = 4;
   std::vector<Offset> ends(4);
   for (std::uint32_t p = 0; p < 4 && with_readers; ++p) {
     live.run([](Live* here, std::uint32_t partition, std::vector<Offset>* out) -> Task<> {
@@ -168,16 +178,8 @@ double log_rate(const Settings& settings, const std::string& topic, bool with_re
     }(&live, p, &ends));
   }
   const auto start = Clock::now();
-  if (with_readers) {
-    for (std::uint32_t p = 0; p < 4; ++p) {
-      live.env.spawn("reader", read_back(&live, Partition{p}, ends[p], settings.records / 4, &parts_left));
-    }
-  }
-  live.run(append_many(&live, settings.records, settings.bytes, settings.in_flight));
-  if (with_readers && parts_left > 0) {
-    live.env.io_context().restart();
-    live.env.run();
-  }
+  live.run(with_readers ? append_and_read_back(&live, settings, ends)
+                        : append_many(&live, settings.records, settings.bytes, settings.in_flight));
   return static_cast<double>(settings.records) / seconds_since(start);
 }
 
