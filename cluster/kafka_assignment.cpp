@@ -271,9 +271,10 @@ Task<bool> KafkaAssignment::prove(Partition partition) {
   if (!sent) answer->set(sent.error());
   const auto committed = co_await answer->get(member->env, member->env.now() + member->options.proof_time);
   member->proofs.erase(ticket);
-  if (!committed)
+  if (!committed) {
     co_return Error{Errc::unavailable,
                     "the group's coordinator cannot be reached: " + committed.error().message};
+  }
   const Member::Held* const now = member->holds(partition);
   if (now == nullptr || now->grant != grant || member->left) co_return false;
   if (committed->outcome == kafka::Committed::Outcome::unreachable)
