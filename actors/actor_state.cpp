@@ -68,6 +68,7 @@ struct Applier {
     OpenTurn turn;
     turn.run_id = event.run_id;
     turn.command = commit.command.id;
+    turn.request_id = commit.command.request_id;
     turn.first = sequence;
     turn.started_at = commit.at;
     turn.deadline = event.deadline;
@@ -202,6 +203,7 @@ void apply_part(ActorState& state, const Commit& commit, const Part& part, Offse
     state.born = offset;
     state.created_at = commit.at;
     state.created_by = commit.command;
+    state.created_by.request_id.clear();
   }
   for (std::size_t i = 0; i < part.events.size(); ++i) {
     const StoredEvent& stored = part.events[i];

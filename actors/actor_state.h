@@ -57,7 +57,8 @@ struct ContextMessage {
 struct OpenTurn {
   std::string run_id;
   CommandId command;
-  Sequence first;  // Of UserMessageReceived.
+  std::string request_id;  // Of the request that opened it: every event of the turn carries it.
+  Sequence first;          // Of UserMessageReceived.
   WallTime started_at;
   WallTime deadline;
   std::int64_t max_steps = 0;
@@ -108,7 +109,7 @@ struct ActorState {
   Sequence sequence;
   Offset born;  // Of the record with the first event.
   WallTime created_at;
-  CommandRef created_by;  // Kept for ever, also after deletion.
+  CommandRef created_by;  // Kept for ever, also after deletion; without its request's id.
   bool deleted = false;
   bool corrupt = false;
   Offset bad_offset;

@@ -1,4 +1,5 @@
-// JSON of commands: {"id":..,"hash":..,"client":true,"stream":..,"type":"CreateAgent","data":{..}}.
+// JSON of commands: {"id":..,"hash":..,"client":true,"stream":..,"request":..,"type":"CreateAgent",
+// "data":{..}}.
 #include <array>
 
 #include "actors/command.h"
@@ -392,6 +393,7 @@ std::string encode_command(const CommandEnvelope& envelope) {
       .field("id", to_hex(envelope.command_ref.id))
       .field("hash", to_hex(envelope.command_ref.hash));
   out.field_boolean("client", envelope.command_ref.client).field("stream", envelope.stream.value());
+  if (!envelope.command_ref.request_id.empty()) out.field("request", envelope.command_ref.request_id);
   out.field("type", type_of(envelope.command)).key("data").begin_object();
   std::visit([&out](const auto& command) { write_data(out, command); }, envelope.command);
   out.end_object().end_object();
@@ -406,6 +408,8 @@ Result<CommandEnvelope> decode_command(std::string_view json) {
   const auto hash = parse_command_hash(fields.text("hash"));
   const bool client = fields.boolean_or("client", false);
   const StreamId stream{fields.text("stream")};
+  std::string request_id = fields.optional_text("request").value_or("");
+  if (!is_request_id(request_id)) request_id.clear();
   const std::string type = fields.text("type");
   const Json& data = fields.object("data");
   if (fields.fault()) return *fields.fault();
@@ -415,7 +419,7 @@ Result<CommandEnvelope> decode_command(std::string_view json) {
     if (entry.type != type) continue;
     auto command = entry.read(data);
     if (!command) return command.error();
-    return CommandEnvelope{{*id, *hash, client}, stream, std::move(*command)};
+    return CommandEnvelope{{*id, *hash, client, std::move(request_id)}, stream, std::move(*command)};
   }
   return Error{Errc::invalid_argument, "command type '" + type + "' is not known"};
 }

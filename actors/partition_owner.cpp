@@ -18,6 +18,23 @@ const char* kind_of(const Record& record) {
   return std::holds_alternative<Commit>(record) ? "commit" : "ruling";
 }
 
+// Names of counters: docs/metrics.md.
+std::string_view counter_of(Verdict verdict) {
+  switch (verdict) {
+    case Verdict::admitted:
+      return "records_admitted";
+    case Verdict::fenced:
+      return "records_fenced";
+    case Verdict::duplicate:
+      return "records_duplicate";
+    case Verdict::gap:
+      return "records_gap";
+    case Verdict::foreign:
+      return "records_foreign";
+  }
+  return "records_foreign";
+}
+
 }  // namespace
 
 PartitionOwner::PartitionOwner(Env& env, EventLog& log, Partition partition, NodeIdentity identity,
@@ -28,6 +45,8 @@ PartitionOwner::PartitionOwner(Env& env, EventLog& log, Partition partition, Nod
       identity_(std::move(identity)),
       listener_(listener),
       prove_(std::move(prove)),
+      written_(env.timing({"append", "written", {}, {}})),
+      committed_(env.timing({"commit", {}, {}, {}})),
       tasks_(env) {}
 
 Task<> PartitionOwner::run(Start start) {
@@ -108,13 +127,13 @@ Status PartitionOwner::take(const LogRecord& record) {
     say("read o=" + std::to_string(record.offset.value()) + " kind=" + kind_of(*shared) +
         " v=" + to_string(verdict));
   }
+  env_.count(counter_of(verdict));
   if (verdict == Verdict::admitted) {
     newest_admitted_ = record.offset;
     admitted_at_ = std::max(admitted_at_, time_of(*shared));
     at_ = std::max(at_, admitted_at_);
-  } else {
-    env_.count(std::string("records_") + to_string(verdict));
-    if (mutant(Mutant::answers_name_skipped_records)) newest_admitted_ = record.offset;
+  } else if (mutant(Mutant::answers_name_skipped_records)) {
+    newest_admitted_ = record.offset;
   }
   if (const auto* claim = std::get_if<Claim>(shared.get())) return take_claim(*claim, verdict);
   if (const auto* commit = std::get_if<Commit>(shared.get())) {
@@ -155,6 +174,7 @@ void PartitionOwner::settle(InFlightKey place, bool own, Verdict verdict, const 
   if (own) {
     const auto mine = in_flight_.find(place);
     const auto fate = mine->second.fate;
+    committed_.add(env_.now() - mine->second.sent);
     trace("done", place.first, place.second, mine->second.command,
           " o=" + std::to_string(admitted.offset.value()));
     in_flight_.erase(mine);
@@ -197,6 +217,7 @@ Status PartitionOwner::take_claim(const Claim& claim, Verdict verdict) {
 }
 
 void PartitionOwner::serve(Epoch epoch) {
+  env_.count("claims_won");
   epoch_ = epoch;
   next_n_ = Index{1};
   phase_ = Phase::serving;
@@ -258,6 +279,7 @@ Task<> PartitionOwner::claim(bool backoff) {
     CHECK(bytes.has_value());
     auto delivery = log_.append(partition_, "", std::move(*bytes));
     if (!delivery) continue;
+    env_.count("claims_sent");
     claim_id_ = id;
     if (env_.tracing())
       say("claim-sent e=" + std::to_string(next(admission_.epoch).value()) + " id=" + to_hex(id));
@@ -330,6 +352,7 @@ Task<Admitted> PartitionOwner::send(std::string key, Sequence first, std::string
               " next=" + std::to_string(next_.value()));
   }
   entry.delivery = *delivery;
+  entry.sent = env_.now();
   in_flight_.emplace(InFlightKey{epoch_, n}, entry);
   next_n_ = next(n);
   ignore_error(tasks_.spawn("delivery", watch(*delivery, epoch_, n)), "it serves, so it has not ended");
@@ -347,13 +370,18 @@ Task<Admitted> PartitionOwner::send(std::string key, Sequence first, std::string
 
 // The delivery report only says how long to wait, except when nothing was written.
 Task<> PartitionOwner::watch(Delivery delivery, Epoch epoch, Index n) {
-  auto reported = co_await delivery->get(env_, env_.now() + kDeliveryTime);
-  if (reported) co_return ok();
+  const MonoTime sent = env_.now();
+  auto reported = co_await delivery->get(env_, sent + kDeliveryTime);
+  if (reported) {
+    written_.add(env_.now() - sent);
+    co_return ok();
+  }
   const auto found = in_flight_.find({epoch, n});
   if (found == in_flight_.end()) co_return ok();  // Read back meanwhile.
   const bool current = phase_ == Phase::serving && epoch == epoch_;
   const bool refused = reported.error().code == Errc::unavailable || mutant(Mutant::unknown_is_not_written);
   const bool not_written = delivery->ready() && refused;
+  env_.observe({"append", not_written ? "not_written" : "unknown", {}, {}}, env_.now() - sent);
   if (!not_written) {
     trace("unknown", epoch, n, found->second.command);
     if (mutant(Mutant::unknown_is_done)) found->second.fate->set(Admitted{nullptr, next_});

@@ -110,6 +110,7 @@ class PartitionOwner {
   struct InFlight {
     CommandId command;  // Of a ruling one of its own, which is not in the log.
     Delivery delivery;
+    MonoTime sent;
     std::optional<Ruling> ruling;
     std::shared_ptr<OneShot<Admitted>> fate = std::make_shared<OneShot<Admitted>>();
   };
@@ -144,6 +145,8 @@ class PartitionOwner {
   NodeIdentity identity_;
   PartitionListener& listener_;
   Proof prove_;
+  Histogram& written_;    // How long the log takes to report,
+  Histogram& committed_;  // and until a record is read back.
 
   Phase phase_ = Phase::reading;
   std::optional<Error> failure_;

@@ -24,6 +24,27 @@ Error key_reused() {
   return {Errc::conflict, "the idempotency key was used before for another request; use a new key"};
 }
 
+// What became of a command, for metrics (docs/metrics.md).
+std::string_view outcome_of(const Result<CommandAnswer>& answer) {
+  if (answer) return "ok";
+  switch (answer.error().code) {
+    case Errc::invalid_argument:
+    case Errc::not_found:
+    case Errc::conflict:
+      return "refused";
+    case Errc::resource_exhausted:
+      return "busy";
+    case Errc::unavailable:
+    case Errc::cancelled:
+      return "unavailable";
+    case Errc::outcome_unknown:
+      return "unknown";
+    case Errc::corrupt:
+      return "corrupt";
+  }
+  return "refused";
+}
+
 // What a command that changes nothing was asked for, on top of what every answer says.
 void add_what_was_read(const ActorState& state, const Command& command, std::vector<BlockFact> blocks,
                        CommandAnswer& answer) {
@@ -122,6 +143,7 @@ Task<CommandAnswer> Shard::enqueue(CommandEnvelope envelope, CallLimits limits, 
   auto pending = std::make_shared<Pending>();
   pending->envelope = std::move(envelope);
   pending->deadline = deadline;
+  pending->asked = env_.now();
   pending->turn = limits.turn;
   actor.mailbox.push_back(pending);
   if (mutant(Mutant::order_by_address)) std::sort(actor.mailbox.begin(), actor.mailbox.end());
@@ -202,6 +224,7 @@ Task<> Shard::handle(Actor* actor, PendingPtr pending) {
   }
 
   auto answer = co_await carry_out(actor, pending);
+  env_.observe({"command", type_of(envelope.command), outcome_of(answer), {}}, env_.now() - pending->asked);
   const bool took_effect = answer && answer->commit != nullptr;
   if (starts_turn(envelope.command) && took_effect) {
     answer_turn(*actor, pending, std::move(*answer));
@@ -380,6 +403,7 @@ Task<std::vector<BlockFact>> Shard::ask_blocks(StreamId asking, std::vector<Stre
         pending->envelope = {{}, asking, DropDeletedBlock{fact.block}};
         pending->envelope.command_ref.id = command_id_from_text("internal " + uuid4(env_.rng()));
         pending->deadline = kNever;
+        pending->asked = env_.now();
         asker->second->mailbox.push_back(std::move(pending));
         pump_if_needed(*asker->second);
       }
@@ -391,6 +415,11 @@ Task<std::vector<BlockFact>> Shard::ask_blocks(StreamId asking, std::vector<Stre
 Task<CommandAnswer> Shard::submit(StreamId stream, Command command, MonoTime deadline,
                                   std::optional<CommandId> id) {
   CommandEnvelope envelope{{}, std::move(stream), std::move(command)};
+  // What a turn does carries the id of the request that has opened it.
+  if (const auto found = actors_.find(envelope.stream); found != actors_.end()) {
+    const AgentState* agent = found->second->state.agent();
+    if (agent != nullptr && agent->turn) envelope.command_ref.request_id = agent->turn->request_id;
+  }
   // Unique among what is in flight; never remembered.
   envelope.command_ref.id = id ? *id : command_id_from_text("internal " + uuid4(env_.rng()));
   CallLimits limits{deadline};

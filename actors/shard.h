@@ -75,6 +75,8 @@ class Shard final : public PartitionListener {
 
   const PartitionOwner& owner() const { return owner_; }
   std::size_t resident() const { return actors_.size(); }
+  // Turns that are being worked on.
+  std::size_t turns_driven() const { return turns_driven_; }
   // A copy of a resident actor's state, for tests and oracles; nothing if it is not resident.
   std::optional<ActorState> peek(const StreamId& stream) const;
 
@@ -88,6 +90,7 @@ class Shard final : public PartitionListener {
     CommandEnvelope envelope;
     CallLimits::Turn turn = CallLimits::Turn::ended;
     MonoTime deadline;
+    MonoTime asked;          // When it came.
     bool abandoned = false;  // Its caller has gone.
     bool decided = false;    // An append may be on its way.
     OneShot<CommandAnswer> answer;
@@ -197,6 +200,8 @@ class Shard final : public PartitionListener {
 
   // ---- turns ----
   void publish(Actor& actor, const Commit& commit, const Part& part, Offset offset);
+  void count_turn(const Event& event, WallTime at);
+  void set_driving(Actor& actor, bool driving);
   void open_channel(Actor& actor);
   void drive_if_open(Actor& actor);
   void release_callers(Actor& actor);
@@ -210,8 +215,8 @@ class Shard final : public PartitionListener {
   Task<> call_model(Actor* actor);
   Task<> record_step(Actor* actor);
   Task<ModelOutcome> ask_model(Actor* actor, ModelRequest request, MonoTime deadline);
-  static Task<> run_model_call(ModelClient& model, std::shared_ptr<ModelCall> call, ModelRequest request,
-                               MonoTime deadline);
+  static Task<> run_model_call(Env& env, ModelClient& model, std::shared_ptr<ModelCall> call,
+                               ModelRequest request, MonoTime deadline);
   Task<std::vector<ToolValue>> ask_tools(std::vector<std::string> ids);
   Task<> run_tool(Actor* actor, RunTool action);
   Task<Message> memory_tool(Actor* actor, RunTool action);
@@ -251,6 +256,7 @@ class Shard final : public PartitionListener {
   std::uint64_t records_since_round_ = 0;
   MonoTime last_round_;
   bool round_running_ = false;
+  std::size_t turns_driven_ = 0;
 };
 
 }  // namespace varve

@@ -40,6 +40,18 @@ std::string quoted_list(const std::vector<std::string>& names) {
   return text;
 }
 
+void count_model_call(Env& env, const Result<ModelOutcome>& outcome, Duration took) {
+  std::string_view what = "error";
+  if (outcome) what = std::holds_alternative<ModelReply>(*outcome) ? "reply" : "failure";
+  env.observe({"model_call", what, {}, {}}, took);
+  const auto* reply = outcome ? std::get_if<ModelReply>(&*outcome) : nullptr;
+  if (reply == nullptr) return;
+  env.count("model_tokens_prompt",
+            static_cast<std::uint64_t>(std::max<std::int64_t>(0, reply->prompt_tokens)));
+  env.count("model_tokens_completion",
+            static_cast<std::uint64_t>(std::max<std::int64_t>(0, reply->completion_tokens)));
+}
+
 }  // namespace
 
 Task<std::vector<ToolValue>> Shard::ask_tools(std::vector<std::string> ids) {
@@ -59,7 +71,7 @@ Task<ModelOutcome> Shard::ask_model(Actor* actor, ModelRequest request, MonoTime
   actor->model_call = call;
   const std::string run_id = actor->state.agent()->turn ? actor->state.agent()->turn->run_id : "";
   // Not in the shard's group: a model may think on after the partition has moved.
-  env_.spawn("model call", run_model_call(ports_.model, call, std::move(request), deadline));
+  env_.spawn("model call", run_model_call(env_, ports_.model, call, std::move(request), deadline));
   const auto still_wanted = [this, actor, &run_id] {
     if (fenced_) return false;
     const AgentState* agent = actor->state.agent();
@@ -72,9 +84,11 @@ Task<ModelOutcome> Shard::ask_model(Actor* actor, ModelRequest request, MonoTime
   co_return std::move(*call->outcome);
 }
 
-Task<> Shard::run_model_call(ModelClient& model, std::shared_ptr<ModelCall> call, ModelRequest request,
-                             MonoTime deadline) {
+Task<> Shard::run_model_call(Env& env, ModelClient& model, std::shared_ptr<ModelCall> call,
+                             ModelRequest request, MonoTime deadline) {
+  const MonoTime asked = env.now();
   call->outcome = co_await model.complete(std::move(request), deadline);
+  count_model_call(env, *call->outcome, env.now() - asked);
   call->changed.notify_all();
   co_return ok();
 }
@@ -200,6 +214,7 @@ Task<Message> Shard::memory_tool(Actor* actor, RunTool action) {
   const std::string intent = to_hex(agent->turn->command) + "/tool/" + action.step_id + "/" +
                              std::to_string(action.ordinal) +
                              (mutant(Mutant::tool_call_without_id) ? uuid4(env_.rng()) : "");
+  std::string request_id = agent->turn->request_id;
   std::vector<StreamId> attached;
   for (const BlockRef& ref : agent->blocks) attached.push_back(ref.block);
   auto facts = co_await ask_blocks(actor->state.stream, std::move(attached));
@@ -218,7 +233,8 @@ Task<Message> Shard::memory_tool(Actor* actor, RunTool action) {
                                            ")");
   }
   // The id is made of turn and call: however often the call is repeated, the block is edited once.
-  CommandEnvelope envelope{{command_id_from_text(intent), command_hash(intent, action.call.arguments), true},
+  CommandEnvelope envelope{{command_id_from_text(intent), command_hash(intent, action.call.arguments), true,
+                            std::move(request_id)},
                            target->block,
                            parsed->edit};
   CallLimits limits{env_.now() + std::chrono::seconds{10}};
@@ -301,9 +317,9 @@ Task<CommandAnswer> Shard::summarize_on_demand(StreamId stream) {
   if (actor->driving || actor->model_call) {
     co_return Error{Errc::conflict, "the agent is working; cancel its run or wait for the end"};
   }
-  actor->driving = true;  // A turn that opens meanwhile begins when this is over.
+  set_driving(*actor, true);  // A turn that opens meanwhile begins when this is over.
   auto result = co_await summarize(actor);
-  actor->driving = false;
+  set_driving(*actor, false);
   drive_if_open(*actor);
   if (!result) co_return result.error();
   CommandAnswer answer = answer_from(actor->state);

@@ -43,7 +43,38 @@ struct EndOfTurn {
   }
 };
 
+// How a turn has ended and when it began, for metrics.
+struct TurnsEnd {
+  std::string_view outcome;
+  WallTime started_at;
+};
+std::optional<TurnsEnd> end_of_turn(const Event& event) {
+  if (const auto* finished = std::get_if<TurnFinished>(&event))
+    return TurnsEnd{"finished", finished->started_at};
+  if (const auto* failed = std::get_if<TurnFailed>(&event)) return TurnsEnd{"failed", failed->started_at};
+  if (const auto* cancelled = std::get_if<TurnCancelled>(&event)) {
+    return TurnsEnd{"cancelled", cancelled->started_at};
+  }
+  return std::nullopt;
+}
+
 }  // namespace
+
+// By its owner alone: what is read again after a failover has been counted before.
+void Shard::count_turn(const Event& event, WallTime at) {
+  if (!owner_.owned()) return;
+  if (std::holds_alternative<UserMessageReceived>(event)) env_.count("turns_opened");
+  if (const auto end = end_of_turn(event)) {
+    const std::chrono::microseconds took{at.value() - end->started_at.value()};
+    env_.observe({"turn", end->outcome, {}, {}}, took);
+  }
+}
+
+void Shard::set_driving(Actor& actor, bool driving) {
+  if (actor.driving == driving) return;
+  actor.driving = driving;
+  driving ? ++turns_driven_ : --turns_driven_;
+}
 
 // Called for every admitted commit after it was applied.
 void Shard::publish(Actor& actor, const Commit& commit, const Part& part, Offset offset) {
@@ -52,6 +83,7 @@ void Shard::publish(Actor& actor, const Commit& commit, const Part& part, Offset
   for (const StoredEvent& stored : part.events) {
     const auto* event = std::get_if<Event>(&stored);
     if (event == nullptr) continue;
+    count_turn(*event, commit.at);
     if (std::holds_alternative<UserMessageReceived>(*event)) {
       const auto& received = std::get<UserMessageReceived>(*event);
       actor.turn = owner_.owned() ? std::make_shared<TurnChannel>(received.run_id) : nullptr;
@@ -93,7 +125,7 @@ void Shard::open_channel(Actor& actor) {
 
 void Shard::drive_if_open(Actor& actor) {
   if (actor.driving || actor.state.agent() == nullptr || !actor.state.agent()->turn) return;
-  actor.driving = true;
+  set_driving(actor, true);
   open_channel(actor);
   launch("turn", drive(&actor, false));
 }
@@ -120,7 +152,7 @@ Task<> Shard::resume_turns() {
 void Shard::resume(Actor& actor) {
   if (actor.driving || actor.state.corrupt) return;
   if (actor.state.agent() == nullptr || !actor.state.agent()->turn) return;
-  actor.driving = true;
+  set_driving(actor, true);
   open_channel(actor);
   env_.count("turns_resumed");
   launch("resumed turn", drive(&actor, true));
@@ -181,7 +213,7 @@ Task<> Shard::drive(Actor* actor, bool resumed) {
     if (!fenced_) co_await fenced_now_.wait(env_, env_.now() + pause);
     pause = std::min<Duration>(pause * 2, kStepPauseMax);
   }
-  actor->driving = false;
+  set_driving(*actor, false);
   actor->stuck = false;
   actor->made.reset();
   const AgentState* agent = actor->state.agent();

@@ -36,6 +36,7 @@ void write_agent(JsonWriter& out, const AgentState& agent) {
   if (agent.turn) {
     const OpenTurn& turn = *agent.turn;
     out.key("turn").begin_object().field("run_id", turn.run_id).field("command", to_hex(turn.command));
+    if (!turn.request_id.empty()) out.field("request_id", turn.request_id);
     out.field_integer("first", as_signed(turn.first.value()))
         .field_integer("started_at", turn.started_at.value());
     out.field_integer("deadline", turn.deadline.value()).field_integer("max_steps", turn.max_steps);
@@ -96,6 +97,7 @@ OpenTurn read_turn(const Json& json, JsonFields& state) {
   } else {
     fields.set_fault(command.error().message);
   }
+  turn.request_id = fields.optional_text("request_id").value_or("");
   turn.first = Sequence{fields.unsigned_integer("first")};
   turn.started_at = WallTime{fields.integer("started_at")};
   turn.deadline = WallTime{fields.integer("deadline")};

@@ -37,9 +37,12 @@ std::optional<std::string_view> credentials_of(std::string_view value, std::stri
   return start == std::string_view::npos ? std::nullopt : std::optional{value.substr(start)};
 }
 
-bool is_request_id(std::string_view text) {
-  if (text.empty() || text.size() > kRequestIdBytesMax) return false;
-  return std::all_of(text.begin(), text.end(), [](char c) { return c > ' ' && c < '\x7f'; });
+// Balancers, orchestrators and monitors ask these, and have no secret to give.
+bool is_open(std::string_view path, bool open_metrics) {
+  for (const std::string_view open : {"/v1/health/", "/v1/health", "/v1/ready/", "/v1/ready"}) {
+    if (path == open) return true;
+  }
+  return open_metrics && path == "/metrics";
 }
 
 // The names of headers as a browser asks for them: nothing that would need quoting in an answer.
@@ -54,7 +57,10 @@ bool is_header_list(std::string_view text) {
 class Gate {
  public:
   Gate(Env& env, const AccessPolicy& policy, Handler inner)
-      : env_(env), inner_(std::move(inner)), origins_(policy.cors_origins) {
+      : env_(env),
+        inner_(std::move(inner)),
+        origins_(policy.cors_origins),
+        open_metrics_(policy.open_metrics) {
     if (!policy.password.empty()) password_ = sha256(policy.password);
     any_origin_ = std::find(origins_.begin(), origins_.end(), "*") != origins_.end();
   }
@@ -64,7 +70,7 @@ class Gate {
 
   bool may_pass(const Request& request, std::string_view path) const {
     if (!password_) return true;
-    if (request.method == "GET" && (path == "/v1/health/" || path == "/v1/health")) return true;
+    if (request.method == "GET" && is_open(path, open_metrics_)) return true;
     if (const auto bearer = request.header("authorization")) {
       if (is_password(credentials_of(*bearer, "bearer"))) return true;
     }
@@ -107,6 +113,7 @@ class Gate {
   std::optional<Digest> password_;
   std::vector<std::string> origins_;
   bool any_origin_ = false;
+  bool open_metrics_ = false;
 };
 
 Response unauthorized() {
@@ -131,7 +138,11 @@ boost::asio::awaitable<Response> pass(std::shared_ptr<Gate> gate, Request reques
     env.count("http_unauthorized");
     response = unauthorized();
   }
-  if (!response) response = co_await gate->inner()(std::move(request));
+  if (!response) {
+    request.headers.erase("x-request-id");
+    request.headers.emplace("x-request-id", id);
+    response = co_await gate->inner()(std::move(request));
+  }
 
   gate->add_cors(origin, *response);
   const auto took = std::chrono::duration_cast<std::chrono::microseconds>(env.now() - begun);

@@ -189,15 +189,16 @@ Result<std::optional<std::string>> render_export(ViewReader& reader, const std::
 Task<CommandAnswer> Api::send_part(CommandRef whole, std::string part, StreamId stream, Command command,
                                    MonoTime deadline) {
   CommandEnvelope envelope{
-      {part_id(whole.id, part), whole.hash, false}, std::move(stream), std::move(command)};
+      {part_id(whole.id, part), whole.hash, false, whole.request_id}, std::move(stream), std::move(command)};
   const CallLimits limits{deadline};
   return ports_.sender.send(std::move(envelope), limits);
 }
 
-Task<std::map<std::string, std::string>> Api::import_tools(CommandRef whole, std::vector<ToolValue> tools,
-                                                           bool replace, MonoTime deadline) {
-  std::map<std::string, std::string> ids;
-  if (tools.empty()) co_return ids;
+Task<Api::ImportedTools> Api::import_tools(CommandRef whole, std::vector<ToolValue> tools, bool replace,
+                                           MonoTime deadline) {
+  ImportedTools imported;
+  std::map<std::string, std::string>& ids = imported.ids;
+  if (tools.empty()) co_return imported;
   const StreamId catalogue{kCatalogueStream};
   ReadTools question;
   for (const ToolValue& tool : tools) question.names.push_back(tool.name);
@@ -213,8 +214,9 @@ Task<std::map<std::string, std::string>> Api::import_tools(CommandRef whole, std
     auto answer = co_await send_part(whole, part, catalogue, std::move(put), deadline);
     if (!answer) co_return answer.error();
     for (const ToolValue& tool : answer->tools) ids[tool.name] = tool.id;
+    for (const LogPosition& position : answer->positions) merge_position(imported.positions, position);
   }
-  co_return ids;
+  co_return imported;
 }
 
 Task<std::vector<LogPosition>> Api::import_agent(CommandRef whole, std::size_t number, ImportedAgent agent,
@@ -264,20 +266,31 @@ Api::Answer Api::import_agents(Call call) {
     co_return refused;
   }
   call.command.hash = upload->hash;
-  auto ids = co_await import_tools(call.command, std::move(upload->file.tools),
-                                   upload->options.override_existing_tools, call.deadline);
-  if (!ids) {
-    Response refused = error_response(ids.error(), call.keyless);
+  const bool ack_log = query_value(call.target, "ack") == "log";
+  for (std::size_t i = 0; ack_log && i < upload->file.agents.size(); ++i) {
+    // Before anything is written, so that no import stops half way for it.
+    const StreamId stream{"agent-" + derived_uuid(call.command.id, "agent", i)};
+    const Partition partition = partition_of(stream, options_.partitions);
+    Status follow = co_await ports_.lag.check(partition, options_.ack_log_lag_records);
+    if (follow) continue;
+    Response refused = error_response(follow.error(), call.keyless);
+    co_return refused;
+  }
+  auto tools = co_await import_tools(call.command, std::move(upload->file.tools),
+                                     upload->options.override_existing_tools, call.deadline);
+  if (!tools) {
+    Response refused = error_response(tools.error(), call.keyless);
     co_return refused;
   }
   std::vector<std::string> whole;
-  std::vector<LogPosition> positions;
+  const std::map<std::string, std::string>& ids = tools->ids;
+  std::vector<LogPosition> positions = tools->positions;
   std::vector<ImportedAgent> agents = std::move(upload->file.agents);
   for (std::size_t i = 0; i < agents.size(); ++i) {
     for (const std::string& name : agents[i].tool_names) {
-      const auto id = ids->find(name);
+      const auto id = ids.find(name);
       const bool built_in = find_builtin_tool(name) != nullptr;
-      if (built_in || id != ids->end()) agents[i].settings.tools.push_back(built_in ? name : id->second);
+      if (built_in || id != ids.end()) agents[i].settings.tools.push_back(built_in ? name : id->second);
     }
     auto imported = co_await import_agent(call.command, i, std::move(agents[i]), call.deadline);
     if (!imported) {
@@ -288,7 +301,6 @@ Api::Answer Api::import_agents(Call call) {
     whole.push_back("agent-" + derived_uuid(call.command.id, "agent", i));
   }
   Response response = import_answer(whole, *replaced);
-  const bool ack_log = query_value(call.target, "ack") == "log";
   const StreamId first{whole.front()};
   // Much was written at once: the views may need longer than after one command. settle_at() says the outcome.
   const MonoTime patience = std::min(call.deadline, env_.now() + kImportViewWait);

@@ -1,6 +1,7 @@
 #include "api/api.h"
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 
 #include "api/http_status.h"
@@ -90,6 +91,11 @@ std::optional<CommandId> id_from_otids(const Json& body, std::string_view path) 
   return command_id_from_text(text);
 }
 
+std::string_view class_of(int status) {
+  constexpr std::array<std::string_view, 5> kClasses{"1xx", "2xx", "3xx", "4xx", "5xx"};
+  return kClasses[static_cast<std::size_t>(std::clamp(status / 100, 1, 5) - 1)];
+}
+
 }  // namespace
 
 bool is_sdk_client(const Request& request) {
@@ -104,6 +110,7 @@ Api::Api(Env& env, Ports ports, ApiOptions options)
 const std::vector<Api::Route>& Api::routes() {
   static const std::vector<Route> kRoutes{
       {"GET", "/v1/health/", &Api::health},
+      {"GET", "/v1/ready/", &Api::ready},
       {"GET", "/v1/models/", &Api::list_models},
       {"GET", "/v1/models/embedding", &Api::list_embeddings},
       {"GET", "/v1/tags/", &Api::list_tags},
@@ -174,18 +181,23 @@ const std::vector<Api::Route>& Api::routes() {
 
 boost::asio::awaitable<Response> Api::handle(Request request) {
   env_.count("http_requests");
-  auto target = parse_target(request.target);
-  if (!target) {
-    Response malformed = detail_response(400, "the request target is not a well-formed path");
-    co_return malformed;
+  const MonoTime begun = env_.now();
+  const Route* route = nullptr;
+  Response response;
+  if (auto target = parse_target(request.target)) {
+    Target taken = std::move(*target);
+    response = co_await dispatch(std::move(request), std::move(taken), &route);
+  } else {
+    response = detail_response(400, "the request target is not a well-formed path");
   }
-  Target taken = std::move(*target);
-  Response response = co_await dispatch(std::move(request), std::move(taken));
+  TimingName name{"http", "none", "none", class_of(response.status)};
+  if (route != nullptr) name = {"http", route->method, route->pattern, class_of(response.status)};
+  env_.observe(name, env_.now() - begun);
   co_return response;
 }
 
-Api::Answer Api::dispatch(Request request, Target target) {
-  const Route* chosen = nullptr;
+Api::Answer Api::dispatch(Request request, Target target, const Route** route_of) {
+  const Route*& chosen = *route_of;
   std::vector<std::string> ids;
   std::string allowed;
   for (const Route& route : routes()) {
@@ -264,6 +276,9 @@ std::optional<Response> Api::prepare(Call& call, bool write) {
   }
   call.command.hash = command_hash(route, canonical);
   call.command.client = true;
+  if (auto id = call.request.header("x-request-id"); id && is_request_id(*id)) {
+    call.command.request_id = std::move(*id);
+  }
   if (const auto key = call.request.header("idempotency-key")) {
     if (key->empty() || key->size() > 255) {
       return unprocessable("header.Idempotency-Key: expected 1 to 255 characters");
@@ -285,7 +300,21 @@ std::optional<Response> Api::prepare(Call& call, bool write) {
 Task<CommandAnswer> Api::send(const Call& call, StreamId stream, Command command) {
   CommandEnvelope envelope{call.command, std::move(stream), std::move(command)};
   const CallLimits limits{call.deadline};
-  return ports_.sender.send(std::move(envelope), limits);
+  return write(call, std::move(envelope), limits);
+}
+
+Task<CommandAnswer> Api::write(const Call& call, CommandEnvelope envelope, CallLimits limits) {
+  const bool ack_log = query_value(call.target, "ack") == "log";
+  return ack_log ? write_if_views_follow(std::move(envelope), limits)
+                 : ports_.sender.send(std::move(envelope), limits);
+}
+
+// Who waits for the views is slowed down by them; nothing else slows down who does not.
+Task<CommandAnswer> Api::write_if_views_follow(CommandEnvelope envelope, CallLimits limits) {
+  const Partition partition = partition_of(envelope.stream, options_.partitions);
+  Status follow = co_await ports_.lag.check(partition, options_.ack_log_lag_records);
+  if (!follow) co_return follow.error();
+  co_return co_await ports_.sender.send(std::move(envelope), limits);
 }
 
 boost::asio::awaitable<Headers> Api::settle(const CommandAnswer& answer, const Call& call) {
@@ -296,6 +325,9 @@ boost::asio::awaitable<Headers> Api::settle_at(StreamId stream, std::vector<LogP
                                                bool ack_log, MonoTime deadline) {
   Headers headers;
   headers.emplace("varve-position", to_string(positions));
+  for (const LogPosition& position : positions) {
+    ports_.lag.saw_end(position.partition, next(position.offset));
+  }
   if (ack_log) {
     headers.emplace("varve-view", "not-awaited");
     co_return headers;
@@ -373,6 +405,16 @@ Api::Answer Api::answer_write(Call call, CommandAnswer answer, Render render) {
     response = json_response("null");
   }
   response.headers.merge(headers);
+  co_return response;
+}
+
+Api::Answer Api::ready(Call /*call*/) {
+  Response response;
+  if (options_.ready) {
+    response = co_await options_.ready();
+  } else {
+    response = json_response("{}");
+  }
   co_return response;
 }
 

@@ -15,11 +15,13 @@
 #include "api/agent_file.h"
 #include "api/body.h"
 #include "api/queries.h"
+#include "api/view_lag.h"
 #include "projections/view_progress.h"
 
 namespace varve {
 
 inline constexpr Duration kViewWait{std::chrono::seconds{5}};
+inline constexpr std::uint64_t kAckLogLagRecords = 50'000;
 
 struct ApiOptions {
   std::uint32_t partitions = kPartitionsDefault;
@@ -28,6 +30,10 @@ struct ApiOptions {
   Duration request_time{std::chrono::seconds{60}};  // Deadline of a request that names none.
   // What has stopped a part of the server for good, if anything; the health route says it.
   std::function<std::optional<Error>()> failure;
+  // Answers GET /v1/ready/.
+  std::function<boost::asio::awaitable<Response>()> ready;
+  // While the views of a partition are further behind, writes to it with ack=log are answered 429.
+  std::uint64_t ack_log_lag_records = kAckLogLagRecords;
   Duration turn_time{std::chrono::minutes{11}};  // Of one that waits for a turn.
 };
 
@@ -37,6 +43,7 @@ class Api {
     CommandSender& sender;
     ViewStore& views;
     ViewProgress& progress;
+    ViewLag& lag;
   };
 
   Api(Env& env, Ports ports, ApiOptions options);
@@ -65,13 +72,15 @@ class Api {
   };
   static const std::vector<Route>& routes();
 
-  Answer dispatch(Request request, Target target);
+  // The route is for metrics; null = none fits.
+  Answer dispatch(Request request, Target target, const Route** chosen);
   Answer run_route(const Route& route, Call call);
   // What is the same for every route: the deadline, the command's id, Varve-Wait-For.
   std::optional<Response> prepare(Call& call, bool write);
 
   // ---- routes (agents_routes.cpp, blocks_routes.cpp, messages_routes.cpp) ----
   Answer health(Call call);
+  Answer ready(Call call);
   Answer create_agent(Call call);
   Answer list_agents_route(Call call);
   Answer get_agent(Call call);
@@ -134,6 +143,9 @@ class Api {
 
   // ---- shared by the routes ----
   Task<CommandAnswer> send(const Call& call, StreamId stream, Command command);
+  // What a client writes. Errc::resource_exhausted: with ack=log, if the views are too far behind.
+  Task<CommandAnswer> write(const Call& call, CommandEnvelope envelope, CallLimits limits);
+  Task<CommandAnswer> write_if_views_follow(CommandEnvelope envelope, CallLimits limits);
   // Waits until the views have passed what was written; says so in the headers that it returns.
   boost::asio::awaitable<Headers> settle(const CommandAnswer& answer, const Call& call);
   boost::asio::awaitable<Headers> settle_at(StreamId stream, std::vector<LogPosition> positions, bool ack_log,
@@ -160,8 +172,12 @@ class Api {
   // Commands of an import, with ids of their own that derive from the request's.
   Task<CommandAnswer> send_part(CommandRef whole, std::string part, StreamId stream, Command command,
                                 MonoTime deadline);
-  Task<std::map<std::string, std::string>> import_tools(CommandRef whole, std::vector<ToolValue> tools,
-                                                        bool replace, MonoTime deadline);
+  struct ImportedTools {
+    std::map<std::string, std::string> ids;  // By name.
+    std::vector<LogPosition> positions;
+  };
+  Task<ImportedTools> import_tools(CommandRef whole, std::vector<ToolValue> tools, bool replace,
+                                   MonoTime deadline);
   Task<std::vector<LogPosition>> import_agent(CommandRef whole, std::size_t number, ImportedAgent agent,
                                               MonoTime deadline);
   Relationships relationships_of(const Call& call, std::string& fault) const;

@@ -85,8 +85,9 @@ Response refused_message(const Error& error, bool keyless) {
   return error_response(error, keyless);
 }
 
-Error views_behind() {
-  return {Errc::unavailable, "the turn has taken effect, its views are not ready yet"};
+// What a client without a key must not repeat: it would take effect again.
+Error not_to_be_seen_yet(const std::string& why) {
+  return {Errc::outcome_unknown, "the message was taken, and the turn's end cannot be shown yet: " + why};
 }
 
 }  // namespace
@@ -144,7 +145,7 @@ Api::Answer Api::send_messages(Call call, bool always_streams, bool async) {
   CommandEnvelope envelope{call.command, StreamId{call.ids[0]}, std::move(request.command)};
   CallLimits limits{call.deadline};
   if (request.streaming || async) limits.turn = CallLimits::Turn::opened;
-  auto answer = co_await ports_.sender.send(std::move(envelope), limits);
+  auto answer = co_await write(call, std::move(envelope), limits);
   if (!answer) co_return refused_message(answer.error(), call.keyless);
   if (async) co_return co_await opened_run(std::move(call), std::move(*answer));
   StreamOptions options;
@@ -166,8 +167,8 @@ Api::Answer Api::send_messages(Call call, bool always_streams, bool async) {
   const std::string run_id = "run-" + derived_uuid(call.command.id, "run", 0);
   Headers headers = co_await settle(*answer, call);
   auto ended = co_await ended_turn(run_id);
-  if (!ended) co_return error_response(ended.error(), call.keyless);
-  if (!*ended) co_return error_response(views_behind(), false);
+  if (!ended) co_return error_response(not_to_be_seen_yet(ended.error().message), call.keyless);
+  if (!*ended) co_return error_response(not_to_be_seen_yet("its views are not ready yet"), call.keyless);
   Response response = request.streaming
                           ? stream_response(ended_turn_events(env_, std::move(**ended), std::move(options)))
                           : turn_response(**ended, request.return_types);

@@ -5,10 +5,11 @@
 namespace varve {
 namespace {
 
-ApiOptions api_options(const NodeOptions& options, std::uint32_t partitions,
-                       std::function<std::optional<Error>()> failure) {
+ApiOptions api_options(const NodeOptions& options, std::uint32_t partitions, Node& node) {
   ApiOptions api;
-  api.failure = std::move(failure);
+  api.failure = [&node] { return node.failure(); };
+  api.ready = [&node] { return node.answer_ready(); };
+  api.ack_log_lag_records = options.ack_log_lag_records;
   api.partitions = partitions;
   api.models = options.models;
   api.view_wait = options.view_wait;
@@ -84,8 +85,11 @@ Node::Node(Env& env, NodeIdentity identity, Ports ports, NodeOptions options)
       sender_(env, {member_, owners_, receiver_, ports.transport}, identity_, ports.log.partitions()),
       folding_(env, ports.log, ports.views, progress_,
                ports.folding != nullptr ? *ports.folding : everything_folded_),
-      api_(env, {sender_, ports.views, progress_},
-           api_options(options_, ports.log.partitions(), [this] { return failure(); })) {}
+      lag_(env, ports.views, progress_),
+      status_(env, {ports.log, ports.views, progress_, member_, lag_}, identity_.url,
+              [this] { return failure(); }),
+      api_(env, {sender_, ports.views, progress_, lag_},
+           api_options(options_, ports.log.partitions(), *this)) {}
 
 std::unique_ptr<Shard> Node::make_shard(Partition partition, PartitionOwner::Proof prove) {
   const Shard::Ports ports{ports_.log, ports_.snapshots, sender_, ports_.model, &search_};
@@ -103,6 +107,26 @@ void Node::start() {
 std::optional<Error> Node::failure() const {
   const auto failed = member_.failure();
   return failed ? failed : folding_.failure();
+}
+
+boost::asio::awaitable<NodeGauges> Node::gauges() {
+  const auto facts = co_await status_.facts();
+  NodeGauges gauges;
+  gauges.facts = *facts;
+  gauges.ready = decide_ready(*facts, options_.ready).ready();
+  for (const auto& shard : member_.shards()) {
+    gauges.actors_resident += shard->resident();
+    gauges.turns_open += shard->turns_driven();
+  }
+  const EventLog::InFlight in_flight = ports_.log.in_flight();
+  gauges.log_records_in_flight = in_flight.records;
+  gauges.log_bytes_in_flight = in_flight.bytes;
+  co_return gauges;
+}
+
+boost::asio::awaitable<Response> Node::answer_ready() {
+  const auto facts = co_await status_.facts();
+  co_return ready_response(*facts, options_.ready);
 }
 
 // A member of a cluster may have nothing assigned to it: it sends commands on, and reads the views.

@@ -11,6 +11,8 @@
 
 #include "api/api.h"
 #include "api/folding.h"
+#include "api/metrics.h"
+#include "api/ready.h"
 #include "cluster/sender.h"
 #include "cluster/static_assignment.h"
 
@@ -21,6 +23,9 @@ struct NodeOptions {
   KnownModels models;
   Duration view_wait{kViewWait};
   bool fold_views = true;  // False: nothing is folded here (measurements of the log alone).
+  ReadyLimits ready;
+  // While the views of a partition are further behind, writes to it with ack=log are answered 429.
+  std::uint64_t ack_log_lag_records = kAckLogLagRecords;
 };
 
 // Looks through the views for the tools of agents.
@@ -75,6 +80,9 @@ class Node {
   CommandSender& sender() { return sender_; }
   // The first error that stopped a part of this node for good.
   std::optional<Error> failure() const;
+  // What GET /metrics tells besides what is counted; what GET /v1/ready/ answers.
+  boost::asio::awaitable<NodeGauges> gauges();
+  boost::asio::awaitable<Response> answer_ready();
 
  private:
   std::unique_ptr<Shard> make_shard(Partition partition, PartitionOwner::Proof prove);
@@ -95,6 +103,8 @@ class Node {
   ClusterReceiver receiver_;
   ClusterSender sender_;
   Folding folding_;
+  ViewLag lag_;
+  NodeStatus status_;
   Api api_;
 };
 

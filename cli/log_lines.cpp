@@ -17,6 +17,7 @@ std::string summary_of(const Record& record) {
   const auto& commit = std::get<Commit>(record);
   std::string text = "commit  epoch " + std::to_string(commit.epoch.value()) + " n " +
                      std::to_string(commit.n.value()) + " cmd " + to_hex(commit.command.id).substr(0, 8);
+  if (!commit.command.request_id.empty()) text += " request " + commit.command.request_id;
   for (const Part& part : commit.parts) {
     text += "\n          " + part.stream.value();
     std::uint64_t sequence = part.first.value();

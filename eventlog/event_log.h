@@ -75,6 +75,13 @@ class EventLog {
 
   // An offset behind every record that any reader has seen.
   virtual Task<Offset> end(Partition partition) = 0;
+
+  // Records handed to append() whose outcome is open, for metrics; zero where nobody counts them.
+  struct InFlight {
+    std::uint64_t records = 0;
+    std::uint64_t bytes = 0;
+  };
+  virtual InFlight in_flight() const { return {}; }
 };
 
 // The mark of a record.

@@ -1,5 +1,7 @@
 #include "eventlog/record.h"
 
+#include <algorithm>
+
 #include "runtime/json_fields.h"
 #include "runtime/stored_json.h"
 
@@ -34,6 +36,7 @@ struct Encoder {
         .field("id", to_hex(commit.command.id))
         .field("hash", to_hex(commit.command.hash));
     if (commit.command.client) out.field_boolean("client", true);
+    if (!commit.command.request_id.empty()) out.field("request", commit.command.request_id);
     out.end_object().key("parts").begin_array();
     for (const Part& part : commit.parts) {
       out.begin_object().field("stream", part.stream.value());
@@ -119,6 +122,9 @@ Result<Record> read_commit(JsonFields& fields) {
     fields.set_fault("\"hash\": " + hash.error().message);
   }
   commit.command.client = command.boolean_or("client", false);
+  // Of no weight, so what is malformed stops nobody.
+  commit.command.request_id = command.optional_text("request").value_or("");
+  if (!is_request_id(commit.command.request_id)) commit.command.request_id.clear();
   commit.parts = read_parts(fields);
   if (fields.fault()) return *fields.fault();
   return Record{std::move(commit)};
@@ -153,6 +159,11 @@ Result<Record> read_ruling(JsonFields& fields) {
 }
 
 }  // namespace
+
+bool is_request_id(std::string_view text) {
+  if (text.empty() || text.size() > kRequestIdBytesMax) return false;
+  return std::all_of(text.begin(), text.end(), [](char c) { return c > ' ' && c < '\x7f'; });
+}
 
 Result<std::string> encode_record(const Record& record) {
   JsonWriter out;

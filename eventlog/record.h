@@ -1,7 +1,8 @@
 // Record: what one append writes. A Commit (the events of one command), a Claim (a node takes a partition) or
 // a Ruling (an operator's decision about a poisoned event), as one JSON object:
 //
-//   {"v":1,"kind":"commit","epoch":E,"n":N,"node":"..","at":MICROS,"cmd":{"id":HEX32,"hash":HEX16},
+//   {"v":1,"kind":"commit","epoch":E,"n":N,"node":"..","at":MICROS,
+//    "cmd":{"id":HEX32,"hash":HEX16,"client":true,"request":".."},
 //    "parts":[{"stream":"agent-..","seq":S,"events":[{"type":"..","v":1,"data":{..}},..]},..]}
 //   {"v":1,"kind":"claim","epoch":E,"id":HEX32,"cluster":"..","node":"..","url":"..","partitions":P,"at":US}
 //   {"v":1,"kind":"ruling","epoch":E,"n":N,"node":"..","at":MICROS,"stream":"..","offset":O,"event":I}
@@ -33,10 +34,17 @@ inline constexpr std::size_t kBlockBytesMax = std::size_t{1} << 20U;
 // A body may be stored twice in a record (text that JSON escapes, plus what the server adds).
 static_assert(2 * kBodyBytesMax + (std::size_t{1} << 20U) <= kRecordBytesMax);
 
+inline constexpr std::size_t kRequestIdBytesMax = 128;
+// True for 1 to kRequestIdBytesMax printable ASCII characters without spaces.
+bool is_request_id(std::string_view text);
+
 struct CommandRef {
   CommandId id;
   CommandHash hash;
   bool client = false;  // Sent by a client: remembered in the stream's window of command ids.
+  // Of the client's request that led to it, for people who look for one in logs and events; empty = unknown.
+  // Nothing is decided by it: a retry may come with another one.
+  std::string request_id = {};
   friend bool operator==(const CommandRef&, const CommandRef&) = default;
 };
 

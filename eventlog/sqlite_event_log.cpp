@@ -313,6 +313,10 @@ Task<Offset> SqliteEventLog::end(Partition partition) {
   co_return impl_->partitions[partition.value()].end;
 }
 
+EventLog::InFlight SqliteEventLog::in_flight() const {
+  return {impl_->records_in_flight, impl_->bytes_in_flight};
+}
+
 struct SqliteLogReader::Impl {
   Env& env;
   std::uint32_t partitions;

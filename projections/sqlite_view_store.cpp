@@ -305,9 +305,11 @@ class Writer {
 // connection of its own, beside the commits, it competed with the syncs of the log, and its stalls were
 // longer (docs/benchmarks.md).
 Task<> run_checkpoint(Env* env, std::shared_ptr<Writer> writer) {
+  const MonoTime begun = env->now();
   std::function<Result<Unit>()> job = [writer] { return writer->checkpoint(); };
   ignore_error(co_await offload<Unit>(*env, Lane::store, std::move(job)),
                "nothing is lost: the pages stay in the log, and the next commit asks for another");
+  env->observe({"view_checkpoint", {}, {}, {}}, env->now() - begun);
   co_return ok();
 }
 

@@ -16,6 +16,30 @@ constexpr std::chrono::seconds kTrust{10};
 constexpr std::chrono::milliseconds kGather{2};
 constexpr std::size_t kGatherChangesMax = 64;
 
+// What a batch changes, for metrics; the batch itself goes to the store.
+struct BatchSize {
+  std::uint64_t records = 0;  // Offsets that it moves past.
+  std::uint64_t rows = 0;
+  std::uint64_t quarantined = 0;
+};
+BatchSize size_of(const Batch& batch) {
+  const Offset from = batch.expected_next;
+  const Offset to = batch.checkpoint.next;
+  return {to > from ? to.value() - from.value() : 0, batch.changes.size(), batch.quarantined.size()};
+}
+
+void count_batch(Env& env, const BatchSize& size) {
+  env.count("projection_batches");
+  env.count("projection_records", size.records);
+  env.count("projection_rows", size.rows);
+  if (size.quarantined > 0) env.count("projection_quarantined", size.quarantined);
+}
+
+std::string_view name_of(const Result<CommitOutcome>& outcome) {
+  if (!outcome) return "error";
+  return *outcome == CommitOutcome::committed ? "committed" : "lost_race";
+}
+
 // What loading again may cure.
 bool is_passing(const Error& error) {
   return error.code == Errc::unavailable || error.code == Errc::outcome_unknown ||
@@ -129,9 +153,12 @@ Task<> ProjectionWorker::find_rulings(Checkpoint checkpoint) {
 // False = load again.
 Task<bool> ProjectionWorker::commit(PartitionFold& fold) {
   Batch batch = fold.take_batch();
-  const bool parks = !batch.quarantined.empty();
+  const BatchSize size = size_of(batch);
+  const bool parks = size.quarantined > 0;
   if (mutant(Mutant::told_before_commit)) progress_.advance(partition_, fold.next());
+  const MonoTime begun = env_.now();
   auto outcome = co_await store_.commit(std::move(batch));
+  env_.observe({"projection_batch", name_of(outcome), {}, {}}, env_.now() - begun);
   if (!outcome && outcome.error().code == Errc::outcome_unknown && mutant(Mutant::unknown_commit_is_done))
     outcome = CommitOutcome::committed;
   if (!outcome) co_return outcome.error();
@@ -139,7 +166,7 @@ Task<bool> ProjectionWorker::commit(PartitionFold& fold) {
     env_.count("projection_races_lost");
     co_return false;
   }
-  env_.count("projection_batches");
+  count_batch(env_, size);
   progress_.advance(partition_, fold.next());
   co_return !parks;  // A newly parked stream is loaded again with the others.
 }

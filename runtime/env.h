@@ -17,6 +17,7 @@
 #include "runtime/rng.h"
 #include "runtime/task.h"
 #include "runtime/time.h"
+#include "runtime/timings.h"
 
 namespace varve {
 
@@ -60,9 +61,14 @@ class Env {
   // Starts a task of this incarnation. An Error at its end is logged under `name`; an exception aborts.
   void spawn(std::string name, Task<> task);
 
-  // Adds to a named counter, for metrics and tests.
+  // Adds to a named counter, for metrics and tests. docs/metrics.md says what becomes of it.
   void count(std::string_view counter, std::uint64_t by = 1);
   const std::map<std::string, std::uint64_t, std::less<>>& counters() const { return counters_; }
+  // Notes how long something took, for metrics: nothing may be decided by it.
+  void observe(const TimingName& name, Duration took) { timings_.series(name).add(took); }
+  // For what is measured often: the series itself, as long as this Env lives.
+  Histogram& timing(const TimingName& name) { return timings_.series(name); }
+  const Timings& timings() const { return timings_; }
 
   // Bookkeeping of suspend(): what is parked here, so that the end of an incarnation can destroy it.
   std::uint64_t park(std::shared_ptr<SuspensionState> suspension);
@@ -74,6 +80,7 @@ class Env {
   std::uint64_t next_ticket_ = 1;
   std::map<std::uint64_t, std::shared_ptr<SuspensionState>> parked_;
   std::map<std::string, std::uint64_t, std::less<>> counters_;
+  Timings timings_;
 };
 
 }  // namespace varve

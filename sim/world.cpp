@@ -16,12 +16,13 @@ NodeIdentity identity_of(Env& env) {
   return identity;
 }
 
-NodeOptions node_options(const ModelClient& model) {
+NodeOptions node_options(const ModelClient& model, const World::Options& world) {
   NodeOptions options;
   options.models.handles = model.handles();
   options.models.default_handle = options.models.handles.front();
   options.models.models = model.models();
   options.shard.snapshot_records = 5;  // Often, so that recovery from snapshots is the normal case.
+  if (world.adjust) world.adjust(options);
   return options;
 }
 
@@ -33,7 +34,8 @@ World::Life::Life(World& world, std::uint64_t seed)
       snapshots(env, world.snapshots_),
       views(env, world.views_),
       model(model_from(env, world.options_.model_script)),
-      node(env, identity_of(env), Node::Ports{log, snapshots, views, *model}, node_options(*model)) {}
+      node(env, identity_of(env), Node::Ports{log, snapshots, views, *model},
+           node_options(*model, world.options_)) {}
 
 World::World(Options options)
     : options_(std::move(options)),

@@ -3,6 +3,7 @@
 // one.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -23,6 +24,7 @@ class World final : public Stage {
     std::uint32_t partitions = kPartitionsDefault;
     bool sparse_log = false;
     std::string model_script = "{}";
+    std::function<void(NodeOptions&)> adjust = {};  // What a test wants to be another way.
   };
   explicit World(Options options);
   ~World() override;
@@ -31,6 +33,7 @@ class World final : public Stage {
   void crash() override;
   bool up() const override { return life_ != nullptr; }
   Node& node() { return life_->node; }
+  Env& node_env() { return life_->env; }
 
   Scheduler& scheduler() { return scheduler_; }
   SimEnv& client() override { return client_; }

@@ -16,6 +16,8 @@ using HeaderList = std::vector<std::pair<std::string, std::string>>;
 boost::asio::awaitable<Response> answer_with_path(Request request) {
   Response response;
   response.body = request.method + " " + request.target;
+  // What the routes see as the request's id.
+  response.headers.emplace("seen-id", request.header("x-request-id").value_or("none"));
   co_return response;
 }
 
@@ -105,6 +107,9 @@ INSTANTIATE_TEST_SUITE_P(
         Asking{"health_post", "POST", "/v1/health/", {}, 401},
         Asking{"health_below", "GET", "/v1/health/../agents/", {}, 401},
         Asking{"health_encoded", "GET", "/v1/%68ealth/", {}, 401}, Asking{"no_target", "GET", "*", {}, 401},
+        Asking{"ready", "GET", "/v1/ready/", {}, 200}, Asking{"ready_bare", "GET", "/v1/ready", {}, 200},
+        Asking{"ready_post", "POST", "/v1/ready/", {}, 401}, Asking{"metrics", "GET", "/metrics", {}, 401},
+        Asking{"metrics_right", "GET", "/metrics", {{"Authorization", "Bearer open sesame"}}, 200},
         Asking{"preflight_without_cors",
                "OPTIONS",
                kAgents,
@@ -188,6 +193,22 @@ TEST_F(Access, KeepsTheClientsRequestIdOrMakesOne) {
     EXPECT_TRUE(made && is_uuid4(*made)) << id;
   }
   EXPECT_NE(call({}, "GET", "/").header("x-request-id"), call({}, "GET", "/").header("x-request-id"));
+}
+
+TEST_F(Access, TheRoutesSeeTheIdThatIsAnswered) {
+  const Response kept = call({}, "GET", "/", {{"X-Request-Id", "a"}});
+  EXPECT_EQ("a", kept.header("seen-id"));
+  const Response made = call({}, "GET", "/", {{"x-request-id", "a b"}});
+  EXPECT_EQ(made.header("x-request-id"), made.header("seen-id"));
+}
+
+TEST_F(Access, MetricsMayBeOpen) {
+  const AccessPolicy policy{"secret", {}, true};
+  EXPECT_EQ(200, call(policy, "GET", "/metrics").status);
+  EXPECT_EQ(200, call(policy, "GET", "/metrics?x=1").status);
+  EXPECT_EQ(401, call(policy, "POST", "/metrics").status);
+  EXPECT_EQ(401, call(policy, "GET", "/metrics/").status);
+  EXPECT_EQ(401, call(policy, "GET", "/v1/agents/").status);
 }
 
 TEST_F(Access, LogsWhatWasAskedButNoSecret) {

@@ -35,6 +35,31 @@ TEST(RecordCodec, ReadsItsGoldenFiles) {
   EXPECT_EQ(Record{sample_ruling()}, *read("record_ruling.json"));
 }
 
+// The id of a request came later: records without one are what they were, and programs that do not know of it
+// pass over the member.
+TEST(RecordCodec, KeepsTheIdOfARequest) {
+  Commit commit = sample_commit();
+  commit.command.request_id = "trace:1/2~\"\\";
+  EXPECT_GOLDEN("record_commit_request.json", encoded(commit) + "\n");
+  std::string text = test::read_golden("record_commit_request.json");
+  text.pop_back();
+  EXPECT_EQ(Record{commit}, *decode_record(text));
+}
+
+TEST(RecordCodec, AMalformedIdOfARequestStopsNobody) {
+  const std::string good = encoded(sample_commit());
+  for (const std::string id : {"7", "{}", "\"a b\"", "\"\"", "null"}) {
+    std::string bytes = good;
+    bytes.replace(bytes.find(R"("client")"), 0, R"("request":)" + id + ",");
+    const auto read = decode_record(bytes);
+    ASSERT_TRUE(read) << id;
+    EXPECT_EQ(Record{sample_commit()}, *read) << id;
+  }
+  const std::string over(kRequestIdBytesMax + 1, 'x');
+  EXPECT_FALSE(is_request_id(over));
+  EXPECT_TRUE(is_request_id(over.substr(1)));
+}
+
 TEST(EventCatalogue, HasAGoldenFileOfEveryType) {
   std::string text;
   for (const Event& event : test::sample_events()) {
