@@ -48,8 +48,8 @@ Status check_parameters(const PostgresBinary& params) {
   return ok();
 }
 
-// libpqxx 6.4 forgets the answer object when it finds the connection lost: a
-// few hundred bytes, which are its own.
+// libpqxx 6.4 forgets the answer object when it finds the connection lost: a few hundred bytes, which are its
+// own.
 PostgresRows send(pqxx::transaction_base& raw, const std::string& sql, const PostgresParams& params) {
   VARVE_LEAKS_OF_LIBPQXX;
   std::vector<const char*> texts;  // Null is NULL. Nothing is copied but into the packet.
@@ -190,8 +190,7 @@ Status PostgresTransaction::copy(const std::string& table, const std::vector<std
   if (failure_) return *failure_;
   VARVE_LEAKS_OF_LIBPQXX;
   try {
-// Deprecated for the sake of stream_to, which formats the lines itself, and
-// every byte beyond ASCII as four.
+// Deprecated for the sake of stream_to, which formats the lines itself, and every byte beyond ASCII as four.
 #pragma clang diagnostic push
 #pragma clang diagnostic ignored "-Wdeprecated-declarations"
     pqxx::tablewriter lines(raw_, table, columns.begin(), columns.end());
@@ -254,13 +253,12 @@ Status PostgresSession::transaction(PostgresMode mode, const std::string& begin,
 
 Status PostgresSession::commit(pqxx::transaction_base& raw) {
   try {
-    // After a statement that failed it would roll back, and say so without an
-    // error: we do not come here then.
+    // After a statement that failed it would roll back, and say so without an error: we do not come here
+    // then.
     send_script(raw, "COMMIT");
     return ok();
   } catch (const std::exception& thrown) {
-    // After a refusal the server has rolled back by itself; to be sure, the
-    // next job gets a new connection.
+    // After a refusal the server has rolled back by itself; to be sure, the next job gets a new connection.
     unknown_state_ = true;
     return postgres_error(thrown, AtStake::commit);
   }
@@ -270,8 +268,7 @@ void PostgresSession::roll_back(pqxx::transaction_base& raw) {
   try {
     send_script(raw, "ROLLBACK");
   } catch (const std::exception&) {
-    unknown_state_ = true;  // Without COMMIT nothing is written; the connection
-                            // is thrown away.
+    unknown_state_ = true;  // Without COMMIT nothing is written; the connection is thrown away.
   }
 }
 

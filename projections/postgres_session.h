@@ -1,16 +1,14 @@
-// PostgresSession: one connection to PostgreSQL inside a job on a lane. Made by
-// PostgresPool; never kept.
+// PostgresSession: one connection to PostgreSQL inside a job on a lane. Made by PostgresPool; never kept.
 //
-// Promises: what fails is a Result, mapped by postgres_errors.h; no exception
-// leaves it. A lost connection is never replaced in the middle of a job
-// (libpqxx 6.4 would do so silently: it is told not to). Statements and waits
-// for locks are bounded by the server (PostgresOptions); isolation is READ
-// COMMITTED unless a transaction says else. Each ask() and write() is one round
-// trip. Parameters travel as text: $1, $2 .. with casts in the statement.
+// Promises: what fails is a Result, mapped by postgres_errors.h; no exception leaves it. A lost connection is
+// never replaced in the middle of a job (libpqxx 6.4 would do so silently: it is told not to). Statements and
+// waits for locks are bounded by the server (PostgresOptions); isolation is READ COMMITTED unless a
+// transaction says else. Each ask() and write() is one round trip. Parameters travel as text: $1, $2 .. with
+// casts in the statement.
 //
-// Never: session state. SET, LISTEN, temporary tables and advisory locks of a
-// session end with the connection, and the next job may have another one: use
-// SET LOCAL, pg_advisory_xact_lock and the statement's text.
+// Never: session state. SET, LISTEN, temporary tables and advisory locks of a session end with the
+// connection, and the next job may have another one: use SET LOCAL, pg_advisory_xact_lock and the statement's
+// text.
 #pragma once
 
 #include <cstdint>
@@ -57,13 +55,11 @@ class PostgresRows {
   std::size_t size_ = 0;
 };
 
-// nullopt is NULL. U+0000 is refused with Errc::invalid_argument (libpq would
-// cut the text there).
+// nullopt is NULL. U+0000 is refused with Errc::invalid_argument (libpq would cut the text there).
 using PostgresParams = std::vector<std::optional<std::string>>;
 
-// Parameters in the server's own format, which is faster for large arrays
-// (postgres_query_parameters.h makes them, and the server checks them); no NULL
-// among them.
+// Parameters in the server's own format, which is faster for large arrays (postgres_query_parameters.h makes
+// them, and the server checks them); no NULL among them.
 struct PostgresBinary {
   explicit PostgresBinary(std::vector<std::string> of) : values(std::move(of)) {}
 
@@ -74,8 +70,8 @@ struct PostgresBinary {
 std::string postgres_array(const std::vector<std::optional<std::string>>& items);
 std::string postgres_array(const std::vector<std::int64_t>& items);
 
-// Inside PostgresSession::transaction(). After the first statement that fails
-// nothing more is sent, and the transaction is rolled back.
+// Inside PostgresSession::transaction(). After the first statement that fails nothing more is sent, and the
+// transaction is rolled back.
 class PostgresTransaction {
  public:
   explicit PostgresTransaction(pqxx::transaction_base& raw) : raw_(raw) {}
@@ -86,9 +82,8 @@ class PostgresTransaction {
   Result<PostgresRows> run(const std::string& sql, const PostgresBinary& params);
   // Several statements without parameters, in one round trip.
   Status script(const std::string& sql);
-  // COPY table (columns) FROM STDIN: `next` fills a line in COPY's text format,
-  // without its end, and says whether there was one. Faster than anything else,
-  // for rebuilds.
+  // COPY table (columns) FROM STDIN: `next` fills a line in COPY's text format, without its end, and says
+  // whether there was one. Faster than anything else, for rebuilds.
   Status copy(const std::string& table, const std::vector<std::string>& columns,
               const std::function<bool(std::string& line)>& next);
 
@@ -105,8 +100,7 @@ class PostgresTransaction {
 
 enum class PostgresMode : unsigned char {
   write,          // READ COMMITTED
-  read_snapshot,  // REPEATABLE READ, READ ONLY: every statement sees the same
-                  // moment.
+  read_snapshot,  // REPEATABLE READ, READ ONLY: every statement sees the same moment.
 };
 
 class PostgresSession {
@@ -117,20 +111,17 @@ class PostgresSession {
 
   // One statement that only reads.
   Result<PostgresRows> ask(const std::string& sql, const PostgresParams& params);
-  // One statement that writes and commits by itself: a connection lost
-  // meanwhile is Errc::outcome_unknown.
+  // One statement that writes and commits by itself: a connection lost meanwhile is Errc::outcome_unknown.
   Result<PostgresRows> write(const std::string& sql, const PostgresParams& params);
   Result<PostgresRows> write(const std::string& sql, const PostgresBinary& params);
 
-  // BEGIN, `begin` (SQL that belongs to it, as "SET LOCAL statement_timeout =
-  // 0", or empty; in the same round trip), `body`, COMMIT. Whatever fails
-  // before COMMIT wrote nothing. If `body` gives an Error back, that is the
-  // answer, rolled back.
+  // BEGIN, `begin` (SQL that belongs to it, as "SET LOCAL statement_timeout = 0", or empty; in the same round
+  // trip), `body`, COMMIT. Whatever fails before COMMIT wrote nothing. If `body` gives an Error back, that is
+  // the answer, rolled back.
   Status transaction(PostgresMode mode, const std::string& begin,
                      const std::function<Status(PostgresTransaction&)>& body);
 
-  // False once the connection is lost, or in a state that is not known: the
-  // pool replaces it.
+  // False once the connection is lost, or in a state that is not known: the pool replaces it.
   bool usable() const;
 
  private:
