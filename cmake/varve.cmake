@@ -12,6 +12,7 @@ pkg_check_modules(XXHASH REQUIRED IMPORTED_TARGET libxxhash)
 pkg_check_modules(CURL REQUIRED IMPORTED_TARGET libcurl)
 pkg_check_modules(RDKAFKA REQUIRED IMPORTED_TARGET rdkafka>=2.0)
 pkg_check_modules(PQXX REQUIRED IMPORTED_TARGET libpqxx>=6.4)
+pkg_check_modules(PQ REQUIRED IMPORTED_TARGET libpq)  # Below libpqxx: how a connection is made.
 find_package(prometheus-cpp REQUIRED)  # 1.0; its file names no version.
 pkg_check_modules(TOMLPLUSPLUS REQUIRED tomlplusplus>=3.3)  # Headers alone; nothing to link.
 
