@@ -157,6 +157,7 @@ Result<PostgresAddress> postgres_address(const PostgresOptions& options) {
   unless_said("keepalives_interval", "5");
   unless_said("keepalives_count", "3");
   unless_said("tcp_user_timeout", "20000");
+  if (!options.password.empty()) all["password"] = options.password;
   all["client_encoding"] = "UTF8";
   all["options"] = settings_of(options) + (all.contains("options") ? " " + all["options"] : std::string{});
   PostgresAddress address;

@@ -30,6 +30,8 @@ struct PostgresOptions {
   // As libpq reads it: postgresql://user:password@host:5432/database?sslmode=verify-full, or "host=..
   // dbname=..".
   std::string url;
+  std::string password;  // Instead of one in the url; empty: what is there, or what libpq finds (PGPASSWORD,
+                         // .pgpass).
   std::size_t connections = 4;
   Duration wait = std::chrono::seconds{5};     // For a free connection.
   Duration connect = std::chrono::seconds{5};  // In whole seconds; connect_timeout in the url goes before it.

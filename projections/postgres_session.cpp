@@ -81,6 +81,10 @@ const char* begin_of(PostgresMode mode) {
   return "BEGIN";
 }
 
+Error lost_before() {
+  return {Errc::unavailable, "the connection to PostgreSQL was lost before the statement"};
+}
+
 void put_quoted(std::string& out, std::string_view text) {
   out.push_back('"');
   for (const char c : text) {
@@ -211,6 +215,7 @@ template <class Params>
 Result<PostgresRows> PostgresSession::one_statement(const std::string& sql, const Params& params,
                                                     AtStake stake) {
   if (const auto fits = check_parameters(params); !fits) return fits.error();
+  if (!usable()) return lost_before();
   AtStake now = AtStake::nothing;
   try {
     pqxx::nontransaction raw(connection_);
@@ -235,6 +240,7 @@ Result<PostgresRows> PostgresSession::write(const std::string& sql, const Postgr
 
 Status PostgresSession::transaction(PostgresMode mode, const std::string& begin,
                                     const std::function<Status(PostgresTransaction&)>& body) {
+  if (!usable()) return lost_before();
   try {
     pqxx::nontransaction raw(connection_);
     send_script(raw,
