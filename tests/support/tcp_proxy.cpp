@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <condition_variable>
 #include <list>
 #include <mutex>
 #include <optional>
@@ -137,6 +138,7 @@ struct TcpProxy::Impl {
 
   void obey() {
     if (std::exchange(cut_wanted, false)) links.clear();
+    obeyed.notify_all();
     if (!std::exchange(resume_wanted, false)) return;
     for (Link& link : links) {
       link.stalled = false;
@@ -223,6 +225,7 @@ struct TcpProxy::Impl {
   const std::uint16_t to_port;
   Socket listening = listener();
   Socket wake;
+  std::condition_variable obeyed;
   std::mutex lock;  // Of everything below.
   std::list<Link> links;
   std::optional<Plan> plan;
@@ -268,9 +271,10 @@ void TcpProxy::resume() {
 }
 
 void TcpProxy::cut_all() {
-  const std::scoped_lock guard(impl_->lock);
+  std::unique_lock guard(impl_->lock);
   impl_->cut_wanted = true;
   impl_->tell();
+  impl_->obeyed.wait(guard, [this] { return !impl_->cut_wanted; });
 }
 
 void TcpProxy::refuse(bool refuse) {

@@ -38,7 +38,7 @@ class TcpProxy {
   void on(const std::string& text, Then then, std::size_t answer_bytes);
   // Lets what is stalled go on.
   void resume();
-  // Ends every connection that there is; new ones are let in.
+  // Ends every connection that there is, before it returns; new ones are let in.
   void cut_all();
   // While true, a new connection is closed at once.
   void refuse(bool refuse);
