@@ -322,6 +322,12 @@ class LintTest(unittest.TestCase):
         self.catches("migrations", tree("0002_control", "0001_views"))
         self.catches("migrations", tree("1_views"))
 
+        def one_database(*names):
+            return {f"migrations/postgres/{name}.sql": "-- Why.\n" for name in names}
+        self.passes(one_database("0001_control", "0002_views", "0003_control_seen"))
+        self.catches("migrations", one_database("0001_control", "0001_views"))
+        self.catches("migrations", one_database("0001_control", "0003_views"))
+
     def test_the_changelog_is_headed_by_the_version(self):
         cmake = {"CMakeLists.txt": "project(varve VERSION 0.2.0 LANGUAGES CXX)\n"}
         self.passes({**cmake, "CHANGELOG.md": "# Changes\n\n## [Unreleased]\n\n## [0.2.0] - 2026-01-01\n"})
