@@ -331,6 +331,9 @@ void Client::log_line(rd_kafka_op_s& event) {
   const char* text = nullptr;
   int level = 0;
   if (rd_kafka_event_log(&event, &facility, &text, &level) != 0) return;
+  // An operator's settings are given to every client, also those that concern the others.
+  constexpr int kDebug = 7;
+  if (std::string_view(text).find("will be ignored by this") != std::string_view::npos) level = kDebug;
   env_.log(level_of(level), options_.id + ": " + facility + ": " + text);
 }
 

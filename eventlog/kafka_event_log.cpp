@@ -90,4 +90,10 @@ Task<Offset> KafkaEventLog::end(Partition partition) {
   co_return co_await Reader::end(reader, partition);
 }
 
+EventLog::InFlight KafkaEventLog::in_flight() const {
+  const Producer* producer = impl_->producer.get();
+  return producer == nullptr ? InFlight{}
+                             : InFlight{producer->records_in_flight(), producer->bytes_in_flight()};
+}
+
 }  // namespace varve

@@ -57,6 +57,7 @@ class KafkaEventLog final : public EventLog {
   Result<Delivery> append(Partition partition, std::string key, std::string bytes) override;
   Task<ReadBatch> read(Partition partition, Offset from, ReadOptions options) override;
   Task<Offset> end(Partition partition) override;
+  InFlight in_flight() const override;
 
  private:
   struct Impl;

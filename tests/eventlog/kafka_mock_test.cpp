@@ -103,6 +103,8 @@ TEST_F(KafkaMockTest, WhatIsInFlightWithAFailedDeliveryIsUnknownToo) {
     ASSERT_TRUE(delivery);
     deliveries.push_back(std::move(*delivery));
   }
+  EXPECT_EQ(50U, life.log->in_flight().records);
+  EXPECT_EQ(50U, life.log->in_flight().bytes);
   int unknown = 0;
   for (const Delivery& delivery : deliveries) {
     const auto offset = run(life.env, outcome_of(&life.env, delivery));
@@ -110,6 +112,7 @@ TEST_F(KafkaMockTest, WhatIsInFlightWithAFailedDeliveryIsUnknownToo) {
   }
   // Reports that arrived before it stand.
   EXPECT_GE(unknown, 1);
+  EXPECT_EQ(0U, life.log->in_flight().records);
   EXPECT_EQ(1U, life.counted("log_producers_finished"));
   rd_kafka_mock_broker_set_rtt(cluster_, 1, 0);
   EXPECT_TRUE(life.append("and the log takes records again"));
