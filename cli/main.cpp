@@ -9,6 +9,7 @@
 #include <iostream>
 
 #include "cli/commands.h"
+#include "cli/migrate.h"
 #include "cli/suggest.h"
 
 namespace {
@@ -143,6 +144,8 @@ struct Commands {
   CLI::App* tail = nullptr;
   CLI::App* verify = nullptr;
   CLI::App* import_files = nullptr;
+  CLI::App* migrate = nullptr;
+  varve::MigrateCommand migrate_options;
   varve::ImportCommand import_options;
   varve::DumpOptions dump_options;
   varve::TailOptions tail_options;
@@ -188,6 +191,18 @@ void add_import(CLI::App& app, Commands& commands) {
   commands.import_files = command;
 }
 
+void add_migrate(CLI::App& app, Commands& commands) {
+  auto* command = app.add_subcommand("migrate", "Bring the schema of a PostgreSQL database up to date");
+  add_value(*command, commands.flags, "postgres_url",
+            "postgresql://USER@HOST:PORT/DATABASE, without a password");
+  add_value(*command, commands.flags, "postgres_password_file",
+            "PostgreSQL's password is this file's first line (else VARVE_POSTGRES_PASSWORD)");
+  add_value(*command, commands.flags, "config", "A TOML file that may hold both");
+  command->add_flag("--check", commands.migrate_options.check,
+                    "Change nothing: say what is missing, with exit code 1 if something is");
+  commands.migrate = command;
+}
+
 void add_commands(CLI::App& app, Commands& commands) {
   commands.serve = app.add_subcommand("serve", "Serve the Letta V1 API from a data directory");
   add_server_options(*commands.serve, commands.flags);
@@ -198,6 +213,7 @@ void add_commands(CLI::App& app, Commands& commands) {
   commands.show->add_flag("--json", commands.show_json, "JSON instead of a table");
   add_log_commands(app, commands);
   add_import(app, commands);
+  add_migrate(app, commands);
   commands.verify =
       app.add_subcommand("verify", "Fold the log anew and compare: digests, rows and log must agree");
   add_place_options(*commands.verify, commands.flags);
@@ -220,6 +236,7 @@ int run(const Commands& commands) {
     options.password = config->password;
     return varve::run_import(options);
   }
+  if (*commands.migrate) return varve::run_migrate(*config, commands.migrate_options);
   if (*commands.serve) return varve::run_serve(*config);
   if (config->data_dir.empty()) {
     return refuse(
