@@ -11,6 +11,8 @@
 
 namespace varve {
 
+inline constexpr const char* kVersion = "0.1.0";  // Of the program, as CMakeLists.txt has it.
+
 inline constexpr int kExitDone = 0;
 inline constexpr int kExitFailed = 1;
 inline constexpr int kExitUsage = 2;

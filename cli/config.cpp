@@ -207,6 +207,7 @@ class Loader {
     set_default("listen", Json::string(config_.host + ":" + std::to_string(config_.port)));
     set_default("partitions", Json::integer(config_.partitions));
     set_default("insecure", Json::boolean(config_.insecure));
+    set_default("open_metrics", Json::boolean(config_.open_metrics));
     set_default("cors_origins", Json::array());
     set_default("log_format", Json::string(config_.log_format));
     set_default("log_level", Json::string(config_.log_level));
@@ -221,6 +222,9 @@ class Loader {
     set_default("roles", std::move(roles));
     set_default("cluster", Json::string(config_.cluster));
     set_default("drain_timeout", Json::integer(config_.drain_timeout.count()));
+    set_default("ready_lag_records", Json::integer(config_.ready_lag_records));
+    set_default("ready_lag", Json::integer(config_.ready_lag.count()));
+    set_default("ack_log_lag_records", Json::integer(config_.ack_log_lag_records));
   }
 
   Status fill_secrets(FoundKeys& found) {
@@ -259,6 +263,9 @@ class Loader {
     config_.cluster = found["cluster"].text();
     config_.node_url = found["node_url"].text();
     config_.drain_timeout = std::chrono::seconds{number_of(found["drain_timeout"])};
+    config_.ready_lag_records = number_of(found["ready_lag_records"]);
+    config_.ready_lag = std::chrono::seconds{number_of(found["ready_lag"])};
+    config_.ack_log_lag_records = number_of(found["ack_log_lag_records"]);
     return ok();
   }
 
@@ -277,6 +284,7 @@ class Loader {
     config_.partitions = number_of(found["partitions"]);
     config_.model_script = found["model_script"].text();
     config_.insecure = found["insecure"].value.as_boolean();
+    config_.open_metrics = found["open_metrics"].value.as_boolean();
     config_.cors_origins = found["cors_origins"].list();
     config_.log_format = found["log_format"].text();
     config_.log_level = found["log_level"].text();

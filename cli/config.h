@@ -83,6 +83,7 @@ struct Config {
   std::string model_script;
   std::string password;
   bool insecure = false;
+  bool open_metrics = false;  // GET /metrics is answered without the password.
   std::vector<std::string> cors_origins;
   std::string log_format = "text";
   std::string log_level = "info";
@@ -97,6 +98,10 @@ struct Config {
   std::string cluster_secret;
   std::string node_url;  // Where other nodes reach this one; empty: as `listen` says.
   std::chrono::seconds drain_timeout{30};
+  // GET /v1/ready/ says no while the views of a partition are further behind.
+  std::uint32_t ready_lag_records = 10'000;
+  std::chrono::seconds ready_lag{30};
+  std::uint32_t ack_log_lag_records = 50'000;  // Writes with ack=log are answered 429 then.
   std::vector<Setting> settings;
 };
 

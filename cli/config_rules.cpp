@@ -9,6 +9,8 @@
 namespace varve {
 namespace {
 
+constexpr std::int64_t kLagRecordsMax = 1'000'000'000;  // As good as none.
+
 using Kind = ConfigRule::Kind;
 
 constexpr std::size_t kTextBytesMax = 4096;
@@ -208,6 +210,7 @@ const std::vector<ConfigRule>& server_rules() {
        .secret = true},
       {.key = "password_file", .expected = "the path of a file", .fits = is_filled},
       {.key = "insecure", .kind = Kind::boolean},
+      {.key = "open_metrics", .kind = Kind::boolean},
       {.key = "cors_origins",
        .kind = Kind::list,
        .expected = "a list of origins, as in https://chat.example, or *",
@@ -249,6 +252,9 @@ const std::vector<ConfigRule>& server_rules() {
        .expected = "an address that other nodes reach, as in http://node-1:8283",
        .fits = is_origin_url},
       {.key = "drain_timeout", .kind = Kind::number, .low = 0, .high = 3600},
+      {.key = "ready_lag_records", .kind = Kind::number, .low = 0, .high = kLagRecordsMax},
+      {.key = "ready_lag", .kind = Kind::number, .low = 1, .high = 86'400},
+      {.key = "ack_log_lag_records", .kind = Kind::number, .low = 0, .high = kLagRecordsMax},
   };
   return kRules;
 }

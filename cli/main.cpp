@@ -14,8 +14,6 @@
 
 namespace {
 
-constexpr const char* kVersion = "varve 0.1.0";
-
 constexpr const char* kAbout =
     "Varve, an event-sourced server for stateful AI agents.\n\n"
     "  varve serve --data-dir ./varve-data       start a server on http://127.0.0.1:8283\n"
@@ -75,6 +73,11 @@ void add_cluster_options(CLI::App& command, Flags& flags) {
             "What nodes prove to each other: this file's first line (else VARVE_CLUSTER_SECRET)");
   add_value(command, flags, "node_url", "Where other nodes reach this one, as http://node-1:8283");
   add_value(command, flags, "drain_timeout", "Seconds that a stop may take (default 30)");
+  add_value(command, flags, "ready_lag_records",
+            "/v1/ready/ says no while the views are further behind the log (default 10000)");
+  add_value(command, flags, "ready_lag", "The same in seconds (default 30)");
+  add_value(command, flags, "ack_log_lag_records",
+            "Writes with ack=log get 429 while the views are further behind the log (default 50000)");
 }
 
 void add_server_options(CLI::App& command, Flags& flags) {
@@ -86,6 +89,7 @@ void add_server_options(CLI::App& command, Flags& flags) {
       ->check(CLI::ExistingFile);
   add_value(command, flags, "password_file", "Ask clients for the password in this file's first line");
   add_switch(command, flags, "insecure", "Listen for other machines although there is no password or secret");
+  add_switch(command, flags, "open_metrics", "Answer GET /metrics without the password");
   add_list(command, flags, "--cors-origins", "cors_origins",
            "Web pages that may ask, as https://chat.example, or *");
   add_value(command, flags, "log_format", "text or json (one object a line)");
@@ -264,7 +268,7 @@ int main(int argc, char** argv) {
 
   CLI::App app{kAbout};
   app.name("varve");
-  app.set_version_flag("--version", kVersion);
+  app.set_version_flag("--version", std::string("varve ") + varve::kVersion);
   app.require_subcommand(1);
   app.footer("Exit codes: 0 done, 1 it failed or differs, 2 wrong usage, 3 the data directory is in use.");
   Commands commands;

@@ -10,6 +10,7 @@
 #include "api/http_status.h"
 #include "api/http_transport.h"
 #include "api/node.h"
+#include "api/prometheus_text.h"
 #include "cli/backends.h"
 #include "cli/commands.h"
 #include "cli/models.h"
@@ -47,7 +48,8 @@ struct Server {
   std::unique_ptr<ServerModels> models;
   std::unique_ptr<Node> node;
   std::unique_ptr<ClusterRoutes> cluster;
-  Handler clients;     // What clients ask, behind the password.
+  Handler requests;    // Of clients, to the node.
+  Handler clients;     // The same, behind the password.
   bool ready = false;  // The node may be asked.
   std::unique_ptr<HttpServer> http;
   int exit_code = kExitDone;
@@ -108,11 +110,18 @@ void make_node(Server& server, const std::string& own_url) {
   identity.url = config.node_url.empty() ? own_url : config.node_url;
   NodeOptions options;
   options.models = server.models->known();
+  options.ready = {config.ready_lag_records, config.ready_lag};
+  options.ack_log_lag_records = config.ack_log_lag_records;
   Backends& backends = *server.backends;
   const Node::Ports ports{*backends.log,           *backends.snapshots,   *backends.views,
                           server.models->client(), backends.owning.get(), backends.folding.get(),
                           server.transport.get()};
   server.node = std::make_unique<Node>(server.env, identity, ports, std::move(options));
+  MetricsOptions metrics;
+  metrics.version = kVersion;
+  metrics.connections = [&server] { return server.http ? server.http->connections() : 0; };
+  Handler routes = [&server](Request request) { return server.node->handle(std::move(request)); };
+  server.requests = with_metrics(server.env, *server.node, std::move(metrics), std::move(routes));
   const ClusterRoutes::Ports seen{*backends.log, *backends.views, server.node->member()};
   server.cluster =
       std::make_unique<ClusterRoutes>(server.env, seen, std::move(identity), names_of(config.roles));
@@ -136,7 +145,7 @@ boost::asio::awaitable<Response> answer_client(Server& server, Request request) 
   if (!server.config.roles.api && !is_about_itself(path)) {
     co_return detail_response(404, "this process serves no API: its roles do not say so");
   }
-  co_return co_await server.node->handle(std::move(request));
+  co_return co_await server.requests(std::move(request));
 }
 
 // Nodes have a secret of their own, so their route stands beside the clients' password.
@@ -152,7 +161,7 @@ Status listen(Server& server) {
   HttpServer::Options options;
   options.host = server.config.host;
   options.port = server.config.port;
-  const AccessPolicy policy{server.config.password, server.config.cors_origins};
+  const AccessPolicy policy{server.config.password, server.config.cors_origins, server.config.open_metrics};
   server.clients = with_access(
       server.env, policy, [&server](Request request) { return answer_client(server, std::move(request)); });
   auto http = HttpServer::listen(server.env, options,

@@ -91,6 +91,22 @@ TEST(Config, ListsAndSwitches) {
   EXPECT_EQ((std::vector<std::string>{"http://a.example", "http://b.example"}), flags.cors_origins);
 }
 
+TEST(Config, LimitsOfTheViewsLag) {
+  const Config usual = loaded("");
+  EXPECT_FALSE(usual.open_metrics);
+  EXPECT_EQ(10'000U, usual.ready_lag_records);
+  EXPECT_EQ(std::chrono::seconds{30}, usual.ready_lag);
+  EXPECT_EQ(50'000U, usual.ack_log_lag_records);
+  const Config chosen = loaded("open_metrics = true\nready_lag_records = 7\n", {{"VARVE_READY_LAG", "5"}},
+                               {{"ack_log_lag_records", {"0"}}});
+  EXPECT_TRUE(chosen.open_metrics);
+  EXPECT_EQ(7U, chosen.ready_lag_records);
+  EXPECT_EQ(std::chrono::seconds{5}, chosen.ready_lag);
+  EXPECT_EQ(0U, chosen.ack_log_lag_records);
+  EXPECT_EQ("5 <- environment VARVE_READY_LAG", shown(chosen, "ready_lag"));
+  EXPECT_NE(std::string::npos, refusal("ready_lag = 0").find("a whole number from 1 to 86400"));
+}
+
 TEST(Config, TakesAddressesOfBothKinds) {
   EXPECT_EQ("::1", loaded("", {}, {{"listen", {"[::1]:9000"}}}).host);
   EXPECT_EQ(0, loaded("", {}, {{"listen", {"localhost:0"}}}).port);
