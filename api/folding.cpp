@@ -20,6 +20,7 @@ Task<> Folding::follow() {
     if (change) {
       take(*change);
     } else if (change.error().code != Errc::unavailable) {
+      failure_ = change.error();
       co_return change.error();
     } else if (env_.now() < deadline) {
       co_await sleep_for(env_, kRetryWait);
@@ -55,6 +56,7 @@ Task<> Folding::stop(MonoTime deadline) {
 }
 
 std::optional<Error> Folding::failure() const {
+  if (failure_) return failure_;
   for (const auto& [partition, worker] : workers_) {
     if (worker->failure()) return worker->failure();
   }

@@ -23,7 +23,7 @@ class Folding {
   void start();
   // Stops every worker and leaves the group.
   Task<> stop(MonoTime deadline);
-  // The first error that stopped a worker for good.
+  // The first error that ended the membership, or stopped a worker, for good.
   std::optional<Error> failure() const;
 
  private:
@@ -37,6 +37,7 @@ class Folding {
   ViewProgress& progress_;
   Assignment& assignment_;
   bool stopping_ = false;
+  std::optional<Error> failure_;  // Of the assignment.
   std::map<Partition, std::shared_ptr<ProjectionWorker>> workers_;
 };
 

@@ -381,7 +381,7 @@ boost::asio::awaitable<Response> HttpTransport::answer(Request request) {
     co_return wrong;
   }
   if (!handler_) {
-    Response early = error_response({Errc::unavailable, "this node does not serve yet"}, false);
+    Response early = detail_response(425, "this node does not serve yet");  // 4xx: nothing was done.
     co_return early;
   }
   impl_->env.count("node_requests");

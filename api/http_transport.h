@@ -55,7 +55,7 @@ class HttpTransport final : public Transport {
   Task<std::string> call(std::string url, std::string request, MonoTime deadline) override;
   void serve(Transport::Handler handler) override;
 
-  // The route. 503 before serve().
+  // The route. 425 before serve().
   boost::asio::awaitable<Response> answer(Request request);
   // Ends every connection; calls under way end with it, later ones find no way.
   void close();

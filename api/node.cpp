@@ -80,9 +80,10 @@ Node::Node(Env& env, NodeIdentity identity, Ports ports, NodeOptions options)
           [this](Partition partition, PartitionOwner::Proof prove) {
             return make_shard(partition, std::move(prove));
           },
-          ClusterMember::Options{}),
+          ClusterMember::Options{options_.hand_back_time}),
       receiver_(env, member_, owners_, ports.log.partitions()),
-      sender_(env, {member_, owners_, receiver_, ports.transport}, identity_, ports.log.partitions()),
+      sender_(env, {member_, owners_, receiver_, ports.transport, options_.owner_search}, identity_,
+              ports.log.partitions()),
       folding_(env, ports.log, ports.views, progress_,
                ports.folding != nullptr ? *ports.folding : everything_folded_),
       lag_(env, ports.views, progress_),

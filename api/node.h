@@ -23,6 +23,8 @@ struct NodeOptions {
   KnownModels models;
   Duration view_wait{kViewWait};
   bool fold_views = true;  // False: nothing is folded here (measurements of the log alone).
+  Duration hand_back_time = std::chrono::seconds{10};  // For a partition that is revoked.
+  Duration owner_search{kForever};                     // ClusterSender::Ports::owner_search
   ReadyLimits ready;
   // While the views of a partition are further behind, writes to it with ack=log are answered 429.
   std::uint64_t ack_log_lag_records = kAckLogLagRecords;

@@ -1,11 +1,53 @@
 #include "cli/backends.h"
 
+#include "cluster/kafka_assignment.h"
+#include "eventlog/kafka_event_log.h"
 #include "eventlog/sqlite_event_log.h"
+#include "projections/postgres_migrate.h"
+#include "projections/postgres_snapshot_store.h"
+#include "projections/postgres_view_store.h"
 #include "projections/sqlite_snapshot_store.h"
 #include "projections/sqlite_view_store.h"
+#include "runtime/sync.h"
 
 namespace varve {
 namespace {
+
+// Of a process whose roles say that it owns, or folds, nothing.
+class NoAssignment final : public Assignment {
+ public:
+  explicit NoAssignment(Env& env) : env_(env) {}
+
+  Task<AssignmentChange> next(MonoTime deadline) override {
+    co_await sleep_until(env_, deadline);
+    co_return Error{Errc::unavailable, "this process takes no partitions"};
+  }
+  Task<bool> prove(Partition /*partition*/) override { co_return false; }
+  void release(std::vector<Partition> /*partitions*/) override {}
+  Task<> leave(MonoTime /*deadline*/) override { co_return ok(); }
+
+ private:
+  Env& env_;
+};
+
+template <class T>
+Task<> keep(RealEnv& env, Task<T> task, std::shared_ptr<Result<T>> result) {
+  *result = co_await std::move(task);
+  env.stop();
+  co_return ok();
+}
+
+// Runs the Env until `task` has ended.
+template <class T>
+Result<T> run_now(RealEnv& env, Task<T> task) {
+  const auto result = std::make_shared<Result<T>>();
+  env.spawn("open", keep(env, std::move(task), result));
+  env.run();
+  env.io_context().restart();
+  return std::move(*result);
+}
+
+// ---- files of one process
 
 Status open_log_file(RealEnv& env, const Config& config, Backends& backends) {
   auto log = SqliteEventLog::open(env, {config.data_dir, config.partitions});
@@ -25,18 +67,115 @@ Status open_view_files(RealEnv& env, const Config& config, Backends& backends) {
   return ok();
 }
 
+// ---- Kafka
+
+std::string brokers_of(const KafkaConfig& config) {
+  std::string all;
+  for (const std::string& broker : config.brokers) all += (all.empty() ? "" : ",") + broker;
+  return all;
+}
+
+Status open_kafka(RealEnv& env, const Config& config, Backends& backends) {
+  KafkaEventLog::Options options;
+  options.connection = {brokers_of(config.kafka), config.kafka.properties};
+  options.topic = config.kafka.topic;
+  options.partitions = config.partitions;
+  options.replication_factor = config.kafka.replication_factor;
+  options.client_id = "varve-" + config.cluster;
+  auto log = KafkaEventLog::open(env, std::move(options));
+  if (!log) return log.error();
+  backends.log = std::move(*log);
+  backends.place = "topic " + config.kafka.topic + " of Kafka at " + brokers_of(config.kafka);
+  return ok();
+}
+
+// The member of a group for each of the two things that are shared out, if this process does them.
+Result<std::unique_ptr<Assignment>> join_group(RealEnv& env, const Config& config, bool takes_part,
+                                               const std::string& group) {
+  if (!takes_part) return std::unique_ptr<Assignment>(std::make_unique<NoAssignment>(env));
+  KafkaAssignment::Options options;
+  options.connection = {brokers_of(config.kafka), config.kafka.properties};
+  options.topic = config.kafka.topic;
+  options.group = config.cluster + "." + group;
+  options.instance = config.kafka.static_member;
+  options.session_timeout = config.kafka.session_timeout;
+  options.drain_time = config.kafka.session_timeout * 5 / 6;
+  auto made = KafkaAssignment::open(env, std::move(options));
+  if (!made) return made.error();
+  return std::unique_ptr<Assignment>(std::move(*made));
+}
+
+Status join_groups(RealEnv& env, const Config& config, Backends& backends) {
+  auto owning = join_group(env, config, config.roles.actors, "actors");
+  if (!owning) return owning.error();
+  backends.owning = std::move(*owning);
+  auto folding = join_group(env, config, config.roles.projections, "projections");
+  if (!folding) return folding.error();
+  backends.folding = std::move(*folding);
+  return ok();
+}
+
+// ---- PostgreSQL
+
+// libpq takes it as a parameter of the address.
+std::string with_password(const std::string& url, const std::string& password) {
+  if (password.empty()) return url;
+  constexpr std::string_view kDigits = "0123456789ABCDEF";
+  std::string all = url + (url.find('?') == std::string::npos ? "?password=" : "&password=");
+  for (const char c : password) {
+    const auto byte = static_cast<unsigned char>(c);
+    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+    if (plain) {
+      all += c;
+    } else {
+      all.append("%").append(1, kDigits[byte >> 4U]).append(1, kDigits[byte & 15U]);
+    }
+  }
+  return all;
+}
+
+Task<> prepare_postgres(RealEnv& env, PostgresPool& pool, PostgresViewStore& views, bool migrate) {
+  if (Status reached = co_await pool.probe(); !reached) co_return reached.error();
+  if (migrate) {
+    auto migrated = co_await migrate_postgres(pool, known_migrations());
+    if (!migrated) co_return migrated.error();
+    for (const std::string& name : migrated->missing) env.log(LogLevel::info, "applied " + name);
+  }
+  if (Status current = co_await require_schema(pool, known_migrations()); !current) co_return current.error();
+  co_return co_await views.prepare();
+}
+
+Status open_postgres(RealEnv& env, const Config& config, Backends& backends) {
+  PostgresOptions options;
+  options.url = with_password(config.postgres.url, config.postgres.password);
+  options.connections = config.postgres.connections;
+  auto made = PostgresPool::make(env, std::move(options));
+  if (!made) return made.error();
+  const std::shared_ptr<PostgresPool> pool = std::move(*made);
+  auto views = std::make_unique<PostgresViewStore>(*pool, PostgresViewStore::Options{});
+  const Status ready = run_now(env, prepare_postgres(env, *pool, *views, config.postgres.migrate));
+  if (!ready) return Error{ready.error().code, "PostgreSQL: " + ready.error().message};
+  backends.database = pool;
+  backends.snapshots = std::make_unique<PostgresSnapshotStore>(*pool);
+  backends.views = std::move(views);
+  backends.place += ", " + pool->where();
+  return ok();
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Backends>> open_backends(RealEnv& env, const Config& config) {
   auto backends = std::make_unique<Backends>();
-  if (config.log == "kafka") {
-    return Error{Errc::invalid_argument, "log = kafka is not built into this program"};
+  const bool kafka = config.log == "kafka";
+  const Status log = kafka ? open_kafka(env, config, *backends) : open_log_file(env, config, *backends);
+  if (!log) return log.error();
+  const bool postgres = config.store == "postgres";
+  const Status views =
+      postgres ? open_postgres(env, config, *backends) : open_view_files(env, config, *backends);
+  if (!views) return views.error();
+  if (kafka) {
+    if (Status joined = join_groups(env, config, *backends); !joined) return joined.error();
   }
-  if (Status opened = open_log_file(env, config, *backends); !opened) return opened.error();
-  if (config.store == "postgres") {
-    return Error{Errc::invalid_argument, "store = postgres is not built into this program"};
-  }
-  if (Status opened = open_view_files(env, config, *backends); !opened) return opened.error();
   return backends;
 }
 

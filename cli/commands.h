@@ -19,6 +19,8 @@ inline constexpr int kExitUsage = 2;
 inline constexpr int kExitInUse = 3;
 
 int run_serve(const Config& config);
+// The embedded log of its data directory into its topic of Kafka.
+int run_log_copy(const Config& config);
 
 struct DumpOptions {
   std::string data_dir;
@@ -48,6 +50,13 @@ struct ImportCommand {
   std::int64_t retry_seconds = 60;  // How long to try again what may pass.
 };
 int run_import(const ImportCommand& options);
+
+struct ClusterStatusCommand {
+  std::string server = "http://127.0.0.1:8283";
+  std::string password;
+  bool json = false;
+};
+int run_cluster_status(const ClusterStatusCommand& options);
 
 struct VerifyOptions {
   std::string data_dir;

@@ -47,8 +47,10 @@ void add_list(CLI::App& command, Flags& flags, const std::string& name, const st
 }
 
 void add_switch(CLI::App& command, Flags& flags, const std::string& key, const std::string& about) {
-  command.add_flag_callback(
-      "--" + key, [&flags, key] { flags[key] = {"true"}; }, about);
+  std::string name = "--" + key;
+  std::replace(name.begin(), name.end(), '_', '-');
+  const std::function<void()> keep = [&flags, key] { flags[key] = {"true"}; };
+  command.add_flag_callback(name, keep, about);
 }
 
 void add_cluster_options(CLI::App& command, Flags& flags) {
@@ -150,6 +152,8 @@ struct Commands {
   CLI::App* import_files = nullptr;
   CLI::App* migrate = nullptr;
   varve::MigrateCommand migrate_options;
+  CLI::App* cluster_status = nullptr;
+  varve::ClusterStatusCommand cluster_options;
   varve::ImportCommand import_options;
   varve::DumpOptions dump_options;
   varve::TailOptions tail_options;
@@ -195,6 +199,20 @@ void add_import(CLI::App& app, Commands& commands) {
   commands.import_files = command;
 }
 
+void add_cluster_commands(CLI::App& app, Commands& commands) {
+  auto* cluster = app.add_subcommand("cluster", "Look at the nodes that share a log");
+  cluster->require_subcommand(1);
+  auto* status = cluster->add_subcommand(
+      "status", "Print nodes, partitions, their owners and epochs, and how far the views are behind");
+  varve::ClusterStatusCommand& options = commands.cluster_options;
+  status->add_option("--server", options.server, "Any node of the cluster")->capture_default_str();
+  status->add_flag("--json", options.json, "JSON instead of tables");
+  add_value(*status, commands.flags, "config", "A TOML file that may hold the password");
+  add_value(*status, commands.flags, "password_file",
+            "The server's password is this file's first line (else VARVE_PASSWORD or LETTA_SERVER_PASS)");
+  commands.cluster_status = status;
+}
+
 void add_migrate(CLI::App& app, Commands& commands) {
   auto* command = app.add_subcommand("migrate", "Bring the schema of a PostgreSQL database up to date");
   add_value(*command, commands.flags, "postgres_url",
@@ -218,6 +236,7 @@ void add_commands(CLI::App& app, Commands& commands) {
   add_log_commands(app, commands);
   add_import(app, commands);
   add_migrate(app, commands);
+  add_cluster_commands(app, commands);
   commands.verify =
       app.add_subcommand("verify", "Fold the log anew and compare: digests, rows and log must agree");
   add_place_options(*commands.verify, commands.flags);
@@ -239,6 +258,11 @@ int run(const Commands& commands) {
     varve::ImportCommand options = commands.import_options;
     options.password = config->password;
     return varve::run_import(options);
+  }
+  if (*commands.cluster_status) {
+    varve::ClusterStatusCommand options = commands.cluster_options;
+    options.password = config->password;
+    return varve::run_cluster_status(options);
   }
   if (*commands.migrate) return varve::run_migrate(*config, commands.migrate_options);
   if (*commands.serve) return varve::run_serve(*config);

@@ -22,6 +22,8 @@ namespace {
 
 constexpr std::chrono::minutes kReadyTime{30};
 constexpr std::chrono::seconds kLastAnswers{1};
+constexpr std::chrono::seconds kOwnerSearch{10};
+constexpr std::chrono::milliseconds kFailureInterval{250};
 
 LogLevel level_of(const std::string& name) {
   if (name == "debug") return LogLevel::debug;
@@ -33,6 +35,9 @@ RealEnv::Options env_options(const Config& config) {
   RealEnv::Options options;
   options.log_level = level_of(config.log_level);
   options.read_threads = 2;  // A checkpoint of the views is one of their jobs.
+  // A connection is for writing, as a rule.
+  if (config.store == "postgres")
+    options.read_threads = std::min<std::size_t>(config.postgres.connections - 1, 8);
   options.log_format = config.log_format == "json" ? LogFormat::json : LogFormat::text;
   return options;
 }
@@ -112,6 +117,8 @@ void make_node(Server& server, const std::string& own_url) {
   options.models = server.models->known();
   options.ready = {config.ready_lag_records, config.ready_lag};
   options.ack_log_lag_records = config.ack_log_lag_records;
+  options.hand_back_time = config.kafka.session_timeout * 2 / 3;
+  options.owner_search = kOwnerSearch;
   Backends& backends = *server.backends;
   const Node::Ports ports{*backends.log,           *backends.snapshots,   *backends.views,
                           server.models->client(), backends.owning.get(), backends.folding.get(),
@@ -200,6 +207,19 @@ void drop_old_views(Server& server) {
     server.env.log(LogLevel::warning, "cannot remove old views: " + why);
 }
 
+// Ends the process when it is at the wrong place: a log of another cluster, a member's name that is taken.
+// What is wrong with the log itself stays to be asked for: the other nodes would find it, too.
+Task<> watch(Server& server) {
+  for (;;) {
+    const auto failure = server.node->failure();
+    if (failure && (failure->code == Errc::invalid_argument || failure->code == Errc::conflict)) {
+      server.give_up(*failure);
+      co_return ok();
+    }
+    co_await sleep_for(server.env, kFailureInterval);
+  }
+}
+
 Task<> start(Server& server) {
   const Config& config = server.config;
   if (Status listed = co_await server.models->refresh(); !listed) co_return listed.error();
@@ -219,6 +239,7 @@ Task<> start(Server& server) {
   }
   drop_old_views(server);
   server.ready = true;
+  if (server.clustered()) server.env.spawn("watch", watch(server));
   if (!server.http) {
     if (Status listening = listen(server); !listening) {
       server.give_up(listening.error());

@@ -24,7 +24,11 @@ Task<> ClusterMember::follow() {
     auto change = co_await assignment_.next(deadline);
     if (leaving_) break;
     if (!change) {
-      if (change.error().code != Errc::unavailable) co_return change.error();
+      if (change.error().code != Errc::unavailable) {
+        failure_ = change.error();
+        changed_.notify_all();
+        co_return change.error();
+      }
       if (env_.now() < deadline) co_await sleep_for(env_, kRetryWait);  // It cannot be reached.
       continue;
     }
@@ -157,6 +161,7 @@ Task<> ClusterMember::drain(MonoTime deadline) {
 }
 
 std::optional<Error> ClusterMember::failure() const {
+  if (failure_) return failure_;
   for (const auto& [partition, holding] : holdings_) {
     if (holding->shard && holding->shard->owner().failure()) return holding->shard->owner().failure();
   }

@@ -47,7 +47,7 @@ class ClusterMember {
 
   // Drains every shard, then leaves the group. The shards stay, to be asked; they take nothing any more.
   Task<> drain(MonoTime deadline);
-  // The first error that stopped a shard for good.
+  // The first error that ended the membership, or stopped a shard, for good.
   std::optional<Error> failure() const;
 
  private:
@@ -75,6 +75,7 @@ class ClusterMember {
   Options options_;
   bool joined_ = false;
   bool leaving_ = false;
+  std::optional<Error> failure_;  // Of the assignment.
   std::map<Partition, HoldingPtr> holdings_;
   // Fenced, but tasks of theirs have not ended yet. Invariant: no holding of such a partition has a shard.
   std::map<Partition, std::shared_ptr<Shard>> retired_;

@@ -67,6 +67,10 @@ Task<CommandAnswer> ClusterSender::send(CommandEnvelope envelope, CallLimits lim
   co_return answer;
 }
 
+MonoTime ClusterSender::search_ends(MonoTime heard) const {
+  return ports_.owner_search >= kForever ? kNever : heard + ports_.owner_search;
+}
+
 void ClusterSender::close(Call& call) {
   open_calls_.erase(call.number);
   call.number = 0;
@@ -86,15 +90,16 @@ Task<CommandAnswer> ClusterSender::send_here(CommandEnvelope envelope, CallLimit
 }
 
 Task<CommandAnswer> ClusterSender::send_until(CallPtr call) {
-  const MonoTime deadline = call->limits.deadline;
   bool unknown = false;
   Duration pause = kPause;
+  MonoTime heard = env_.now();  // Of an owner.
   for (;;) {
     call->asked = false;
     call->news = false;
     auto answer = co_await attempt(call);
     if (answer) co_return answer;
     const Error& error = answer.error();
+    if (call->asked || error.code != Errc::unavailable) heard = env_.now();
     if (error.code == Errc::outcome_unknown) {
       unknown = true;
       if (!call->repeatable) co_return error;
@@ -105,7 +110,10 @@ Task<CommandAnswer> ClusterSender::send_until(CallPtr call) {
     }
     const Duration wait = Duration{static_cast<std::int64_t>(env_.rng().between(
         static_cast<std::uint64_t>(pause.count() / 2), static_cast<std::uint64_t>(pause.count())))};
-    if (env_.now() + wait >= deadline) co_return unknown ? may_have_been_applied(error.message) : error;
+    const MonoTime deadline = std::min(call->limits.deadline, search_ends(heard));
+    // A node that stops leaves it to its callers to ask another one.
+    if (ports_.member.leaving() || env_.now() + wait >= deadline)
+      co_return unknown ? may_have_been_applied(error.message) : error;
     if (unknown && mutant(Mutant::retry_with_new_id))
       call->envelope.command_ref.id = command_id_from_text(uuid4(env_.rng()));
     if (call->news) continue;  // The owner is known now.
@@ -245,15 +253,16 @@ Task<> ClusterSender::follow(std::weak_ptr<TurnChannel> weak, StreamId agent) {
     channel = weak.lock();
     if (!channel) break;
     auto* news = reply ? std::get_if<RunNews>(&*reply) : nullptr;
-    if (news != nullptr && !news->abandoned) {
+    const bool abandoned = news != nullptr && news->abandoned;
+    if (news != nullptr) take_news(*channel, std::move(*news));
+    // Also of a turn that runs elsewhere: whoever reads it here must go.
+    const bool leaving = ports_.member.leaving() && !channel->finished();
+    if (news != nullptr && !abandoned && !leaving) {
       heard = env_.now();
-      take_news(*channel, std::move(*news));
       continue;
     }
-    if (news != nullptr) take_news(*channel, std::move(*news));
     const auto* error = reply ? std::get_if<Error>(&*reply) : nullptr;
     const bool over = error != nullptr && error->code == Errc::not_found;
-    const bool leaving = news != nullptr && ports_.member.leaving();
     if (over || leaving || env_.now() - heard > kFollowPatience) {
       channel->abandon();
       break;

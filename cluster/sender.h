@@ -7,8 +7,8 @@
 //   only as long as no shard has seen it.
 // - Once an attempt may have been applied, the caller never hears "certainly not applied".
 // - A turn is followed from here, wherever it runs: the caller gets a channel of its own, or its result. When
-//   its owner stops, it goes on with what the next one makes of it; only the channels of a node that drains
-//   itself are abandoned.
+//   its owner stops, it goes on with what the next one makes of it; only a node that drains itself abandons
+//   the channels of its callers, and tries nothing again: they ask another node.
 // - Without a Transport there is one attempt, at the shard of this process.
 //
 // Thread: the Env's. Lifetime: the Env's tasks end before it does.
@@ -32,6 +32,9 @@ class ClusterSender final : public CommandSender {
     OwnerTable& owners;
     ClusterReceiver& receiver;  // For turns that have come here.
     Transport* transport = nullptr;
+    // How long a command looks for an owner of its partition, or has heard nothing of one, before its caller
+    // is told to come back: a caller may have more patience than is good for it.
+    Duration owner_search{kForever};
   };
   ClusterSender(Env& env, Ports ports, NodeIdentity identity, std::uint32_t partitions);
 
@@ -55,6 +58,7 @@ class ClusterSender final : public CommandSender {
   Task<CommandAnswer> send_here(CommandEnvelope envelope, CallLimits limits);
   Task<CommandAnswer> send_until(CallPtr call);
   void close(Call& call);
+  MonoTime search_ends(MonoTime heard) const;
   Task<CommandAnswer> attempt(CallPtr call);
   Task<CommandAnswer> forward(CallPtr call, Owner owner);
   // A question to the owner. NotOwner has been learnt from, and is Errc::unavailable.

@@ -277,7 +277,7 @@ TEST_F(HttpTransportTest, ANodeThatDoesNotServeYetHasDoneNothing) {
   Request request{"POST", "/v1/varve/node", {}, "x"};
   const auto early = test::run(env_, test_answer(other, request));
   ASSERT_TRUE(early);
-  EXPECT_EQ(503, early->status);
+  EXPECT_EQ(425, early->status);
 }
 
 // ---- perhaps delivered

@@ -197,6 +197,7 @@ class ClusterFixture : public ::testing::Test {
       options.models.default_handle = options.models.handles.front();
       options.models.models = model.models();
       options.shard.snapshot_records = 5;
+      options.owner_search = std::chrono::seconds{10};
       return options;
     }
     bool owns(Partition partition) {

@@ -306,6 +306,33 @@ TEST_F(SenderTest, AStreamIsAbandonedWhenNobodyOwnsItsTurnForTooLong) {
   EXPECT_EQ(before, wires_.requests.size());
 }
 
+// A caller has more patience than a client that could ask elsewhere.
+TEST_F(SenderTest, AnOwnerIsNotLookedForForLong) {
+  crash("b");
+  Fate refused;
+  refused.refuse = true;
+  first_requests(1'000'000, refused);
+  const MonoTime begun = scheduler_.now();
+  const auto answer = send(life("a"), rename("k", "eve"), std::chrono::minutes{10});
+  ASSERT_FALSE(answer.has_value());
+  EXPECT_EQ(Errc::unavailable, answer.error().code);
+  EXPECT_GE(scheduler_.now() - begun, std::chrono::seconds{8});
+  EXPECT_LE(scheduler_.now() - begun, std::chrono::seconds{12});
+}
+
+// It waits for as long as its caller does once somebody has taken it.
+TEST_F(SenderTest, AnOwnerThatIsBusyIsWaitedFor) {
+  const auto slow = begin_send(life("a"), command("ever", agent_, say("ever")), std::chrono::minutes{5},
+                               CallLimits::Turn::opened);
+  ASSERT_TRUE(finish(slow).has_value());
+  // It waits for the open turn.
+  const auto next = begin_send(life("a"), command("next", agent_, say("hello")), std::chrono::seconds{40});
+  run_for(std::chrono::seconds{30});
+  EXPECT_FALSE(next->has_value());
+  const auto answer = finish(next);
+  ASSERT_FALSE(answer.has_value());
+}
+
 TEST_F(SenderTest, ATurnThatNobodyReadsIsNotFollowed) {
   auto opened = finish(begin_send(life("a"), command("say", agent_, say("ever")), std::chrono::seconds{30},
                                   CallLimits::Turn::opened));
@@ -378,6 +405,30 @@ TEST_F(StreamTest, ATurnThatIsLostIsReadOnAtItsNextOwner) {
   life("b").assignment.lose({home(agent_)});
   life("a").assignment.assign({home(agent_)});
   expect_whole(stream);
+}
+
+// It has turns of other nodes to read, too.
+TEST_F(StreamTest, ANodeThatDrainsEndsItsStreamsOfOtherNodesTurns) {
+  const Stream stream = read("a");
+  ASSERT_TRUE(run_until([&] { return stream.has("two "); }));
+  begin(life("a"), life("a").node.drain(life("a").env.now() + std::chrono::seconds{10}));
+  ASSERT_TRUE(run_until([&] { return *stream.ended; }, std::chrono::seconds{10}));
+  EXPECT_TRUE(stream.has("interrupted")) << *stream.text;
+  EXPECT_FALSE(stream.has("six")) << *stream.text;
+}
+
+// Whoever waits for a turn at a node that drains is told so at once, and finds the turn at the next one.
+TEST_F(SenderTest, ANodeThatDrainsSendsItsCallersAway) {
+  for (const std::string node : {"a", "b"}) {  // One that reads the turn, and its owner.
+    const auto slow =
+        begin_send(life(node), command("slow " + node, agent_, say("slow")), std::chrono::minutes{5});
+    ASSERT_TRUE(run_until([&] { return times_applied("slow " + node) == 1; }));
+    begin(life(node), life(node).node.drain(life(node).env.now() + std::chrono::seconds{10}));
+    ASSERT_TRUE(run_until([&] { return slow->has_value(); }, std::chrono::seconds{node == "a" ? 3 : 1}));
+    ASSERT_FALSE((*slow)->has_value());
+    EXPECT_EQ(Errc::outcome_unknown, (*slow)->error().code) << (*slow)->error().message;
+    run_for(std::chrono::seconds{10});
+  }
 }
 
 // Its clients are told to ask another node, which knows the run.
