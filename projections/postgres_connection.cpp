@@ -113,11 +113,12 @@ std::string quoted(const std::string& value) {
 }
 
 // Settings of each session, from its first packet on. What the url sets stands behind, and wins.
+// jit: a statement of ours runs for milliseconds; the server may take sixty to compile it.
 std::string settings_of(const PostgresOptions& options) {
   const Duration idle = options.answer;
   return "-c statement_timeout=" + in_ms(options.statement) + " -c lock_timeout=" + in_ms(options.lock) +
          " -c idle_in_transaction_session_timeout=" + in_ms(idle) +
-         " -c default_transaction_isolation=read\\ committed -c standard_conforming_strings=on";
+         " -c default_transaction_isolation=read\\ committed -c standard_conforming_strings=on -c jit=off";
 }
 
 std::string where_of(const Options& found) {

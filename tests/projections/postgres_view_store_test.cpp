@@ -180,10 +180,13 @@ TEST_F(PostgresViewStoreTest, TheMainQueriesWalkAnIndex) {
         "agents_created_at_id_idx");
   walks("SELECT * FROM $.agents WHERE to_offset IS NULL AND name = 'n' ORDER BY created_at, id LIMIT 50",
         "agents_name_created_at_id_idx");
-  walks(
-      "UPDATE $.messages AS t SET to_offset = 1 WHERE t.to_offset IS NULL AND t.from_partition = 0 AND "
-      "t.id = 'm'",
-      "messages_pkey");
+  // Of runs there is an index of the open ones, too, but not by their ids.
+  for (const std::string table : {"messages", "runs", "steps"}) {
+    walks("UPDATE $." + table +
+              " AS t SET to_offset = 1 WHERE coalesce(t.to_offset, -1) = -1 AND t.from_partition = 0 AND "
+              "t.id = 'm'",
+          table + "_pkey");
+  }
 }
 
 // ---- generations ----
