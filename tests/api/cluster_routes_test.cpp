@@ -98,7 +98,8 @@ TEST_F(ClusterRoutesTest, EveryNodeNamesTheOwners) {
   const Response at_b = told(life("b"), life("b").log);
   EXPECT_EQ(200, at_b.status);
   EXPECT_EQ("0 http://a ; 1 http://b serving; 2 http://b serving; 3 http://a ; ", owners_in(at_b));
-  for (const Json& one : Json::parse(at_b.body)->find("partitions")->items()) {
+  const auto json = Json::parse(at_b.body);
+  for (const Json& one : json->find("partitions")->items()) {
     EXPECT_EQ(0, one.find("lag")->as_integer()) << one.dump();
     EXPECT_LT(0, *one.find("end")->as_integer()) << one.dump();
   }
