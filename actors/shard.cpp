@@ -401,7 +401,8 @@ Task<std::vector<BlockFact>> Shard::ask_blocks(StreamId asking, std::vector<Stre
       if (ours && !fact.exists && fact.sequence > Sequence{}) {
         auto pending = std::make_shared<Pending>();
         pending->envelope = {{}, asking, DropDeletedBlock{fact.block}};
-        pending->envelope.command_ref.id = command_id_from_text("internal " + uuid4(env_.rng()));
+        if (!mutant(Mutant::command_without_id))
+          pending->envelope.command_ref.id = command_id_from_text("internal " + uuid4(env_.rng()));
         pending->deadline = kNever;
         pending->asked = env_.now();
         asker->second->mailbox.push_back(std::move(pending));

@@ -35,7 +35,7 @@ Task<> Shard::main() {
     env_.count("recoveries_from_start");
     start = PartitionOwner::Start{};
     // A log that lacks the record that the row knows was truncated or exchanged, from wherever it is read.
-    if (recovery_) start->mark = recovery_->mark;
+    if (recovery_ && !mutant(Mutant::start_without_mark)) start->mark = recovery_->mark;
   }
   co_return co_await owner_.run(std::move(*start));
 }
@@ -150,7 +150,7 @@ std::optional<Shard::Loaded> Shard::loaded_from(const StreamId& stream,
   }
   const auto tail = tail_.find(stream);
   const Offset needed = tail == tail_.end() ? known_.last(stream) : tail->second.before;
-  if (loaded.seen < needed) {
+  if (loaded.seen < needed && !mutant(Mutant::vanished_snapshot_believed)) {
     env_.log(LogLevel::warning, "the snapshot of '" + stream.value() + "' " +
                                     (row ? "is older than one that was there" : "has vanished") +
                                     ", rebuilding it from the log");

@@ -4,6 +4,7 @@
 
 #include "actors/memory_tools.h"
 #include "actors/shard.h"
+#include "runtime/mutant.h"
 #include "runtime/utf8.h"
 
 namespace varve {
@@ -141,10 +142,19 @@ Task<> Shard::resume_turns() {
   std::set<StreamId> candidates(stored->begin(), stored->end());
   for (const auto& [stream, parts] : tail_) candidates.insert(stream);
   for (const auto& [stream, actor] : actors_) candidates.insert(stream);
-  for (const StreamId& stream : candidates) {
-    auto activated = co_await activate(stream);
-    if (!activated || !owner_.owned()) continue;
-    resume(**activated);
+  while (!candidates.empty()) {
+    std::set<StreamId> unread;
+    for (const StreamId& stream : candidates) {
+      auto activated = co_await activate(stream);
+      if (!owner_.owned()) co_return ok();
+      if (activated) {
+        resume(**activated);
+      } else if (activated.error().code == Errc::unavailable && !mutant(Mutant::unread_turns_not_resumed)) {
+        unread.insert(stream);  // Nobody else asks for it.
+      }
+    }
+    candidates = std::move(unread);
+    if (!candidates.empty()) co_await sleep_for(env_, std::chrono::milliseconds{100});
   }
   co_return ok();
 }

@@ -2,6 +2,7 @@
 
 #include "api/body.h"
 #include "runtime/json.h"
+#include "runtime/mutant.h"
 
 namespace varve {
 namespace {
@@ -41,7 +42,8 @@ Response error_response(const Error& error, bool keyless) {
   const StatusRule rule = rule_of(error.code);
   Response response = detail_response(rule.status, error.message);
   if (rule.retry_after) response.headers.emplace("retry-after", kRetryAfterSeconds);
-  const bool doubtful = error.code == Errc::outcome_unknown && keyless;
+  const bool doubtful =
+      error.code == Errc::outcome_unknown && keyless && !mutant(Mutant::doubt_may_be_repeated);
   if (rule.never_retry || doubtful) response.headers.emplace("x-should-retry", "false");
   return response;
 }

@@ -157,7 +157,7 @@ Task<CommandAnswer> ClusterSender::attempt(CallPtr call) {
   call->asked = true;
   CommandEnvelope envelope = call->envelope;
   auto answer = co_await here->execute(std::move(envelope), call->limits);
-  if (answer && answer->channel) {
+  if (answer && answer->channel && !mutant(Mutant::stream_ends_with_shard)) {
     // The shard's own channel would end with the shard.
     ports_.receiver.remember(answer->channel);
     answer->channel = follow_from_here(call->envelope.stream, answer->channel->run_id());

@@ -160,16 +160,18 @@ Result<std::shared_ptr<LogWriter>> LogWriter::open(LogFiles& files, const std::s
   writer->directory_ = directory;
   writer->lock_ = std::move(*lock);
   writer->db_ = std::move(*db);
-  if (Status prepared = writer->prepare_schema(partitions); !prepared) return prepared.error();
+  if (Status prepared = writer->prepare_schema(partitions, files.checkpoint_pages()); !prepared)
+    return prepared.error();
   if (Status synced = files.sync_directory(directory); !synced) return synced.error();
   return writer;
 }
 
-Status LogWriter::prepare_schema(std::uint32_t partitions) {
-  // A checkpoint is done by the commit that passes 1000 pages (8 MB) of WAL; measured 5 to 25 ms each.
+Status LogWriter::prepare_schema(std::uint32_t partitions, int checkpoint_pages) {
   const Status set_up = db_.exec(
       "PRAGMA page_size = 8192; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA "
-      "wal_autocheckpoint = 1000;"
+      "wal_autocheckpoint = " +
+      std::to_string(checkpoint_pages) +
+      ";"
       "PRAGMA journal_size_limit = 67108864; PRAGMA trusted_schema = OFF; BEGIN IMMEDIATE;"
       "CREATE TABLE IF NOT EXISTS meta(name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;");
   if (!set_up) return set_up.error();

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "runtime/check.h"
+#include "runtime/mutant.h"
 
 namespace varve::sqlite {
 namespace {
@@ -169,7 +170,7 @@ Status Database::settle_log() {
 }
 
 Status Database::checkpoint() {
-  if (!log_is_settled_) {
+  if (!log_is_settled_ && !mutant(Mutant::checkpoint_of_unsynced)) {
     if (Status settled = settle_log(); !settled) return settled;
   }
   const int rc = sqlite3_wal_checkpoint_v2(db_, nullptr, SQLITE_CHECKPOINT_PASSIVE, nullptr, nullptr);

@@ -14,7 +14,10 @@ void put_rows(MemorySnapshotStorage& storage, std::vector<SnapshotRow> rows) {
     }
     const SnapshotRow& old = stored->second;
     const bool damaged = xxh64(old.state) != old.hash;
-    const bool wins = mutant(Mutant::older_snapshot_wins) || replaces(row, old.seen, old.corrupt, damaged);
+    bool wins = replaces(row, old.seen, old.corrupt, damaged);
+    if (mutant(Mutant::older_snapshot_wins)) wins = true;
+    if (mutant(Mutant::snapshot_by_sequence)) wins = damaged || old.sequence < row.sequence;
+    if (mutant(Mutant::damaged_snapshot_gives_way)) wins = wins || damaged;
     if (wins) stored->second = std::move(row);
   }
 }

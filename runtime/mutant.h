@@ -38,9 +38,11 @@ enum class Mutant : unsigned char {
   command_ids_ignored,
   window_not_restored,
   turns_not_resumed,
+  unread_turns_not_resumed,
   tool_call_without_id,
   decision_grows_old,
   order_by_address,
+  command_without_id,
 
   // ---- snapshots and recovery ----
   older_snapshot_wins,
@@ -51,12 +53,21 @@ enum class Mutant : unsigned char {
   snapshot_hash_ignored,
   tail_applied_twice,
   unsaved_is_dropped,
+  start_without_mark,
+  vanished_snapshot_believed,
+  snapshot_by_sequence,
+  damaged_snapshot_gives_way,
 
   // ---- between nodes ----
   retry_with_new_id,
+  stream_ends_with_shard,
+
+  // ---- the API ----
+  doubt_may_be_repeated,
 
   // ---- the log of a cluster ----
   false_not_written,
+  lagging_view_is_truncation,
 
   // ---- projections ----
   checkpoint_not_compared,
@@ -64,6 +75,8 @@ enum class Mutant : unsigned char {
   starts_at_end,
   told_before_commit,
   unknown_commit_is_done,
+  checkpoint_trusted_for_ever,
+  checkpoint_by_version_alone,
   fold_ignores_epoch,
   fold_closes_foreign_row,
   parked_not_admitted,
@@ -79,6 +92,7 @@ enum class Mutant : unsigned char {
   checksum_without_place,
   bad_record_ends_log,
   views_in_two_transactions,
+  checkpoint_of_unsynced,
 };
 
 // Whether the code is to be wrong in this way.

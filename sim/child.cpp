@@ -11,6 +11,7 @@
 namespace varve::sim {
 namespace {
 
+constexpr unsigned kSecondsMax = 180;
 constexpr char kWhole = '.';  // Ends what a child says, so that half of it is not taken for all.
 
 [[noreturn]] void work_in(int out, const std::function<std::string()>& work, bool silent) {
@@ -20,6 +21,8 @@ constexpr char kWhole = '.';  // Ends what a child says, so that half of it is n
     ::dup2(null, STDOUT_FILENO);
     ::dup2(null, STDERR_FILENO);
   }
+  // A run that makes no step any more is ended by a signal.
+  ::alarm(kSecondsMax);
   const std::string said = work() + kWhole;
   std::cout.flush();
   std::size_t sent = 0;

@@ -7,8 +7,9 @@
 namespace varve::sim {
 namespace {
 
-constexpr std::array<const char*, kDomains> kNames{
-    "schedule", "time", "clock", "network", "log", "group", "disk", "store", "model", "nemesis", "workload"};
+constexpr std::array<const char*, kDomains> kNames{"config",  "schedule", "time",    "travel",
+                                                   "network", "log",      "group",   "disk",
+                                                   "store",   "model",    "nemesis", "workload"};
 
 // "17:1" -> 17, 1
 bool parse_pair(std::string_view word, std::uint64_t& index, std::uint64_t& value) {
@@ -29,31 +30,59 @@ std::string_view take_word(std::string_view& text, char separator) {
 
 constexpr std::uint64_t kTapeIndexMax = 50'000'000;
 
+// "nemesis.3"; nothing: there is no such track.
+std::optional<Track> track_of(std::string_view word) {
+  std::string_view rest = word;
+  const std::string_view name = take_word(rest, '.');
+  const auto found = std::find(kNames.begin(), kNames.end(), name);
+  if (found == kNames.end()) return std::nullopt;
+  const auto domain = static_cast<Domain>(found - kNames.begin());
+  if (name.size() == word.size()) return Track{domain};
+  std::size_t number = 0;
+  const auto read = std::from_chars(rest.data(), rest.data() + rest.size(), number);
+  const bool whole = read.ec == std::errc{} && read.ptr == rest.data() + rest.size();
+  if (!whole || number == 0 || number >= kTracksOfDomain) return std::nullopt;
+  return Track{domain, number};
+}
+
 }  // namespace
 
 const char* to_string(Domain domain) {
   return kNames[static_cast<std::size_t>(domain)];
 }
 
-std::uint64_t Tape::at(Domain domain, std::size_t index) const {
-  return index < of(domain).size() ? of(domain)[index] : 0;
+std::string to_string(Track track) {
+  std::string name = to_string(track.domain);
+  if (track.number > 0) name += "." + std::to_string(track.number);
+  return name;
 }
 
-void Tape::add(Domain domain, std::uint64_t value) {
-  of(domain).push_back(value);
+std::size_t number_in(std::string_view name) {
+  const std::size_t digits = name.find_last_not_of("0123456789") + 1;
+  std::size_t number = 0;
+  std::from_chars(name.data() + digits, name.data() + name.size(), number);
+  return number;
 }
 
-void Tape::set(Domain domain, std::size_t index, std::uint64_t value) {
-  if (index >= of(domain).size()) of(domain).resize(index + 1);
-  of(domain)[index] = value;
+std::uint64_t Tape::at(Track track, std::size_t index) const {
+  return index < of(track).size() ? of(track)[index] : 0;
 }
 
-void Tape::cut(Domain domain, std::size_t length) {
-  if (length < of(domain).size()) of(domain).resize(length);
+void Tape::add(Track track, std::uint64_t value) {
+  of(track).push_back(value);
 }
 
-void Tape::take_out(Domain domain, std::size_t index, std::size_t count) {
-  std::vector<std::uint64_t>& values = of(domain);
+void Tape::set(Track track, std::size_t index, std::uint64_t value) {
+  if (index >= of(track).size()) of(track).resize(index + 1);
+  of(track)[index] = value;
+}
+
+void Tape::cut(Track track, std::size_t length) {
+  if (length < of(track).size()) of(track).resize(length);
+}
+
+void Tape::take_out(Track track, std::size_t index, std::size_t count) {
+  std::vector<std::uint64_t>& values = of(track);
   if (index >= values.size()) return;
   const auto first = values.begin() + static_cast<std::ptrdiff_t>(index);
   const auto length = std::min(count, values.size() - index);
@@ -62,12 +91,12 @@ void Tape::take_out(Domain domain, std::size_t index, std::size_t count) {
 
 std::string Tape::encode() const {
   std::string text;
-  for (std::size_t i = 0; i < kDomains; ++i) {
+  for (std::size_t i = 0; i < kTracks; ++i) {
     std::string line;
     for (std::size_t at = 0; at < values_[i].size(); ++at) {
       if (values_[i][at] != 0) line += " " + std::to_string(at) + ":" + std::to_string(values_[i][at]);
     }
-    if (!line.empty()) text += kNames[i] + line + "\n";
+    if (!line.empty()) text += to_string(Track::at(i)) + line + "\n";
   }
   return text;
 }
@@ -78,10 +107,8 @@ Result<Tape> Tape::decode(std::string_view text) {
     std::string_view line = take_word(text, '\n');
     if (line.empty()) continue;
     const std::string_view name = take_word(line, ' ');
-    const auto found = std::find(kNames.begin(), kNames.end(), name);
-    if (found == kNames.end())
-      return Error{Errc::invalid_argument, "a tape has no domain '" + std::string(name) + "'"};
-    const auto domain = static_cast<Domain>(found - kNames.begin());
+    const auto track = track_of(name);
+    if (!track) return Error{Errc::invalid_argument, "a tape has no track '" + std::string(name) + "'"};
     while (!line.empty()) {
       const std::string_view word = take_word(line, ' ');
       std::uint64_t index = 0;
@@ -90,16 +117,13 @@ Result<Tape> Tape::decode(std::string_view text) {
         return Error{Errc::invalid_argument,
                      "a tape's entry is INDEX:VALUE, not '" + std::string(word) + "'"};
       }
-      tape.set(domain, index, value);
+      tape.set(*track, index, value);
     }
   }
   return tape;
 }
 
-Choices::Choices(std::uint64_t seed) {
-  Rng root(seed);
-  for (const char* name : kNames) streams_.push_back(root.fork(name));
-}
+Choices::Choices(std::uint64_t seed) : seed_(seed) {}
 
 Choices::Choices(Tape replayed) : replayed_(std::move(replayed)) {}
 
@@ -109,41 +133,54 @@ Choices choices_of(std::uint64_t seed, const std::optional<Tape>& tape, bool rec
   return choices;
 }
 
-std::uint64_t Choices::take(Domain domain, std::uint64_t drawn, std::uint64_t bound) {
-  std::size_t& next = next_[static_cast<std::size_t>(domain)];
+// The same for a track whatever else draws, and whenever it begins to.
+Rng& Choices::stream(Track track) {
+  std::optional<Rng>& rng = streams_[track.index()];
+  if (!rng) rng = Rng(seed_).fork(to_string(track));
+  return *rng;
+}
+
+std::uint64_t Choices::take(Track track, std::uint64_t drawn, std::uint64_t bound) {
+  std::size_t& next = next_[track.index()];
   std::uint64_t value = drawn;
   if (replayed_) {
-    value = replayed_->at(domain, next);
+    value = replayed_->at(track, next);
     if (value >= bound) value = 0;
   }
   ++next;
-  if (recording_) tape_.add(domain, value);
+  if (recording_) tape_.add(track, value);
   return value;
 }
 
-std::uint64_t Choices::choose(Domain domain, std::uint64_t bound) {
+std::uint64_t Choices::choose(Track track, std::uint64_t bound) {
   if (bound <= 1) return 0;
-  const std::uint64_t drawn = replayed_ ? 0 : streams_[static_cast<std::size_t>(domain)].below(bound);
-  return take(domain, drawn, bound);
+  return take(track, replayed_ ? 0 : stream(track).below(bound), bound);
 }
 
-bool Choices::chance(Domain domain, std::uint64_t numerator, std::uint64_t denominator) {
+bool Choices::chance(Track track, std::uint64_t numerator, std::uint64_t denominator) {
   if (numerator == 0) return false;
-  const bool drawn = !replayed_ && streams_[static_cast<std::size_t>(domain)].chance(numerator, denominator);
-  return take(domain, drawn ? 1 : 0, 2) == 1;
+  const bool drawn = !replayed_ && stream(track).chance(numerator, denominator);
+  return take(track, drawn ? 1 : 0, 2) == 1;
 }
 
-std::uint64_t Choices::spread(Domain domain, std::uint64_t longest) {
+std::uint64_t Choices::maybe(Track track, std::uint64_t numerator, std::uint64_t denominator,
+                             std::uint64_t bound) {
+  if (numerator == 0 || bound == 0) return 0;
+  const bool drawn = !replayed_ && stream(track).chance(numerator, denominator);
+  return take(track, drawn ? 1 + stream(track).below(bound) : 0, bound + 1);
+}
+
+std::uint64_t Choices::spread(Track track, std::uint64_t longest) {
   if (longest == 0) return 0;
   std::uint64_t drawn = 0;
   if (!replayed_) {
-    Rng& rng = streams_[static_cast<std::size_t>(domain)];
+    Rng& rng = stream(track);
     const auto bits = static_cast<std::uint64_t>(std::bit_width(longest));
     const std::uint64_t width = rng.below(bits + 1);
     drawn = width == 0 ? 0 : rng.below((std::uint64_t{1} << (width - 1)) * 2);
     drawn = std::min(drawn, longest);
   }
-  return take(domain, drawn, longest + 1);
+  return take(track, drawn, longest + 1);
 }
 
 }  // namespace varve::sim

@@ -20,10 +20,12 @@ NodeOptions node_options(const ModelClient& model, const ClusterWorld::Options& 
   return options;
 }
 
-GroupCoordinator::Options group_options(const ClusterWorld::Options& world, std::string name) {
+GroupCoordinator::Options group_options(const ClusterWorld::Options& world, std::string name,
+                                        std::size_t first_track) {
   GroupCoordinator::Options options;
   options.partitions = world.partitions;
   options.name = std::move(name);
+  options.first_track = first_track;
   return options;
 }
 
@@ -59,9 +61,9 @@ ClusterWorld::ClusterWorld(Choices& choices, Options options)
       world_(scheduler_, "world", options.seed ^ 0x30bULL),
       log_(std::make_shared<SimLogStorage>(scheduler_, world_, counters_, log_options(options))),
       owning_(std::make_shared<GroupCoordinator>(scheduler_, world_, counters_,
-                                                 group_options(options, "owning"))),
+                                                 group_options(options, "owning", 0))),
       folding_(std::make_shared<GroupCoordinator>(scheduler_, world_, counters_,
-                                                  group_options(options, "folding"))),
+                                                  group_options(options, "folding", kTracksOfDomain / 2))),
       views_(choices, world_, counters_, std::make_shared<MemoryViewStorage>(), options.store_history),
       snapshots_(choices, world_, counters_, std::make_shared<MemorySnapshotStorage>(),
                  options.store_history),

@@ -136,6 +136,8 @@ int repro_command(const std::string& target, bool quiet, SelfTest trip) {
   const int code = run_command(one->run, trip);
   if (!one->invariant.empty()) {
     std::cout << "the case once broke " << one->invariant << ": " << one->what << "\n";
+    if (!one->mutant.empty())
+      std::cout << "  with its bug: varve-sim repro " << target << " --mutant " << one->mutant << "\n";
   }
   return code;
 }

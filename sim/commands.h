@@ -37,13 +37,20 @@ int repro_command(const std::string& target, bool quiet, SelfTest trip);
 
 struct ShrinkCommand {
   std::string target;
-  std::string out;  // Path of the case; empty: named by the seed.
+  std::string out;     // Path of the case; empty: named by the seed.
+  std::string mutant;  // The seeded bug that is switched on, for the case; empty: none.
   std::uint64_t runs_max = 3000;
 };
 int shrink_command(const ShrinkCommand& asked, SelfTest trip);
 
-// Cases, or folders with cases: each must pass.
-int corpus_command(const std::vector<std::string>& paths, SelfTest trip);
+// Cases, or folders with cases: each must pass, and fail with its seeded bug. With `renew`, one that has gone
+// stale is made anew.
+struct CorpusCommand {
+  std::vector<std::string> paths;
+  bool renew = false;
+  std::uint64_t runs_max = 1500;  // For shrinking each.
+};
+int corpus_command(const CorpusCommand& asked, SelfTest trip);
 
 // Draws the run of `target` as a page.
 int trace_command(const std::string& target, const std::string& html, SelfTest trip);

@@ -52,14 +52,19 @@ Disk::Step Disk::begin(std::string_view what, const std::string& where) {
   if (operations_ != crash_at_) return Step::run;
   frozen_ = true;
   counters_.add("fault.disk.crash_at_operation");
-  const bool happens = choose(2) == 1;
+  const bool happens = choose(Fault::cut, 2) == 1;
   scheduler_.trace("disk: the machine stands still at " + std::string(what) + " of " + where +
                    (happens ? ", which happens" : ""));
   return happens ? Step::run_and_fail : Step::refuse;
 }
 
-bool Disk::strikes(std::uint32_t ppm, const char* counter) {
-  if (!scheduler_.choices().chance(Domain::disk, ppm, 1'000'000)) return false;
+std::uint64_t Disk::choose(Fault fault, std::uint64_t bound) {
+  return scheduler_.choices().choose({Domain::disk, static_cast<std::size_t>(fault)}, bound);
+}
+
+bool Disk::strikes(Fault fault, std::uint32_t ppm, const char* counter) {
+  if (!scheduler_.choices().chance({Domain::disk, static_cast<std::size_t>(fault)}, ppm, 1'000'000))
+    return false;
   counters_.add(counter);
   scheduler_.trace(counter);
   return true;
@@ -105,10 +110,11 @@ DiskResult Disk::read(const Handle& file, char* to, std::size_t size, std::uint6
   if (dead(file) || frozen_) return {DiskStatus::failed, 0};
   const std::string& image = file.inode_->cached;
   if (at >= image.size()) return {};
-  if (strikes(faults_.read_error_ppm, "fault.disk.read_error")) return {DiskStatus::failed, 0};
+  if (strikes(Fault::read_error, faults_.read_error_ppm, "fault.disk.read_error"))
+    return {DiskStatus::failed, 0};
   std::size_t bytes = std::min(size, image.size() - static_cast<std::size_t>(at));
-  if (bytes > 1 && strikes(faults_.short_read_ppm, "fault.disk.short_read")) {
-    bytes -= 1 + static_cast<std::size_t>(choose(bytes - 1));
+  if (bytes > 1 && strikes(Fault::short_read, faults_.short_read_ppm, "fault.disk.short_read")) {
+    bytes -= 1 + static_cast<std::size_t>(choose(Fault::short_read, bytes - 1));
   }
   image.copy(to, bytes, static_cast<std::size_t>(at));
   return {DiskStatus::done, bytes};
@@ -126,8 +132,8 @@ DiskResult Disk::write(const Handle& file, std::string_view bytes, std::uint64_t
   const Step step = begin("a write", inode.name);
   if (step == Step::refuse) return {DiskStatus::failed, 0};
   DiskResult result{step == Step::run ? DiskStatus::done : DiskStatus::failed, bytes.size()};
-  if (step == Step::run && strikes(faults_.write_error_ppm, "fault.disk.write_error")) {
-    result = {DiskStatus::failed, static_cast<std::size_t>(choose(bytes.size()))};
+  if (step == Step::run && strikes(Fault::write_error, faults_.write_error_ppm, "fault.disk.write_error")) {
+    result = {DiskStatus::failed, static_cast<std::size_t>(choose(Fault::write_error, bytes.size()))};
   }
   const std::uint64_t end = std::max<std::uint64_t>(inode.cached.size(), at);
   const std::uint64_t grown = at + result.bytes > end ? at + result.bytes - end : 0;
@@ -161,9 +167,9 @@ DiskStatus Disk::sync(const Handle& file) {
   Inode& inode = *file.inode_;
   const Step step = begin("a sync", inode.name);
   if (step == Step::refuse) return DiskStatus::failed;
-  if (step == Step::run && strikes(faults_.sync_error_ppm, "fault.disk.sync_error")) {
+  if (step == Step::run && strikes(Fault::sync_error, faults_.sync_error_ppm, "fault.disk.sync_error")) {
     // The platter has them or not; for the cache they are clean, and nobody will write them again.
-    resolve(inode, static_cast<Cut>(choose(4)));
+    resolve(inode, static_cast<Cut>(choose(Fault::sync_error, 4)));
     return DiskStatus::failed;
   }
   for (const Inode::Change& change : inode.pending) Inode::apply(inode.durable, change);
@@ -202,7 +208,7 @@ DiskStatus Disk::rename(const std::string& from, const std::string& to) {
 DiskStatus Disk::sync_directory(const std::string& directory) {
   const Step step = begin("a sync", directory);
   if (step == Step::refuse) return DiskStatus::failed;
-  if (step == Step::run && strikes(faults_.sync_error_ppm, "fault.disk.directory_sync_error")) {
+  if (step == Step::run && strikes(Fault::names, faults_.sync_error_ppm, "fault.disk.directory_sync_error")) {
     return DiskStatus::failed;
   }
   std::erase_if(pending_names_, [&](const NameChange& change) {
@@ -231,13 +237,13 @@ void Disk::tear(std::string& image, const std::string& bytes, std::uint64_t at) 
     const std::uint64_t to = std::min<std::uint64_t>((from / kSector + 1) * kSector, at + bytes.size());
     std::string piece =
         bytes.substr(static_cast<std::size_t>(from - at), static_cast<std::size_t>(to - from));
-    if (choose(2) == 1) {
+    if (choose(Fault::cut, 2) == 1) {
       const auto place = static_cast<std::size_t>(from);
       const bool same =
           image.size() >= place + piece.size() && image.compare(place, piece.size(), piece) == 0;
       piece.clear();
-      if (!same && strikes(faults_.garbage_ppm, "fault.disk.garbage_sector")) {
-        piece.assign(static_cast<std::size_t>(to - from), static_cast<char>(choose(256)));
+      if (!same && strikes(Fault::garbage, faults_.garbage_ppm, "fault.disk.garbage_sector")) {
+        piece.assign(static_cast<std::size_t>(to - from), static_cast<char>(choose(Fault::garbage, 256)));
       }
     }
     if (!piece.empty()) put(image, piece, from);
@@ -248,12 +254,13 @@ void Disk::tear(std::string& image, const std::string& bytes, std::uint64_t at) 
 void Disk::resolve(Inode& inode, Cut cut) {
   const std::size_t count = inode.pending.size();
   if (count == 0) return;
-  const std::size_t whole = cut == Cut::keep_first ? static_cast<std::size_t>(choose(count + 1)) : 0;
+  const std::size_t whole =
+      cut == Cut::keep_first ? static_cast<std::size_t>(choose(Fault::cut, count + 1)) : 0;
   for (std::size_t i = 0; i < count; ++i) {
     const Inode::Change& change = inode.pending[i];
     // Of `each`: kept, lost or torn. The first one that is not kept of `keep_first` is torn.
     std::uint64_t fate = cut == Cut::lose_all ? 1 : 0;
-    if (cut == Cut::each) fate = choose(3);
+    if (cut == Cut::each) fate = choose(Fault::cut, 3);
     if (cut == Cut::keep_first && i >= whole) fate = i == whole ? 2 : 1;
     if (fate == 2 && !change.bytes) fate = 1;
     if (fate == 0) {
@@ -272,7 +279,7 @@ void Disk::resolve_names(Cut cut) {
   std::set<std::string> lost;  // Names of which a change was lost: the later ones build on it.
   for (const NameChange& change : pending_names_) {
     bool keep = cut != Cut::lose_all;
-    if (cut == Cut::keep_first || cut == Cut::each) keep = choose(2) == 0;
+    if (cut == Cut::keep_first || cut == Cut::each) keep = choose(Fault::cut, 2) == 0;
     for (const auto& [path, inode] : change.entries) keep = keep && !lost.contains(path);
     if (keep) {
       apply(durable_, change);
@@ -286,7 +293,7 @@ void Disk::resolve_names(Cut cut) {
 
 void Disk::power_cut() {
   end_incarnation();
-  const auto cut = static_cast<Cut>(choose(4));
+  const auto cut = static_cast<Cut>(choose(Fault::cut, 4));
   counters_.add("fault.disk.power_cut");
   scheduler_.trace("disk: power cut, way " + std::to_string(static_cast<int>(cut)));
   resolve_names(cut);

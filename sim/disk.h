@@ -139,8 +139,10 @@ class Disk {
   Step begin(std::string_view what, const std::string& where);
   void change_names(NameChange change);
   static void apply(Names& names, const NameChange& change);
-  std::uint64_t choose(std::uint64_t bound) { return scheduler_.choices().choose(Domain::disk, bound); }
-  bool strikes(std::uint32_t ppm, const char* counter);
+  // Each kind of fault decides on a track of its own, what a power cut leaves on the first.
+  enum class Fault : unsigned char { cut, read_error, short_read, write_error, sync_error, names, garbage };
+  std::uint64_t choose(Fault fault, std::uint64_t bound);
+  bool strikes(Fault fault, std::uint32_t ppm, const char* counter);
   void resolve(Inode& inode, Cut cut);
   void resolve_names(Cut cut);
   void tear(std::string& image, const std::string& bytes, std::uint64_t at);

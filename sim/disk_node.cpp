@@ -12,7 +12,8 @@ namespace {
 // What the log does beside SQLite, on the simulated disk.
 class DiskLogFiles final : public sqlite::LogFiles {
  public:
-  explicit DiskLogFiles(Disk& disk) : disk_(disk) {}
+  // `checkpoint_pages`: 0 = as in production.
+  DiskLogFiles(Disk& disk, int checkpoint_pages) : disk_(disk), checkpoint_pages_(checkpoint_pages) {}
 
   Result<std::shared_ptr<void>> claim(const std::string& directory) override {
     if (!disk_.lock(directory)) return Error{Errc::conflict, "another server uses " + directory};
@@ -25,9 +26,13 @@ class DiskLogFiles final : public sqlite::LogFiles {
     if (disk_.sync_directory(directory) == DiskStatus::done) return ok();
     return Error{Errc::unavailable, "fsync " + directory + ": Input/output error"};
   }
+  int checkpoint_pages() const override {
+    return checkpoint_pages_ > 0 ? checkpoint_pages_ : LogFiles::checkpoint_pages();
+  }
 
  private:
   Disk& disk_;
+  int checkpoint_pages_;
 };
 
 constexpr std::size_t kRecordsPerRead = 1000;
@@ -197,8 +202,8 @@ Status DiskNode::boot() {
   CHECK(!life_);
   scheduler_.trace(options_.name + ": boot");
   auto life = std::make_unique<Life>(scheduler_, options_.name, seeds_.u64());
-  const SqliteEventLog::Options log_options{kDirectory, options_.partitions,
-                                            std::make_shared<DiskLogFiles>(disk_)};
+  const SqliteEventLog::Options log_options{
+      kDirectory, options_.partitions, std::make_shared<DiskLogFiles>(disk_, options_.log_checkpoint_pages)};
   auto log = SqliteEventLog::open(life->env, log_options);
   if (!log) return log.error();
   life->log = std::move(*log);

@@ -34,7 +34,8 @@ class DiskNode {
     NodeOptions node;
     MakeModel model;
     std::string name = "node";
-    int checkpoint_pages = 0;  // Of the views' write-ahead log; 0 = as in production.
+    int checkpoint_pages = 0;      // Of the views' write-ahead log; 0 = as in production.
+    int log_checkpoint_pages = 0;  // Of the log's.
   };
   enum class Death : unsigned char {
     process,  // kill -9: the machine goes on, and what was written is there.

@@ -25,6 +25,7 @@ struct Config {
   std::uint64_t snapshot_records = 5;
   Duration idle{std::chrono::seconds{5}};
   PickPolicy pick = PickPolicy::uniform;
+  int log_pages = 0;           // After which the log is checkpointed; 0 = as in production.
   std::uint32_t kill_ppm = 0;  // Of a tenth of a second, as the next two.
   std::uint32_t power_ppm = 0;
   std::uint32_t full_ppm = 0;
@@ -33,28 +34,35 @@ struct Config {
   std::uint32_t model_ppm = 0;
 };
 
+constexpr Track kWorldTrack{Domain::config};
+constexpr Track kKindsTrack{Domain::config, 1};
+constexpr Track kFaultsTrack{Domain::config, 2};
+
+// Always the same number of decisions.
 Config draw(Choices& choices, std::uint64_t seed) {
-  const auto drawn = [&choices](std::uint64_t bound) { return choices.choose(Domain::nemesis, bound); };
-  const auto rate = [&choices](std::uint32_t ppm) {
-    return choices.chance(Domain::nemesis, 1, 2) ? ppm : 0U;
-  };
+  const auto drawn = [&choices](std::uint64_t bound) { return choices.choose(kWorldTrack, bound); };
   Config config;
   config.seed = seed;
   config.partitions = static_cast<std::uint32_t>(1 + drawn(4));
   config.workload.clients = 1 + drawn(3);
   config.workload.operations = 4 + drawn(10);
-  config.workload.tools = choices.chance(Domain::nemesis, 1, 2);
+  config.workload.tools = choices.chance(kWorldTrack, 1, 2);
   config.workload.compare_values = !config.workload.tools;
-  config.workload.restless = choices.chance(Domain::nemesis, 1, 2);
-  for (std::size_t kind = 0; kind < Workload::kKinds; ++kind) {
-    config.workload.kinds.push_back(choices.chance(Domain::nemesis, 2, 3));
-  }
+  config.workload.restless = choices.chance(kWorldTrack, 1, 2);
+  config.workload.keyless = choices.chance(kWorldTrack, 1, 3);
   config.snapshot_records = 3 + drawn(20);
   config.idle = std::chrono::seconds{1 + drawn(10)};
   config.pick = static_cast<PickPolicy>(drawn(4));
-  config.workload.streams_settle = true;
-  if (drawn(10) == 0) return config;  // Calm.
-  config.workload.streams_settle = false;
+  // As often as production's, or so often that crashes and failed syncs fall into checkpoints.
+  config.log_pages = choices.chance(kWorldTrack, 1, 2) ? 4 + static_cast<int>(drawn(40)) : 0;
+  for (std::size_t kind = 0; kind < Workload::kKinds; ++kind) {
+    config.workload.kinds.push_back(choices.chance(kKindsTrack, 2, 3));
+  }
+  const bool calm = choices.choose(kFaultsTrack, 10) == 0;
+  config.workload.streams_settle = calm;
+  const auto rate = [&choices, calm](std::uint32_t ppm) {
+    return choices.chance(kFaultsTrack, 1, 2) && !calm ? ppm : 0U;
+  };
   config.kill_ppm = rate(30'000);
   config.power_ppm = rate(30'000);
   config.full_ppm = rate(10'000);
@@ -74,7 +82,9 @@ std::string describe(const Config& config) {
   std::string text = "disk partitions=" + std::to_string(config.partitions) +
                      " clients=" + std::to_string(config.workload.clients) +
                      " operations=" + std::to_string(config.workload.operations) +
-                     (config.workload.tools ? " tools" : "") + (config.workload.restless ? " restless" : "");
+                     (config.workload.tools ? " tools" : "") + (config.workload.restless ? " restless" : "") +
+                     (config.workload.keyless ? " keyless" : "") +
+                     (config.log_pages > 0 ? " log_pages=" + std::to_string(config.log_pages) : "");
   const auto say = [&text](const char* name, std::uint32_t ppm) {
     if (ppm > 0) text += std::string(" ") + name + "=" + std::to_string(ppm);
   };
@@ -106,6 +116,7 @@ DiskNode::Options node_options(const Config& config, ModelProvider& provider) {
   made.node.shard.snapshot_records = config.snapshot_records;
   made.node.shard.idle = config.idle;
   made.checkpoint_pages = 30;  // Often, so that crashes fall into checkpoints.
+  made.log_checkpoint_pages = config.log_pages;
   return made;
 }
 
@@ -126,7 +137,6 @@ class DiskSwarm {
                     acknowledged_.insert(acknowledged_.end(), positions.begin(), positions.end());
                   }) {
     scheduler_.print_trace(run.print_trace);
-    if (run.on_line) scheduler_.on_line(run.on_line);
     scheduler_.on_line(run.on_line);
     scheduler_.pick(config_.pick);
     set_faults();
@@ -180,7 +190,9 @@ class DiskSwarm {
   void fail(std::string invariant, std::string what) {
     violations_.add(std::move(invariant), std::move(what));
   }
-  std::uint64_t choose(std::uint64_t bound) { return choices_.choose(Domain::nemesis, bound); }
+  // Each decides on a track of its own.
+  enum class Strike : unsigned char { process, power, full };
+  static Track track(Strike one) { return {Domain::nemesis, static_cast<std::size_t>(one)}; }
 
   void set_faults() {
     disk_.set_faults(config_.disk);
@@ -219,7 +231,7 @@ class DiskSwarm {
     look("after a boot");
   }
   void boot_later() {
-    const std::uint64_t down_us = 1'000 + choices_.spread(Domain::nemesis, kDownUs);
+    const std::uint64_t down_us = 1'000 + choices_.spread(track(Strike::process), kDownUs);
     world_.call_at(world_.now() + std::chrono::microseconds{down_us}, [this] {
       if (!node_.up()) boot();
     });
@@ -238,21 +250,22 @@ class DiskSwarm {
 
   static Task<> haunt(DiskSwarm* self) {
     const Config& config = self->config_;
-    const auto strikes = [self](std::uint32_t ppm) {
-      return ppm > 0 && self->choices_.chance(Domain::nemesis, ppm, 1'000'000);
+    const auto strikes = [self](Strike one, std::uint32_t ppm) {
+      return self->choices_.chance(track(one), ppm, 1'000'000);
     };
     while (self->haunting_) {
       co_await sleep_for(self->world_, std::chrono::milliseconds{100});
       if (!self->haunting_) break;
-      if (strikes(config.full_ppm)) {
+      if (strikes(Strike::full, config.full_ppm)) {
         self->counters_.add("fault.disk.full");
-        self->disk_.set_capacity(self->disk_.used() + self->choose(kSpaceMax));
-        const std::uint64_t full_us = self->choices_.spread(Domain::nemesis, kDownUs);
+        self->disk_.set_capacity(self->disk_.used() + self->choices_.choose(track(Strike::full), kSpaceMax));
+        const std::uint64_t full_us = self->choices_.spread(track(Strike::full), kDownUs);
         self->world_.call_at(self->world_.now() + std::chrono::microseconds{full_us},
                              [self] { self->disk_.set_capacity(kNoLimit); });
       }
-      const bool power = strikes(config.power_ppm);
-      if (!power && !strikes(config.kill_ppm)) continue;
+      const bool power = strikes(Strike::power, config.power_ppm);
+      const bool kill = strikes(Strike::process, config.kill_ppm);
+      if (!power && !kill) continue;
       if (!self->node_.up()) continue;
       self->counters_.add(power ? "fault.disk.power_cut" : "fault.node.crash");
       self->crash(power ? DiskNode::Death::power : DiskNode::Death::process);
@@ -381,6 +394,10 @@ class DiskSwarm {
 
 bool is_disk_seed(std::uint64_t seed) {
   return seed % 8 == 5;
+}
+
+std::uint64_t disk_seed(std::uint64_t number) {
+  return number * 8 + 5;
 }
 
 SwarmResult run_disk_swarm(const SwarmRun& run) {

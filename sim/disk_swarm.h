@@ -14,6 +14,8 @@ namespace varve::sim {
 
 // Every eighth seed of the swarm.
 bool is_disk_seed(std::uint64_t seed);
+// The `number`-th of them, from 0.
+std::uint64_t disk_seed(std::uint64_t number);
 
 SwarmResult run_disk_swarm(const SwarmRun& run);
 

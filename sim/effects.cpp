@@ -122,7 +122,7 @@ void Effects::take_edit(const StreamId& block, const Commit& commit, const Block
   const CommandId& id = commit.command.id;
   const auto found = intents_.find(id);
   if (found == intents_.end()) {
-    if (world_.asked_by_client(id)) return;
+    if (world_.asked_by_client(id, updated.block.value)) return;
     return violations_.add("I8", block.value() + " was edited by " + to_hex(id) +
                                      ", which neither a client nor a tool call in the log asked for");
   }

@@ -31,8 +31,8 @@ class Effects {
  public:
   struct World {
     std::function<MonoTime()> now;
-    // Whether some client has sent this command to a block.
-    std::function<bool(const CommandId&)> asked_by_client;
+    // Whether some client has sent this command to a block, or this value without a key.
+    std::function<bool(const CommandId&, const std::string& value)> asked_by_client;
   };
   // All must outlive it.
   Effects(const LogOracle& log, const ModelJournal& journal, History& history, World world);

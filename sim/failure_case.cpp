@@ -2,10 +2,12 @@
 
 #include <charconv>
 
+#include "sim/mutants.h"
+
 namespace varve::sim {
 namespace {
 
-constexpr std::string_view kFirstLine = "varve-sim case 1";
+constexpr std::string_view kFirstLine = "varve-sim case 2";
 
 std::string one_line(std::string text) {
   for (char& letter : text) {
@@ -34,6 +36,15 @@ bool take_field(std::string_view name, std::string_view value, FailureCase& one)
   }
   if (name == "seed") return read_number(value, one.run.seed);
   if (name == "crash-at") return read_number(value, one.run.crash_at);
+  if (name == "node") {
+    const bool read = read_number(value, one.run.node) && one.run.node > 0;
+    --one.run.node;
+    return read && one.run.node < nodes_of(one.run.scenario);
+  }
+  if (name == "mutant") {
+    one.mutant = std::string(value);
+    return find_mutant(value) != nullptr;
+  }
   if (name == "sparse") {
     one.run.sparse_log = true;
     return value.empty();
@@ -61,9 +72,11 @@ std::string FailureCase::encode() const {
   while (!rest.empty()) text += "# " + std::string(take_line(rest)) + "\n";
   text += "scenario " + run.scenario + "\nseed " + std::to_string(run.seed) + "\n";
   if (run.crash_at > 0) text += "crash-at " + std::to_string(run.crash_at) + "\n";
+  if (run.node > 0) text += "node " + std::to_string(run.node + 1) + "\n";
   if (run.sparse_log) text += "sparse\n";
   if (run.process_dies) text += "death process\n";
   if (run.faults != "none") text += "faults " + run.faults + "\n";
+  if (!mutant.empty()) text += "mutant " + mutant + "\n";
   text += "invariant " + invariant + "\nwhat " + one_line(what) + "\n";
   if (!config.empty()) text += "config " + one_line(config) + "\n";
   if (run.tape) text += "tape\n" + run.tape->encode();

@@ -10,6 +10,8 @@ namespace varve::sim {
 namespace {
 
 constexpr std::uint64_t kMillion = 1'000'000;
+constexpr std::size_t kViewsTrack = 0;
+constexpr std::size_t kSnapshotsTrack = 16;
 
 Error doubtful() {
   return Error{Errc::outcome_unknown, "the connection was lost after COMMIT was sent"};
@@ -17,18 +19,27 @@ Error doubtful() {
 
 }  // namespace
 
-StoreLink::StoreLink(Choices& choices, Env& world, Counters& counters, std::string name)
-    : choices_(choices), world_(world), counters_(counters), name_(std::move(name)) {}
+StoreLink::StoreLink(Choices& choices, Env& world, Counters& counters, std::string name,
+                     std::size_t first_track)
+    : choices_(choices),
+      world_(world),
+      counters_(counters),
+      name_(std::move(name)),
+      first_track_(first_track) {}
 
-bool StoreLink::chance(std::uint32_t ppm, const char* fault) {
-  if (ppm == 0 || !choices_.chance(Domain::store, ppm, kMillion)) return false;
-  counters_.add("fault." + name_ + "." + fault);
-  world_.trace(name_ + " " + fault);
+Track StoreLink::track(Fault fault) const {
+  return {Domain::store, first_track_ + static_cast<std::size_t>(fault)};
+}
+
+bool StoreLink::chance(Fault fault, std::uint32_t ppm, const char* name) {
+  if (ppm == 0 || !choices_.chance(track(fault), ppm, kMillion)) return false;
+  counters_.add("fault." + name_ + "." + name);
+  world_.trace(name_ + " " + name);
   return true;
 }
 
 Duration StoreLink::delay() {
-  return kTrip + std::chrono::microseconds{choices_.spread(Domain::store, faults_.delay_us)};
+  return kTrip + std::chrono::microseconds{choices_.spread(track(Fault::trip), faults_.delay_us)};
 }
 
 void StoreLink::later(std::function<void()> work) {
@@ -38,7 +49,8 @@ void StoreLink::later(std::function<void()> work) {
 Task<> StoreLink::go(Env& env) {
   const Duration way = delay();
   co_await sleep_for(env, way);
-  if (chance(faults_.read_ppm, "read")) co_return Error{Errc::unavailable, "the connection was lost"};
+  if (chance(Fault::read, faults_.read_ppm, "read"))
+    co_return Error{Errc::unavailable, "the connection was lost"};
   co_return ok();
 }
 
@@ -72,27 +84,27 @@ void StoreLink::release() {
 }
 
 std::optional<Error> StoreLink::decide(const std::function<void()>& commit) {
-  if (chance(faults_.unreachable_ppm, "unreachable")) {
+  if (chance(Fault::unreachable, faults_.unreachable_ppm, "unreachable")) {
     return Error{Errc::unavailable, "the database cannot be reached"};
   }
-  if (chance(faults_.aborted_ppm, "aborted")) {
+  if (chance(Fault::aborted, faults_.aborted_ppm, "aborted")) {
     return Error{Errc::unavailable, "the connection was lost in the middle; everything is rolled back"};
   }
-  if (chance(faults_.serialization_ppm, "serialization")) {
+  if (chance(Fault::serialization, faults_.serialization_ppm, "serialization")) {
     return Error{Errc::unavailable, "could not serialize access; everything is rolled back"};
   }
-  if (chance(faults_.lost_commit_ppm, "lost_commit")) return doubtful();
-  if (chance(faults_.late_ppm, "late")) {
+  if (chance(Fault::lost_commit, faults_.lost_commit_ppm, "lost_commit")) return doubtful();
+  if (chance(Fault::late, faults_.late_ppm, "late")) {
     land_late(commit);
     return doubtful();
   }
   commit();
-  if (chance(faults_.lost_ack_ppm, "lost_ack")) return doubtful();
+  if (chance(Fault::lost_ack, faults_.lost_ack_ppm, "lost_ack")) return doubtful();
   return std::nullopt;
 }
 
 void StoreLink::land_late(std::function<void()> commit) {
-  const std::uint64_t late_us = choices_.spread(Domain::store, faults_.late_us);
+  const std::uint64_t late_us = choices_.spread(track(Fault::late), faults_.late_us);
   const MonoTime at = world_.now() + delay() + std::chrono::microseconds{late_us};
   world_.call_at(at, [this, sent_on = connection_, commit = std::move(commit)] {
     if (sent_on != connection_) return;
@@ -105,7 +117,7 @@ ViewDatabase::ViewDatabase(Choices& choices, Env& world, Counters& counters,
                            std::shared_ptr<MemoryViewStorage> storage, std::size_t history)
     : counters_(counters),
       world_(world),
-      link_(choices, world, counters, "views"),
+      link_(choices, world, counters, "views", kViewsTrack),
       storage_(std::move(storage)),
       history_(history) {
   if (history_ > 0) base_ = *storage_;
@@ -135,7 +147,7 @@ Result<CommitOutcome> ViewDatabase::apply(const Batch& batch) {
 std::size_t ViewDatabase::failover(std::size_t commits) {
   const std::size_t lost = std::min(commits, recent_.size());
   recent_.resize(recent_.size() - lost);
-  link_.disconnect();
+  if (!sessions_survive_) link_.disconnect();
   counters_.add("fault.views.failover");
   if (lost > 0) counters_.add("sometimes.views.failover_lost_commits");
   world_.trace("views failover loses " + std::to_string(lost));
@@ -184,7 +196,7 @@ SnapshotDatabase::SnapshotDatabase(Choices& choices, Env& world, Counters& count
                                    std::shared_ptr<MemorySnapshotStorage> storage, std::size_t history)
     : counters_(counters),
       world_(world),
-      link_(choices, world, counters, "snapshots"),
+      link_(choices, world, counters, "snapshots", kSnapshotsTrack),
       storage_(std::move(storage)),
       history_(history) {}
 
@@ -266,7 +278,7 @@ bool SnapshotDatabase::damage_snapshot(const StreamId& stream) {
   if (state.empty()) {
     state = "x";
   } else {
-    char& byte = state[link_.choices().choose(Domain::store, state.size())];
+    char& byte = state[link_.choose_damage(state.size())];
     byte = static_cast<char>(byte ^ 1);
   }
   return true;

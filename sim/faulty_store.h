@@ -46,11 +46,13 @@ class StoreLink {
   static constexpr Duration kTrip = std::chrono::microseconds{20};
 
   // `name` is that of the faults: "views" counts "fault.views.lost_ack". `world` never dies before it.
-  StoreLink(Choices& choices, Env& world, Counters& counters, std::string name);
+  // `first_track`: from there on its tracks are.
+  StoreLink(Choices& choices, Env& world, Counters& counters, std::string name, std::size_t first_track);
 
   void set_faults(const StoreFaults& faults) { faults_ = faults; }
   const StoreFaults& faults() const { return faults_; }
-  Choices& choices() { return choices_; }
+  // Which byte of something that is damaged.
+  std::uint64_t choose_damage(std::uint64_t bound) { return choices_.choose(track(Fault::damage), bound); }
 
   // Runs `transaction` once in a step of the world, or not, as chance has it, and tells the caller what it
   // knows of it. `transaction` must not refer to the caller's incarnation.
@@ -96,7 +98,20 @@ class StoreLink {
     Waker waker;
   };
 
-  bool chance(std::uint32_t ppm, const char* fault);
+  // Each decides on a track of its own.
+  enum class Fault : unsigned char {
+    trip,
+    read,
+    unreachable,
+    aborted,
+    serialization,
+    lost_commit,
+    late,
+    lost_ack,
+    damage,
+  };
+  bool chance(Fault fault, std::uint32_t ppm, const char* name);
+  Track track(Fault fault) const;
   Duration delay();
   void later(std::function<void()> work);
   using Reply = std::function<void(const std::optional<Error>&)>;
@@ -109,6 +124,7 @@ class StoreLink {
   Env& world_;
   Counters& counters_;
   std::string name_;
+  std::size_t first_track_;
   StoreFaults faults_;
   std::uint64_t connection_ = 0;
   bool holding_ = false;
@@ -123,6 +139,8 @@ class ViewDatabase {
 
   StoreLink& link() { return link_; }
   const std::shared_ptr<MemoryViewStorage>& storage() const { return storage_; }
+  // A pool stands between: who has loaded before a failover commits after it, without noticing.
+  void keep_sessions() { sessions_survive_ = true; }
 
   // Called after every transaction that was committed, late ones too, in the same step.
   using Hook = std::function<void(const Batch& batch, const MemoryViewStorage& after)>;
@@ -141,6 +159,7 @@ class ViewDatabase {
  private:
   Counters& counters_;
   Env& world_;
+  bool sessions_survive_ = false;
   StoreLink link_;
   std::shared_ptr<MemoryViewStorage> storage_;
   std::size_t history_;

@@ -33,14 +33,19 @@ std::shared_ptr<GroupCoordinator::Port> GroupCoordinator::live(const std::weak_p
   return locked && !locked->closed ? locked : nullptr;
 }
 
-bool GroupCoordinator::fault(std::uint32_t ppm, const char* counter) {
-  if (!scheduler_.choices().chance(Domain::group, ppm, 1'000'000)) return false;
+Track GroupCoordinator::track(Fault one) const {
+  return {Domain::group, options_.first_track + static_cast<std::size_t>(one)};
+}
+
+bool GroupCoordinator::fault(Fault one, std::uint32_t ppm, const char* counter) {
+  if (!scheduler_.choices().chance(track(one), ppm, 1'000'000)) return false;
   counters_.add(counter);
   return true;
 }
 
 MonoTime GroupCoordinator::after(Duration least) {
-  return world_.now() + least + microseconds{scheduler_.choices().spread(Domain::group, faults_.delay_us)};
+  return world_.now() + least +
+         microseconds{scheduler_.choices().spread(track(Fault::travel), faults_.delay_us)};
 }
 
 void GroupCoordinator::at(MonoTime when, std::function<void(GroupCoordinator&)> work) {
@@ -85,11 +90,13 @@ bool GroupCoordinator::settled() const {
 // ---- requests
 
 void GroupCoordinator::receive(std::weak_ptr<Port> port, Ask ask, std::shared_ptr<OneShot<Answer>> answer) {
-  if (cut_.contains(ask.name) || fault(faults_.request_lost_ppm, "fault.group.request_lost")) return;
+  if (cut_.contains(ask.name) ||
+      fault(Fault::request_lost, faults_.request_lost_ppm, "fault.group.request_lost"))
+    return;
   at(after(kTravel), [port = std::move(port), ask = std::move(ask), answer](GroupCoordinator& self) {
     Result<Answer> result = self.handle(ask);
     if (self.cut_.contains(ask.name)) return;
-    if (self.fault(self.faults_.answer_lost_ppm, "fault.group.answer_lost")) return;
+    if (self.fault(Fault::answer_lost, self.faults_.answer_lost_ppm, "fault.group.answer_lost")) return;
     self.at(self.after(kTravel), [port, answer, result = std::move(result)](GroupCoordinator& /*self*/) {
       const auto its_port = live(port);
       if (its_port) its_port->env.post([answer, result] { answer->set(result); });
@@ -98,7 +105,7 @@ void GroupCoordinator::receive(std::weak_ptr<Port> port, Ask ask, std::shared_pt
 }
 
 Result<GroupCoordinator::Answer> GroupCoordinator::handle(const Ask& ask) {
-  if (fault(faults_.moved_ppm, "fault.group.moved")) move();
+  if (fault(Fault::moved, faults_.moved_ppm, "fault.group.moved")) move();
   if (world_.now() < moving_until_) return Error{Errc::unavailable, "the group's coordinator is moving"};
   if (ask.kind == Ask::Kind::join) {
     const MemberId member = next_member_++;
@@ -121,12 +128,13 @@ Result<GroupCoordinator::Answer> GroupCoordinator::handle(const Ask& ask) {
       break;
     case Ask::Kind::heartbeat:
       release(ask.member, ask.released);
-      if (fault(faults_.rebalance_ppm, "fault.group.rebalance")) take_one();
+      if (fault(Fault::rebalance, faults_.rebalance_ppm, "fault.group.rebalance")) take_one();
       break;
     case Ask::Kind::prove: {
       Answer answer = answer_for(ask.member);
       answer.proven = prove(ask);
-      if (!answer.proven) answer.loses_all = fault(faults_.proof_loses_ppm, "fault.group.proof_lost_all");
+      if (!answer.proven)
+        answer.loses_all = fault(Fault::proof, faults_.proof_loses_ppm, "fault.group.proof_lost_all");
       return answer;
     }
     case Ask::Kind::leave:
@@ -232,7 +240,7 @@ void GroupCoordinator::take_one() {
     if (seats_[p].holder != 0 && !seats_[p].revoked) kept.push_back(p);
   }
   if (!kept.empty()) {
-    const std::uint32_t p = kept[scheduler_.choices().choose(Domain::group, kept.size())];
+    const std::uint32_t p = kept[scheduler_.choices().choose(track(Fault::rebalance), kept.size())];
     revoke(seats_[p], Partition{p});
   }
   rebalance("no reason");
@@ -243,7 +251,7 @@ void GroupCoordinator::move() {
   trace("moved");
   members_.clear();
   for (Seat& seat : seats_) seat = Seat{0, seat.holder, 0, false, {}};
-  moving_until_ = world_.now() + microseconds{scheduler_.choices().spread(Domain::group, kMovingUs)};
+  moving_until_ = world_.now() + microseconds{scheduler_.choices().spread(track(Fault::moved), kMovingUs)};
 }
 
 // ---- time-outs

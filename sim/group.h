@@ -32,7 +32,8 @@ class GroupCoordinator : public std::enable_shared_from_this<GroupCoordinator> {
  public:
   struct Options {
     std::uint32_t partitions = kPartitionsDefault;
-    std::string name = "group";  // In traces.
+    std::string name = "group";   // In traces.
+    std::size_t first_track = 0;  // From there on its decisions' tracks are.
     Duration heartbeat = std::chrono::milliseconds{500};
     Duration session_timeout = std::chrono::seconds{6};
     Duration rebalance_timeout = std::chrono::seconds{10};
@@ -112,7 +113,10 @@ class GroupCoordinator : public std::enable_shared_from_this<GroupCoordinator> {
   };
 
   static std::shared_ptr<Port> live(const std::weak_ptr<Port>& port);
-  bool fault(std::uint32_t ppm, const char* counter);
+  // Each decides on a track of its own.
+  enum class Fault : unsigned char { travel, request_lost, answer_lost, rebalance, moved, proof };
+  bool fault(Fault one, std::uint32_t ppm, const char* counter);
+  Track track(Fault one) const;
   MonoTime after(Duration least);
   void at(MonoTime when, std::function<void(GroupCoordinator&)> work);
   void trace(const std::string& what);

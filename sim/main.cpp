@@ -29,7 +29,9 @@ constexpr const char* kHelp =
     "  varve-sim repro v1:4711                          the run of a token or of a case, with its trace\n"
     "  varve-sim shrink v1:4711 --out small.case        the decisions that a failure needs\n"
     "  varve-sim trace v1:4711 --html run.html          the run as a page\n"
-    "  varve-sim corpus tests/sim/corpus                cases that failed once: each must pass\n"
+    "  varve-sim corpus tests/sim/corpus                cases that failed once: each must pass, and fail "
+    "with its "
+    "bug\n"
     "  varve-sim mutants --jobs 2                       seeded bugs: each must be found\n\n"
     "Scenarios: lifecycle (one node, one story), disk (the same story on SQLite files on a simulated disk),\n"
     "swarm (a cluster, random work, random faults), idle (an hour of nothing); stories of a calm cluster, "
@@ -62,7 +64,7 @@ struct Arguments {
   std::string target;
   bool quiet = false;
   varve::sim::ShrinkCommand shrink;
-  std::vector<std::string> cases;
+  varve::sim::CorpusCommand cases;
   std::string html;
   SelfTest trip = SelfTest::none;
   CLI::App* run = nullptr;
@@ -78,7 +80,7 @@ struct Arguments {
   std::string mutant;
 
   void declare_mutants(CLI::App& app) {
-    for (CLI::App* one_run : {run, sweep, diff, repro, soaks, shrinks, corpus, trace}) {
+    for (CLI::App* one_run : {run, sweep, diff, repro, soaks, shrinks, trace}) {
       one_run->add_option("--mutant", mutant, "With this seeded bug (varve-sim mutants --list)");
     }
     hunts = app.add_subcommand("mutants", "Find every seeded bug within its budget of seeds");
@@ -109,8 +111,11 @@ struct Arguments {
     shrinks->add_option("target", shrink.target, "A token or a file")->required();
     shrinks->add_option("--out", shrink.out, "Where the case goes");
     shrinks->add_option("--budget", shrink.runs_max, "Runs at most")->capture_default_str();
-    corpus = app.add_subcommand("corpus", "Run cases that failed once: each must pass");
-    corpus->add_option("paths", cases, "Files, or folders with .case files")->required();
+    corpus =
+        app.add_subcommand("corpus", "Run cases that failed once: each must pass, and fail with its bug");
+    corpus->add_option("paths", cases.paths, "Files, or folders with .case files")->required();
+    corpus->add_flag("--renew", cases.renew, "Make those anew that do not meet their bug any more");
+    corpus->add_option("--budget", cases.runs_max, "Runs at most for shrinking each")->capture_default_str();
     trace = app.add_subcommand("trace", "Draw a run as a page");
     trace->add_option("target", target, "A token or a file")->required();
     trace->add_option("--html", html, "Where the page goes")->required();
@@ -170,6 +175,12 @@ int soak(Arguments& asked) {
 
 int carry_out(Arguments& asked) {
   if (*asked.hunts) return varve::sim::mutants(asked.mutants);
+  if (*asked.shrinks) {
+    // A case fails with its bug.
+    const auto target = varve::sim::read_target(asked.shrink.target);
+    if (target && asked.mutant.empty()) asked.mutant = target->mutant;
+    asked.shrink.mutant = asked.mutant;
+  }
   const auto* wrong = varve::sim::find_mutant(asked.mutant);
   if (!asked.mutant.empty() && wrong == nullptr) return refuse("there is no mutant '" + asked.mutant + "'");
   const varve::sim::SwitchedOn switched(wrong == nullptr ? varve::Mutant::none : wrong->mutant);

@@ -17,6 +17,7 @@
 #include "eventlog/sqlite_support.h"
 #include "runtime/rng.h"
 #include "sim/disk_lifecycle.h"
+#include "sim/disk_swarm.h"
 #include "sim/jail.h"
 #include "sim/mutants.h"
 #include "sim/perturbed_heap.h"
@@ -68,10 +69,11 @@ std::optional<Violation> first_of(const std::vector<std::string>& failures) {
   return violation_of(what);
 }
 
-std::optional<Violation> quarantine(std::uint64_t seed) {
-  const auto kind = find_story("quarantine");
+std::optional<Violation> crash_story(const char* name, std::uint64_t seed) {
+  const auto kind = find_story(name);
   StoryRun run;
   run.seed = 1 + seed % 7;
+  run.node = seed % kind->world.nodes;
   const StoryResult calm = run_story(*kind, run);
   if (const auto found = first_of(calm.failures)) return found;
   Rng rng(seed);
@@ -170,7 +172,11 @@ std::optional<Violation> hunt_once(Hunt hunt, std::uint64_t seed) {
     case Hunt::diff:
       return compare_heaps(seed);
     case Hunt::quarantine:
-      return quarantine(seed);
+      return crash_story("quarantine", seed);
+    case Hunt::move:
+      return crash_story("move", seed);
+    case Hunt::disk_swarm:
+      return first_of(run_seed(disk_seed(seed)).violations);
     case Hunt::disk_crash:
       return crash_disk(seed);
     case Hunt::disk_faults:

@@ -68,12 +68,16 @@ std::vector<MutantInfo> shard_mutants() {
        Hunt::swarm, 50, true},
       {M::turns_not_resumed, "turns-not-resumed", "open turns wait for a request after a restart",
        Hunt::swarm, 100, true},
+      {M::unread_turns_not_resumed, "unread-turns-not-resumed",
+       "an open turn whose snapshot cannot be read once waits for a request", Hunt::swarm, 1000, false},
       {M::tool_call_without_id, "tool-call-without-id", "a tool's call has a new id at every try",
        Hunt::swarm, 200, true},
       {M::decision_grows_old, "decision-grows-old", "what was decided is written a while later", Hunt::swarm,
        1000, false},
       {M::order_by_address, "order-by-address", "commands wait in the order of their addresses", Hunt::diff,
        50, true},
+      {M::command_without_id, "command-without-id", "dropping a deleted block is a command with the id zero",
+       Hunt::swarm, 400, false},
       {M::older_snapshot_wins, "older-snapshot-wins", "a snapshot is replaced by an older one", Hunt::swarm,
        200, false},
       {M::recovery_row_moves_back, "recovery-row-moves-back", "a recovery row is written whatever is there",
@@ -90,10 +94,25 @@ std::vector<MutantInfo> shard_mutants() {
        Hunt::swarm, 200, false},
       {M::unsaved_is_dropped, "unsaved-is-dropped", "an actor leaves memory with a change that is not saved",
        Hunt::swarm, 200, false},
+      {M::start_without_mark, "start-without-mark",
+       "a shard without snapshots does not compare the record that its recovery row knows", Hunt::swarm, 400,
+       false},
+      {M::vanished_snapshot_believed, "vanished-snapshot-believed",
+       "a snapshot that vanishes while a shard runs was never there", Hunt::swarm, 400, false},
+      {M::snapshot_by_sequence, "snapshot-by-sequence",
+       "which of two snapshots is newer is said by their sequences", Hunt::quarantine, 200, false},
+      {M::damaged_snapshot_gives_way, "damaged-snapshot-gives-way",
+       "a damaged snapshot is replaced by any other", Hunt::swarm, 400, false},
       {M::retry_with_new_id, "retry-with-new-id",
        "after an unknown outcome a node tries again under a new id", Hunt::swarm, 100, true},
+      {M::stream_ends_with_shard, "stream-ends-with-shard",
+       "a stream ends when its own node loses the partition", Hunt::move, 200, false},
+      {M::doubt_may_be_repeated, "doubt-may-be-repeated",
+       "clients without keys may repeat what has an unknown outcome", Hunt::swarm, 200, false},
       {M::false_not_written, "false-not-written",
        "the log's adapter says \"not written\" when it does not know", Hunt::swarm, 100, false},
+      {M::lagging_view_is_truncation, "lagging-view-is-truncation",
+       "a record that cannot be read yet is one that was taken away", Hunt::swarm, 1000, false},
   };
 }
 
@@ -108,6 +127,10 @@ std::vector<MutantInfo> view_mutants() {
        Hunt::swarm, 100, false},
       {M::unknown_commit_is_done, "unknown-commit-is-done",
        "a transaction with an unknown outcome counts as committed", Hunt::swarm, 600, false},
+      {M::checkpoint_trusted_for_ever, "checkpoint-trusted-for-ever",
+       "a worker with nothing to do never looks at its checkpoint again", Hunt::swarm, 400, false},
+      {M::checkpoint_by_version_alone, "checkpoint-by-version-alone",
+       "a batch follows from a version, whatever the place", Hunt::swarm, 1000, false},
       {M::fold_ignores_epoch, "fold-ignores-epoch", "the fold takes records of other epochs", Hunt::swarm, 50,
        true},
       {M::fold_closes_foreign_row, "fold-closes-foreign-row", "the fold closes rows of another partition",
@@ -139,6 +162,8 @@ std::vector<MutantInfo> disk_mutants() {
        Hunt::disk_rot, 20, true},
       {M::views_in_two_transactions, "views-in-two-transactions",
        "the checkpoint and its rows are two transactions", Hunt::disk_crash, 200, true},
+      {M::checkpoint_of_unsynced, "checkpoint-of-unsynced",
+       "a checkpoint takes over pages whose sync has failed", Hunt::disk_syncs, 200, false},
   };
 }
 
@@ -152,6 +177,10 @@ const char* to_string(Hunt hunt) {
       return "diff";
     case Hunt::quarantine:
       return "quarantine";
+    case Hunt::move:
+      return "move";
+    case Hunt::disk_swarm:
+      return "disk swarm";
     case Hunt::disk_crash:
       return "disk, crash";
     case Hunt::disk_faults:

@@ -19,6 +19,8 @@ enum class Hunt : unsigned char {
   swarm,        // sim/swarm.h
   diff,         // The swarm twice, the second time on another heap: the same trace?
   quarantine,   // sim/stories/quarantine.cpp with a crash after a step, another for every seed.
+  move,         // Likewise sim/stories/move.cpp.
+  disk_swarm,   // sim/disk_swarm.h
   disk_crash,   // sim/disk_lifecycle.h; the machine stands still at a disk operation, another for every seed.
   disk_faults,  // The same with every fault of the disk, deaths and power cuts.
   disk_syncs,   // The same with syncs that fail.

@@ -2,8 +2,9 @@
 // process in a paused one's place, what comes into the log from elsewhere, a database that goes back or loses
 // rows, and saves that land when somebody else has saved since.
 //
-// Every tenth of a second each class that is switched on may strike. stop() ends it; what it has begun and
-// was to undo later is the world's to heal. Lifetime: ends before its world.
+// Every tenth of a second each class that is switched on may strike; whom and for how long is decided on the
+// track of the class, where one strike is a decision and the few behind it. stop() ends it; what it has begun
+// and was to undo later is the world's to heal. Lifetime: ends before its world.
 #pragma once
 
 #include <functional>
@@ -27,23 +28,25 @@ class Nemesis {
 
  private:
   static Task<> haunt(Nemesis* self);
-  void strike(FaultClass one, std::size_t node);
+  void strike(FaultClass one);
   void crash(std::size_t node, Duration time);
   void crash_all(Duration longest);
   void pause(std::size_t node, Duration time);
   void set_clock(std::size_t node);
   void cut_off(std::size_t node, Duration time);
-  void begin_twin(std::size_t node, Duration time);
+  void begin_twin(std::size_t node, Duration time, Duration until_its_end);
   void harm_snapshots();
+  void lose_row();
   void fail_over();
   void claim_for_another_cluster();
   void hold_save(std::size_t node);
   void look_at_held_save();
   void later(Duration time, Callback work);
-  std::uint64_t choose(std::uint64_t bound) {
-    return world_.scheduler().choices().choose(Domain::nemesis, bound);
+  std::uint64_t choose(FaultClass one, std::uint64_t bound) {
+    return world_.scheduler().choices().choose(track_of(one), bound);
   }
-  Duration draw_time();
+  std::size_t draw_node(FaultClass one) { return choose(one, world_.nodes()); }
+  Duration draw_time(FaultClass one);
 
   ClusterWorld& world_;
   const SwarmConfig& config_;
@@ -53,8 +56,11 @@ class Nemesis {
   bool haunting_ = false;
   // Where every partition's checkpoint stood before the database went back.
   std::map<Partition, Offset> to_fold_again_;
-  bool holding_ = false;  // A save is to be held, or is.
-  bool struck_ = false;   // Its owner has lost the partition, as far as that is ours to do.
+  bool holding_ = false;   // A save is to be held, or is.
+  bool struck_ = false;    // Its owner has lost the partition, as far as that is ours to do.
+  std::uint64_t how_ = 0;  // How it loses it, and for how long.
+  Duration how_long_{};
+  bool damage_ = false;  // What has overtaken it is damaged when it lands.
   MonoTime held_until_{};
 };
 

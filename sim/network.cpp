@@ -31,6 +31,13 @@ std::string name_of(Network::Arrival::Kind kind) {
   return "";
 }
 
+// Of what a place sends: nodes first, then everybody else.
+Track track_of(Domain domain, std::string_view sender) {
+  constexpr std::size_t kNodesMax = 8;
+  const std::size_t number = number_in(sender);
+  return {domain, sender.starts_with("node") ? number % kNodesMax : kNodesMax + number};
+}
+
 }  // namespace
 
 std::string place_of(std::string_view url) {
@@ -134,15 +141,16 @@ void Network::release() {
   for (auto& [link, arrive] : held) carry(std::move(link), std::move(arrive));
 }
 
-bool Network::chance(std::uint32_t ppm, std::string_view fault) {
-  if (ppm == 0 || !choices().chance(Domain::network, ppm, kMillion)) return false;
+bool Network::chance(std::string_view sender, std::uint32_t ppm, std::string_view fault) {
+  if (ppm == 0 || !choices().chance(track_of(Domain::network, sender), ppm, kMillion)) return false;
   counters_.add("fault.network." + std::string(fault));
   return true;
 }
 
-Duration Network::delay() {
-  std::uint64_t longer = choices().spread(Domain::network, faults_.delay_us);
-  if (chance(faults_.late_ppm, "late")) longer += choices().spread(Domain::network, faults_.late_us);
+Duration Network::delay(std::string_view sender) {
+  std::uint64_t longer = choices().spread(track_of(Domain::travel, sender), faults_.delay_us);
+  if (chance(sender, faults_.late_ppm, "late"))
+    longer += choices().spread(track_of(Domain::network, sender), faults_.late_us);
   return kTrip + std::chrono::microseconds{longer};
 }
 
@@ -151,11 +159,11 @@ bool Network::takes(const Link& link) {
     counters_.add("fault.network.cut");
     return false;
   }
-  return !chance(faults_.lost_ppm, "lost");
+  return !chance(link.first, faults_.lost_ppm, "lost");
 }
 
 void Network::carry(Link link, std::function<void(bool)> arrive) {
-  const MonoTime at = world_.now() + delay();
+  const MonoTime at = world_.now() + delay(link.first);
   world_.call_at(at, [this, moved = std::move(link), arrive = std::move(arrive)] {
     if (is_cut(moved.first, moved.second)) {
       counters_.add("fault.network.cut");
@@ -187,7 +195,7 @@ void Network::unlisten(std::uint64_t id) {
     const auto flight = weak.lock();
     if (!flight || flight->ended || flight->over) continue;
     flight->ended = true;
-    if (!chance(faults_.silent_ppm, "silent")) tell(flight, Arrival::Kind::reset);
+    if (!chance(flight->to, faults_.silent_ppm, "silent")) tell(flight, Arrival::Kind::reset);
   }
 }
 
@@ -212,7 +220,7 @@ std::shared_ptr<Network::Caller> Network::open(SimEnv& caller, std::string from,
   if (obstructed(flight)) return ours;
   plan_reset(*flight);
   const Link there{flight->from, flight->to};
-  const bool twice = repeatable && chance(faults_.duplicate_ppm, "duplicate");
+  const bool twice = repeatable && chance(there.first, faults_.duplicate_ppm, "duplicate");
   for (int copy = 0; copy < (twice ? 2 : 1); ++copy) {
     if (!takes(there)) continue;
     carry(there, [this, flight](bool came) {
@@ -227,7 +235,7 @@ bool Network::obstructed(const std::shared_ptr<Flight>& flight) {
   const bool there = is_cut(flight->from, flight->to);
   const bool back = is_cut(flight->to, flight->from);
   if (!there && !back) return false;
-  const bool was_open = choices().chance(Domain::network, 1, 2);
+  const bool was_open = choices().chance(track_of(Domain::network, flight->from), 1, 2);
   if (was_open) {
     counters_.add(there ? "fault.network.cut" : "sometimes.network.asked_over_a_half_cut_link");
     return there;
@@ -235,7 +243,7 @@ bool Network::obstructed(const std::shared_ptr<Flight>& flight) {
   counters_.add("fault.network.unreachable");
   flight->sent = false;
   flight->refused = true;
-  const std::uint64_t wait_us = choices().spread(Domain::network, kConnectLongestUs);
+  const std::uint64_t wait_us = choices().spread(track_of(Domain::network, flight->from), kConnectLongestUs);
   world_.call_at(world_.now() + kTrip + std::chrono::microseconds{wait_us}, [flight, this] {
     const auto caller = flight->caller.lock();
     if (!caller) return;
@@ -247,8 +255,8 @@ bool Network::obstructed(const std::shared_ptr<Flight>& flight) {
 }
 
 void Network::plan_reset(Flight& flight) {
-  if (!chance(faults_.reset_ppm, "reset")) return;
-  switch (choices().choose(Domain::network, 3)) {
+  if (!chance(flight.from, faults_.reset_ppm, "reset")) return;
+  switch (choices().choose(track_of(Domain::network, flight.from), 3)) {
     case 0:
       flight.reset = Flight::Reset::before;
       return;
@@ -257,7 +265,7 @@ void Network::plan_reset(Flight& flight) {
       return;
     default:
       flight.reset = Flight::Reset::middle;
-      flight.reset_after = choices().choose(Domain::network, 6);
+      flight.reset_after = choices().choose(track_of(Domain::network, flight.from), 6);
   }
 }
 

@@ -145,8 +145,9 @@ class Network {
   void unlisten(std::uint64_t id);
   Listener* listener_at(const std::string& url);
   static bool holds(const Links& links, std::string_view from, std::string_view to);
-  bool chance(std::uint32_t ppm, std::string_view fault);
-  Duration delay();
+  // What happens to what `sender` sends decides on the tracks of that sender.
+  bool chance(std::string_view sender, std::uint32_t ppm, std::string_view fault);
+  Duration delay(std::string_view sender);
   // False: the link is cut, or the message is lost.
   bool takes(const Link& link);
   // Takes a message that was not lost over the link; false for `arrived` if the link was cut meanwhile.

@@ -261,7 +261,7 @@ void SimEnv::offload(Lane lane, Callback work, Callback done) {
 // The oldest job of a lane, as a delayed step; the work and its report are two, so that a crash can fall
 // between them. The next one begins when this one is through.
 void SimEnv::run_later(Lane lane) {
-  const std::uint64_t extra = scheduler_.choices().choose(Domain::time, 200);
+  const std::uint64_t extra = scheduler_.choices().choose({Domain::time, number_in(name_)}, 200);
   const MonoTime at = now() + std::chrono::microseconds{10 + extra};
   call_at(at, [this, lane] {
     std::deque<Job>& jobs = lanes_[lane];

@@ -10,10 +10,9 @@
 namespace varve::sim {
 namespace {
 
-// How many of the nemesis' first decisions may be the run's configuration.
-constexpr std::size_t kHead = 72;
 // How many decisions may hang on one that is dropped: whom it hits, and for how long.
 constexpr std::size_t kHangingMax = 3;
+constexpr std::size_t kHangingOnStrikes = 5;
 
 using Places = std::vector<std::size_t>;
 
@@ -30,12 +29,12 @@ class Shrinker {
     try_it(best_.tape);
     for (bool better = true; better && !spent();) {
       const TapeSize before = best_.after;
-      whole_domains();
+      whole_tracks();
       head();
       all_blocks(Change::zero);
-      for (std::size_t i = 0; i < kDomains; ++i) hanging(static_cast<Domain>(i));
+      for_each_track([this](Track track) { hanging(track); });
       all_blocks(Change::halve);
-      for (std::size_t i = 0; i < kDomains; ++i) values(static_cast<Domain>(i), static_cast<std::size_t>(-1));
+      for_each_track([this](Track track) { values(track); });
       better = best_.after < before;
     }
     best_.finished = !spent();
@@ -61,107 +60,123 @@ class Shrinker {
     return true;
   }
 
-  Places places(Domain domain) const {
+  // Of those on which something is decided.
+  void for_each_track(const std::function<void(Track)>& work) {
+    for (std::size_t i = 0; i < kTracks; ++i) {
+      const Track track = Track::at(i);
+      if (best_.tape.length(track) > 0) work(track);
+    }
+  }
+
+  Places places(Track track) const {
     Places all;
-    for (std::size_t i = 0; i < best_.tape.length(domain); ++i) {
-      if (best_.tape.at(domain, i) != 0) all.push_back(i);
+    for (std::size_t i = 0; i < best_.tape.length(track); ++i) {
+      if (best_.tape.at(track, i) != 0) all.push_back(i);
     }
     return all;
   }
 
-  void whole_domains() {
-    for (std::size_t i = 0; i < kDomains; ++i) {
-      const auto domain = static_cast<Domain>(i);
+  void whole_tracks() {
+    // Domains first, so that a run of many tracks is soon one of few.
+    for (std::size_t domain = 0; domain < kDomains && !spent(); ++domain) {
       Tape candidate = best_.tape;
-      candidate.cut(domain, 0);
+      for (std::size_t i = 0; i < kTracksOfDomain; ++i) candidate.cut({static_cast<Domain>(domain), i}, 0);
       try_it(candidate);
     }
+    for_each_track([this](Track track) {
+      Tape candidate = best_.tape;
+      candidate.cut(track, 0);
+      try_it(candidate);
+    });
   }
 
   // The end of the tape, then the configuration.
   void head() {
-    for (std::size_t i = 0; i < kDomains; ++i) {
-      const auto domain = static_cast<Domain>(i);
-      for (std::size_t keep = best_.tape.length(domain) / 2; keep > 0 && !spent(); keep /= 2) {
+    for_each_track([this](Track track) {
+      for (std::size_t keep = best_.tape.length(track) / 2; keep > 0 && !spent(); keep /= 2) {
         Tape candidate = best_.tape;
-        candidate.cut(domain, best_.tape.length(domain) - keep);
-        if (keep < best_.tape.length(domain)) try_it(candidate);
+        candidate.cut(track, best_.tape.length(track) - keep);
+        if (keep < best_.tape.length(track)) try_it(candidate);
       }
-    }
-    values(Domain::nemesis, kHead);
-    // A configuration that is chosen on purpose may need fewer decisions than the first one: one class of
-    // faults alone, the oldest step next.
-    for (std::size_t place = 0; place < std::min(best_.tape.length(Domain::nemesis), kHead) && !spent();
-         ++place) {
-      if (best_.tape.at(Domain::nemesis, place) == 0) try_with(Domain::nemesis, place, 1);
-    }
+    });
+    for_each_track([this](Track track) {
+      if (track.domain != Domain::config) return;
+      values(track);
+      // A configuration that is chosen on purpose may need fewer decisions than the first one: one class of
+      // faults alone, the oldest step next.
+      for (std::size_t place = 0; place < best_.tape.length(track) && !spent(); ++place) {
+        if (best_.tape.at(track, place) == 0) try_with(track, place, 1);
+      }
+    });
   }
 
-  // Blocks of decisions: halves of every domain, then quarters, down to single ones, so that what is cheap
-  // comes first and a domain with many decisions does not spend what the others need.
+  // Blocks of decisions: halves of every track, then quarters, down to single ones, so that what is cheap
+  // comes first and a track with many decisions does not spend what the others need.
   void all_blocks(Change change) {
-    std::array<bool, kDomains> done{};
-    for (std::size_t parts = 2; !spent() && !std::all_of(done.begin(), done.end(), std::identity{});
-         parts *= 2) {
-      for (std::size_t i = 0; i < kDomains; ++i) {
-        if (done[i]) continue;
-        const auto domain = static_cast<Domain>(i);
-        const std::size_t size = std::max<std::size_t>(places(domain).size() / parts, 1);
-        blocks(domain, size, change);
-        done[i] = size == 1;
-      }
+    std::array<bool, kTracks> done{};
+    bool more = true;
+    for (std::size_t parts = 2; more && !spent(); parts *= 2) {
+      more = false;
+      for_each_track([&](Track track) {
+        if (done[track.index()]) return;
+        const std::size_t size = std::max<std::size_t>(places(track).size() / parts, 1);
+        blocks(track, size, change);
+        done[track.index()] = size == 1;
+        more = more || size > 1;
+      });
     }
   }
 
   // The last ones first: what comes late is rarely needed, and dropping it moves nothing.
-  void blocks(Domain domain, std::size_t size, Change change) {
-    Places all = places(domain);
+  void blocks(Track track, std::size_t size, Change change) {
+    Places all = places(track);
     for (std::size_t end = all.size(); end > 0 && !spent();) {
       const std::size_t begin = end > size ? end - size : 0;
       Tape candidate = best_.tape;
       for (std::size_t i = begin; i < end; ++i) {
-        const std::uint64_t value = candidate.at(domain, all[i]);
-        candidate.set(domain, all[i], change == Change::zero ? 0 : value / 2);
+        const std::uint64_t value = candidate.at(track, all[i]);
+        candidate.set(track, all[i], change == Change::zero ? 0 : value / 2);
       }
       end = begin;
       if (!try_it(candidate)) continue;
       // The tape is another one: its places may have moved.
       const std::size_t reached = all[begin];
-      all = places(domain);
+      all = places(track);
       end = static_cast<std::size_t>(std::lower_bound(all.begin(), all.end(), reached) - all.begin());
     }
   }
 
   // Drops a decision together with those that hang on it.
-  void hanging(Domain domain) {
-    Places all = places(domain);
+  void hanging(Track track) {
+    const std::size_t most = track.domain == Domain::nemesis ? kHangingOnStrikes : kHangingMax;
+    Places all = places(track);
     for (std::size_t i = all.size(); i > 0 && !spent(); --i) {
       if (i > all.size()) continue;
       const std::size_t place = all[i - 1];
-      for (std::size_t count = 1; count <= kHangingMax; ++count) {
+      for (std::size_t count = 1; count <= most; ++count) {
         Tape dropped = best_.tape;
-        dropped.set(domain, place, 0);
-        dropped.take_out(domain, place + 1, count);
+        dropped.set(track, place, 0);
+        dropped.take_out(track, place + 1, count);
         Tape gone = best_.tape;
-        gone.take_out(domain, place, count);
+        gone.take_out(track, place, count);
         if (!try_it(dropped) && !try_it(gone)) continue;
-        all = places(domain);
+        all = places(track);
         break;
       }
     }
   }
 
-  // Makes each of the first `count` decisions as small as it can be.
-  void values(Domain domain, std::size_t count) {
-    for (std::size_t place = 0; place < std::min(best_.tape.length(domain), count) && !spent(); ++place) {
-      const std::uint64_t value = best_.tape.at(domain, place);
-      if (value == 0 || try_with(domain, place, 0) || value == 1 || try_with(domain, place, 1)) continue;
+  // Makes each decision as small as it can be.
+  void values(Track track) {
+    for (std::size_t place = 0; place < best_.tape.length(track) && !spent(); ++place) {
+      const std::uint64_t value = best_.tape.at(track, place);
+      if (value == 0 || try_with(track, place, 0) || value == 1 || try_with(track, place, 1)) continue;
       // Between what is too small and what is small enough.
       std::uint64_t low = 1;
-      std::uint64_t high = best_.tape.at(domain, place);
+      std::uint64_t high = best_.tape.at(track, place);
       while (low + 1 < high && !spent()) {
         const std::uint64_t middle = low + (high - low) / 2;
-        if (try_with(domain, place, middle)) {
+        if (try_with(track, place, middle)) {
           high = middle;
         } else {
           low = middle;
@@ -170,9 +185,9 @@ class Shrinker {
     }
   }
 
-  bool try_with(Domain domain, std::size_t place, std::uint64_t value) {
+  bool try_with(Track track, std::size_t place, std::uint64_t value) {
     Tape candidate = best_.tape;
-    candidate.set(domain, place, value);
+    candidate.set(track, place, value);
     return try_it(candidate);
   }
 
@@ -187,11 +202,11 @@ class Shrinker {
 
 TapeSize size_of(const Tape& tape) {
   TapeSize size;
-  for (std::size_t i = 0; i < kDomains; ++i) {
-    const auto domain = static_cast<Domain>(i);
-    size.length += tape.length(domain);
-    for (std::size_t at = 0; at < tape.length(domain); ++at) {
-      const std::uint64_t value = tape.at(domain, at);
+  for (std::size_t i = 0; i < kTracks; ++i) {
+    const Track track = Track::at(i);
+    size.length += tape.length(track);
+    for (std::size_t at = 0; at < tape.length(track); ++at) {
+      const std::uint64_t value = tape.at(track, at);
       if (value == 0) continue;
       ++size.decisions;
       size.sum += value;

@@ -1,10 +1,10 @@
 // Shrink: makes the tape of a failing run small, so that what is left is what the failure needs. It knows
 // nothing of worlds: it changes decisions towards 0, which is benign, and asks whether the run still fails.
 //
-// Whole domains, then the first decisions of the nemesis, which are the run's configuration (fewer nodes,
-// clients and operations), then blocks of decisions, halves and single ones are set to 0; decisions that
-// follow a dropped one are taken out with it, because those behind them would move otherwise; what remains is
-// made smaller. Again from the beginning until nothing helps or the budget is spent.
+// Whole domains and tracks, then the run's configuration (fewer nodes, clients and operations), then blocks
+// of decisions, halves and single ones are set to 0; decisions that follow a dropped one are taken out with
+// it, because those behind them would move otherwise; what remains is made smaller. Again from the beginning
+// until nothing helps or the budget is spent.
 //
 // Pure and deterministic: the same tape, budget and answers give the same tape.
 #pragma once

@@ -64,6 +64,11 @@ bool should_retry(const Exchange& came) {
   return came.status == 408 || came.status == 409 || came.status == 429 || came.status >= 500;
 }
 
+bool may_repeat(const Exchange& came) {
+  if (came.end == Exchange::End::refused) return true;
+  return came.end == Exchange::End::whole && should_retry(came);
+}
+
 Duration retry_wait(const Exchange& came, int number, const RetryPolicy& policy, std::uint64_t calmer) {
   if (const auto asked = asked_wait(came)) return *asked;
   Duration wait = policy.first_wait;
@@ -148,7 +153,8 @@ Task<Exchange> SimClient::insist(std::vector<std::string> urls, Request request,
   }
   const auto asked = std::make_shared<const Request>(std::move(request));
   const std::uint64_t call = ++calls_;
-  std::size_t at = network_.choices().choose(Domain::workload, urls.size());
+  const Track track{Domain::workload, number_in(place_)};
+  std::size_t at = network_.choices().choose(track, urls.size());
   for (int number = 1;; ++number) {
     Attempt next;
     next.call = call;
@@ -156,8 +162,9 @@ Task<Exchange> SimClient::insist(std::vector<std::string> urls, Request request,
     next.url = urls[at];
     next.asked = asked;
     auto came = co_await attempt(std::move(next), policy.patience, reading);
-    if (!came || number >= policy.attempts || !should_retry(*came)) co_return came;
-    const std::uint64_t calmer = network_.choices().choose(Domain::workload, kJitterMax);
+    const bool again = came && (policy.careful ? may_repeat(*came) : should_retry(*came));
+    if (!again || number >= policy.attempts) co_return came;
+    const std::uint64_t calmer = network_.choices().choose(track, kJitterMax);
     const Duration wait = retry_wait(*came, number, policy, calmer);
     co_await sleep_for(env_, wait);
     at = (at + 1) % urls.size();

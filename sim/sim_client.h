@@ -50,6 +50,9 @@ struct RetryPolicy {
   Duration first_wait = std::chrono::milliseconds{500};
   Duration longest_wait = std::chrono::seconds{8};
   bool keyed = true;  // A write without Idempotency-Key gets one.
+  // As somebody who must not send a write twice: only what was certainly not delivered, or was answered with
+  // leave to try again, is sent again.
+  bool careful = false;
 };
 
 // One attempt, for histories. Times are the world's.
@@ -67,6 +70,8 @@ struct Attempt {
 
 // Whether the official clients would try again.
 bool should_retry(const Exchange& came);
+// Whether a careful one would.
+bool may_repeat(const Exchange& came);
 // How long they wait before attempt `number` + 1. `calmer` takes up to a quarter off, in thousandths.
 Duration retry_wait(const Exchange& came, int number, const RetryPolicy& policy, std::uint64_t calmer);
 

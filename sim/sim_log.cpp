@@ -68,18 +68,22 @@ std::vector<std::shared_ptr<SimLogStorage::Port>> SimLogStorage::live_ports() {
   return ports;
 }
 
-bool SimLogStorage::fault(std::uint32_t ppm, const char* counter) {
-  if (!scheduler_.choices().chance(Domain::log, ppm, kMillion)) return false;
+bool SimLogStorage::fault(On what, std::uint32_t ppm, const char* counter) {
+  if (!scheduler_.choices().chance(track(what), ppm, kMillion)) return false;
   counters_.add(counter);
   return true;
 }
 
-std::uint64_t SimLogStorage::spread_us(std::uint64_t longest) {
-  return scheduler_.choices().spread(Domain::log, longest);
+std::uint64_t SimLogStorage::spread_us(On what, std::uint64_t longest) {
+  return scheduler_.choices().spread(track(what), longest);
 }
 
-MonoTime SimLogStorage::after(Duration least) {
-  return world_.now() + least + microseconds{spread_us(faults_.delay_us)};
+std::uint64_t SimLogStorage::choose(On what, std::uint64_t bound) {
+  return scheduler_.choices().choose(track(what), bound);
+}
+
+MonoTime SimLogStorage::after(On what, Duration least) {
+  return world_.now() + least + microseconds{spread_us(what, faults_.delay_us)};
 }
 
 void SimLogStorage::at(MonoTime when, std::function<void(SimLogStorage&)> work) {
@@ -105,8 +109,8 @@ std::shared_ptr<SimLogStorage::Pipe> SimLogStorage::connect(const std::shared_pt
 }
 
 void SimLogStorage::send(const std::shared_ptr<Pipe>& pipe, Request request, bool late) {
-  const Duration extra = late ? options_.timeout + microseconds{spread_us(kLateUs)} : Duration{};
-  pipe->last_at = std::max(pipe->last_at, after(kTravel + extra));
+  const Duration extra = late ? options_.timeout + microseconds{spread_us(On::late, kLateUs)} : Duration{};
+  pipe->last_at = std::max(pipe->last_at, after(On::travel, kTravel + extra));
   pipe->requests.push_back(std::move(request));
   // Whatever comes first takes the front: things of one moment run in any order.
   at(pipe->last_at, [pipe](SimLogStorage& self) { self.arrive(pipe); });
@@ -115,7 +119,7 @@ void SimLogStorage::send(const std::shared_ptr<Pipe>& pipe, Request request, boo
 void SimLogStorage::break_connection(const std::shared_ptr<Pipe>& pipe) {
   if (pipe->broken) return;
   pipe->broken = true;
-  at(after(kTravel), [pipe](SimLogStorage& /*self*/) {
+  at(after(On::travel, kTravel), [pipe](SimLogStorage& /*self*/) {
     if (const auto port = live(pipe->port)) {
       port->post([partition = pipe->partition, connection = pipe->connection](Port& its_port) {
         its_port.on_reset(partition, connection);
@@ -127,9 +131,9 @@ void SimLogStorage::break_connection(const std::shared_ptr<Pipe>& pipe) {
 bool SimLogStorage::admit_orphan(const std::shared_ptr<Pipe>& pipe) {
   if (!pipe->orphan) {
     pipe->orphan = true;
-    if (fault(faults_.orphan_lost_ppm, "fault.log.orphan_lost")) pipe->broken = true;
-    if (fault(faults_.orphan_late_ppm, "fault.log.orphan_late"))
-      pipe->late_until = world_.now() + microseconds{spread_us(kLateUs)};
+    if (fault(On::orphan_lost, faults_.orphan_lost_ppm, "fault.log.orphan_lost")) pipe->broken = true;
+    if (fault(On::orphan_late, faults_.orphan_late_ppm, "fault.log.orphan_late"))
+      pipe->late_until = world_.now() + microseconds{spread_us(On::orphan_late, kLateUs)};
   }
   if (world_.now() >= pipe->late_until) return true;
   at(pipe->late_until, [pipe](SimLogStorage& self) { self.arrive(pipe); });
@@ -139,11 +143,12 @@ bool SimLogStorage::admit_orphan(const std::shared_ptr<Pipe>& pipe) {
 // An arrival may find the leader in trouble.
 void SimLogStorage::disturb(Partition partition) {
   Part& its_part = part(partition);
-  if (fault(faults_.leader_change_ppm, "fault.log.leader_change")) change_leader(partition);
-  if (fault(faults_.few_replicas_ppm, "fault.log.few_replicas"))
-    its_part.few_replicas_until = world_.now() + kEpisode + microseconds{spread_us(kFewReplicasUs)};
-  if (fault(faults_.stall_ppm, "fault.log.stall"))
-    its_part.stalled_until = world_.now() + kEpisode + microseconds{spread_us(kStallUs)};
+  if (fault(On::leader, faults_.leader_change_ppm, "fault.log.leader_change")) change_leader(partition);
+  if (fault(On::few_replicas, faults_.few_replicas_ppm, "fault.log.few_replicas"))
+    its_part.few_replicas_until =
+        world_.now() + kEpisode + microseconds{spread_us(On::few_replicas, kFewReplicasUs)};
+  if (fault(On::stall, faults_.stall_ppm, "fault.log.stall"))
+    its_part.stalled_until = world_.now() + kEpisode + microseconds{spread_us(On::stall, kStallUs)};
 }
 
 void SimLogStorage::arrive(const std::shared_ptr<Pipe>& pipe) {
@@ -160,8 +165,8 @@ void SimLogStorage::arrive(const std::shared_ptr<Pipe>& pipe) {
     break_connection(pipe);
     return;
   }
-  if (fault(faults_.reset_ppm, "fault.log.reset")) {
-    if (scheduler_.choices().choose(Domain::log, 2) == 1) accept(pipe, std::move(request));
+  if (fault(On::reset, faults_.reset_ppm, "fault.log.reset")) {
+    if (choose(On::reset, 2) == 1) accept(pipe, std::move(request));
     break_connection(pipe);
     return;
   }
@@ -196,7 +201,7 @@ void SimLogStorage::accept(const std::shared_ptr<Pipe>& pipe, Request request) {
   }
   state = {request.epoch, sequence};
   if (request.twice) {
-    at(world_.now() + microseconds{spread_us(kLateUs)},
+    at(world_.now() + microseconds{spread_us(On::duplicate, kLateUs)},
        [partition = pipe->partition, bytes = request.bytes](SimLogStorage& self) {
          if (!self.reachable(partition)) return;
          self.counters_.add("fault.log.duplicate");
@@ -212,15 +217,14 @@ Offset SimLogStorage::add_to_suffix(Partition partition, Place place,
                                     std::shared_ptr<const std::string> bytes, std::shared_ptr<Pipe> pipe) {
   Part& its_part = part(partition);
   std::uint64_t gap = 0;
-  if (options_.sparse && scheduler_.choices().chance(Domain::log, 1, 2))
-    gap = 1 + scheduler_.choices().choose(Domain::log, 5);
+  if (options_.sparse && scheduler_.choices().chance(track(On::gaps), 1, 2)) gap = 1 + choose(On::gaps, 5);
   const Offset offset{its_part.tail.value() + gap};
   its_part.tail = next(offset);
   if (place.first != 0) its_part.landed.emplace(place, offset);
   its_part.suffix.push_back({{offset, std::move(bytes)}, place, std::move(pipe)});
   world_.trace(at_partition("landed o=", partition) + std::to_string(offset.value()) +
                " producer=" + std::to_string(place.first) + " n=" + std::to_string(place.second));
-  its_part.replicated_at = std::max(its_part.replicated_at, after(kReplication));
+  its_part.replicated_at = std::max(its_part.replicated_at, after(On::replication, kReplication));
   at(its_part.replicated_at,
      [partition, leader = its_part.leader](SimLogStorage& self) { self.replicate(partition, leader); });
   return offset;
@@ -261,7 +265,7 @@ void SimLogStorage::make_visible(Partition partition) {
 
 void SimLogStorage::acknowledge(const std::shared_ptr<Pipe>& pipe, Place place, Offset offset) {
   if (pipe->broken || !live(pipe->port)) return;
-  at(after(kTravel), [pipe, sequence = place.second, offset](SimLogStorage& /*self*/) {
+  at(after(On::travel, kTravel), [pipe, sequence = place.second, offset](SimLogStorage& /*self*/) {
     const auto port = live(pipe->port);
     if (!port || port->cut) return;
     port->post([partition = pipe->partition, connection = pipe->connection, sequence,
@@ -272,15 +276,29 @@ void SimLogStorage::acknowledge(const std::shared_ptr<Pipe>& pipe, Place place, 
 void SimLogStorage::wake_readers(Partition partition, Offset old_end) {
   for (const auto& port : live_ports()) {
     Port::Lane& lane = port->lane(partition);
-    if (world_.now() >= lane.lag_until && fault(faults_.lag_ppm, "fault.log.lag")) {
+    if (world_.now() >= lane.lag_until && fault(On::lag, faults_.lag_ppm, "fault.log.lag")) {
       lane.lag_end = old_end;
-      lane.lag_until = world_.now() + microseconds{1 + spread_us(kLagUs)};
+      lane.lag_until = world_.now() + microseconds{1 + spread_us(On::lag, kLagUs)};
       at(lane.lag_until, [weak = std::weak_ptr<Port>(port), partition](SimLogStorage& /*self*/) {
         if (const auto its_port = live(weak)) its_port->lane(partition).grown.notify_all();
       });
       continue;
     }
     lane.grown.notify_all();
+  }
+}
+
+void SimLogStorage::lag_at_first(Port& port) {
+  for (std::uint32_t p = 0; p < partitions(); ++p) {
+    const auto& records = part(Partition{p}).records;
+    if (records.empty() || !fault(On::first_lag, faults_.lag_ppm, "fault.log.lag")) continue;
+    const std::size_t missing = 1 + choose(On::first_lag, std::min<std::size_t>(records.size(), 4));
+    Port::Lane& lane = port.lanes[p];
+    lane.lag_end = records[records.size() - missing].offset;
+    lane.lag_until = world_.now() + microseconds{1 + spread_us(On::first_lag, kLagUs)};
+    at(lane.lag_until, [weak = port.weak_from_this(), p](SimLogStorage& /*self*/) {
+      if (const auto its_port = live(weak)) its_port->lanes[p].grown.notify_all();
+    });
   }
 }
 
@@ -304,7 +322,7 @@ void SimLogStorage::new_leader(Partition partition, std::size_t lost) {
   forget_from(its_part, its_part.end);
   ++its_part.leader;
   its_part.replicated_at = MonoTime{};
-  its_part.electing_until = world_.now() + kElection + microseconds{spread_us(kElectionUs)};
+  its_part.electing_until = world_.now() + kElection + microseconds{spread_us(On::leader, kElectionUs)};
   for (const auto& port : live_ports()) {
     if (port->lane(partition).pipe) break_connection(port->lane(partition).pipe);
   }
@@ -312,7 +330,7 @@ void SimLogStorage::new_leader(Partition partition, std::size_t lost) {
 
 void SimLogStorage::change_leader(Partition partition) {
   const std::size_t unreplicated = part(partition).suffix.size();
-  const std::size_t lost = scheduler_.choices().choose(Domain::log, unreplicated + 1);
+  const std::size_t lost = choose(On::leader, unreplicated + 1);
   world_.trace(at_partition("leader-change lost=", partition) + std::to_string(lost));
   if (lost > 0) counters_.add("sometimes.log.unreplicated_was_lost", lost);
   new_leader(partition, lost);

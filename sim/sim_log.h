@@ -132,10 +132,37 @@ class SimLogStorage : public std::enable_shared_from_this<SimLogStorage> {
   std::vector<std::shared_ptr<Port>> live_ports();
   static std::shared_ptr<Port> live(const std::weak_ptr<Port>& port);
 
-  bool fault(std::uint32_t ppm, const char* counter);
-  std::uint64_t spread_us(std::uint64_t longest);
+  // What decides on a track of its own.
+  enum class On : unsigned char {
+    travel,
+    replication,
+    reading,
+    backoff,
+    gaps,
+    refused,
+    lost,
+    late,
+    lost_ack,
+    duplicate,
+    not_written,
+    replaced,
+    orphan_lost,
+    orphan_late,
+    reset,
+    leader,
+    few_replicas,
+    stall,
+    lag,
+    read_error,
+    short_batch,
+    first_lag,
+  };
+  static Track track(On what) { return {Domain::log, static_cast<std::size_t>(what)}; }
+  bool fault(On what, std::uint32_t ppm, const char* counter);
+  std::uint64_t spread_us(On what, std::uint64_t longest);
+  std::uint64_t choose(On what, std::uint64_t bound);
   // When something that begins now is through, in the world's time.
-  MonoTime after(Duration least);
+  MonoTime after(On what, Duration least);
   void at(MonoTime when, std::function<void(SimLogStorage&)> work);
   bool reachable(Partition partition) const;
 
@@ -157,6 +184,8 @@ class SimLogStorage : public std::enable_shared_from_this<SimLogStorage> {
   void forget_from(Part& its_part, Offset end);
   void new_leader(Partition partition, std::size_t lost);
   void wake_readers(Partition partition, Offset old_end);
+  // A reader may begin with a view from which the newest records are missing.
+  void lag_at_first(Port& port);
 
   Scheduler& scheduler_;
   SimEnv& world_;

@@ -66,17 +66,18 @@ void SimLogStorage::Port::post(std::function<void(Port&)> step) {
 
 SimLogStorage::Port::Fate SimLogStorage::Port::draw_fate() {
   const Faults& faults = storage->faults_;
-  if (storage->fault(faults.lost_ppm, "fault.log.lost")) return Fate::lost;
-  if (storage->fault(faults.late_ppm, "fault.log.late")) return Fate::late;
-  if (storage->fault(faults.lost_ack_ppm, "fault.log.lost_ack")) return Fate::lost_ack;
+  if (storage->fault(On::lost, faults.lost_ppm, "fault.log.lost")) return Fate::lost;
+  if (storage->fault(On::late, faults.late_ppm, "fault.log.late")) return Fate::late;
+  if (storage->fault(On::lost_ack, faults.lost_ack_ppm, "fault.log.lost_ack")) return Fate::lost_ack;
   // Counted when it happens.
-  if (storage->scheduler_.choices().chance(Domain::log, faults.duplicate_ppm, 1'000'000)) return Fate::twice;
+  if (storage->scheduler_.choices().chance(track(On::duplicate), faults.duplicate_ppm, 1'000'000))
+    return Fate::twice;
   return Fate::normal;
 }
 
 Result<Delivery> SimLogStorage::Port::append(Partition partition, std::string bytes) {
-  if (storage->fault(storage->faults_.refused_ppm, "fault.log.refused")) {
-    if (storage->scheduler_.choices().choose(Domain::log, 2) == 1)
+  if (storage->fault(On::refused, storage->faults_.refused_ppm, "fault.log.refused")) {
+    if (storage->choose(On::refused, 2) == 1)
       return Error{Errc::resource_exhausted, "the producer's queue is full"};
     return Error{Errc::unavailable, "the producer refuses"};
   }
@@ -138,7 +139,8 @@ void SimLogStorage::Port::on_reset(Partition partition, std::uint64_t connection
   its_lane.pipe = nullptr;
   its_lane.sent = 0;
   its_lane.backing_off = true;
-  const std::uint64_t extra = storage->faults_.delay_us == 0 ? 0 : storage->spread_us(kBackoffUs);
+  const std::uint64_t extra =
+      storage->faults_.delay_us == 0 ? 0 : storage->spread_us(On::backoff, kBackoffUs);
   env.call_at(env.now() + kBackoff + microseconds{extra}, [weak = weak_from_this(), partition] {
     const auto self = live(weak);
     if (!self) return;
@@ -182,7 +184,8 @@ void SimLogStorage::Port::give_up(Partition partition, std::map<std::uint64_t, P
                         std::to_string(producer) + " n=" + std::to_string(record->first));
   // What never left the producer can never land, and a producer may know that.
   const bool certain =
-      !record->second.sent && storage->fault(storage->faults_.not_written_ppm, "fault.log.not_written");
+      !record->second.sent &&
+      storage->fault(On::not_written, storage->faults_.not_written_ppm, "fault.log.not_written");
   if (certain || mutant(Mutant::false_not_written)) {
     finish(its_lane, record, Error{Errc::unavailable, "the record was not sent within the time-out"});
     return;
@@ -204,7 +207,8 @@ void SimLogStorage::Port::expire() {
     ++its_lane.epoch;
     reconnect(Partition{p});
   }
-  if (any && storage->fault(storage->faults_.replaced_ppm, "fault.log.producer_replaced")) replace_producer();
+  if (any && storage->fault(On::replaced, storage->faults_.replaced_ppm, "fault.log.producer_replaced"))
+    replace_producer();
 }
 
 // As a process does that drops its client and makes another: nothing is known about what was in flight.
@@ -232,6 +236,7 @@ Offset SimLogStorage::Port::view(Partition partition) const {
 SimLog::SimLog(Env& env, std::shared_ptr<SimLogStorage> storage)
     : port_(std::make_shared<SimLogStorage::Port>(env, std::move(storage))) {
   port_->storage->ports_.push_back(port_);
+  port_->storage->lag_at_first(*port_);
 }
 
 SimLog::~SimLog() {
@@ -257,7 +262,8 @@ Result<Delivery> SimLog::append(Partition partition, std::string /*key*/, std::s
 }
 
 Task<> SimLog::travel(std::shared_ptr<SimLogStorage::Port> port) {
-  const std::uint64_t us = port->storage->spread_us(port->storage->faults_.delay_us);
+  const std::uint64_t us =
+      port->storage->spread_us(SimLogStorage::On::reading, port->storage->faults_.delay_us);
   if (us > 0) co_await sleep_for(port->env, microseconds{us});
   co_return ok();
 }
@@ -269,7 +275,8 @@ Task<> SimLog::reach(std::shared_ptr<SimLogStorage::Port> port, Partition partit
     co_await sleep_for(port->env, kUnreachable);
     co_return no_leader(partition);
   }
-  if (storage.fault(storage.faults_.read_error_ppm, "fault.log.read_error")) co_return no_leader(partition);
+  if (storage.fault(SimLogStorage::On::read_error, storage.faults_.read_error_ppm, "fault.log.read_error"))
+    co_return no_leader(partition);
   co_return ok();
 }
 
@@ -286,8 +293,9 @@ Task<ReadBatch> SimLog::read(Partition partition, Offset from, ReadOptions optio
     if (from < port->view(partition) || port->env.now() >= options.wait_until) break;
     co_await port->lane(partition).grown.wait(port->env, options.wait_until);
   }
-  if (storage->fault(storage->faults_.short_batch_ppm, "fault.log.short_batch"))
-    options.records_max = 1 + storage->scheduler_.choices().choose(Domain::log, 3);
+  if (storage->fault(SimLogStorage::On::short_batch, storage->faults_.short_batch_ppm,
+                     "fault.log.short_batch"))
+    options.records_max = 1 + storage->choose(SimLogStorage::On::short_batch, 3);
   const ReadBatch batch = batch_of(storage->records(partition), from, port->view(partition), options);
   ignore_error(co_await travel(port), "it only takes time");
   co_return batch;

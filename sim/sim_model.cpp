@@ -121,18 +121,22 @@ const ModelStep* ModelJournal::step_of_call(const std::string& call_id) const {
   return found == calls_.end() ? nullptr : &found->second;
 }
 
-bool ModelProvider::fault(std::uint32_t ppm, std::string_view name) {
-  if (!habit(ppm)) return false;
+bool ModelProvider::fault(Track track, std::uint32_t ppm, std::string_view name) {
+  if (!habit(track, ppm)) return false;
   counters_.add("fault.model." + std::string(name));
   return true;
 }
 
-bool ModelProvider::habit(std::uint32_t ppm) {
-  return ppm > 0 && choices().chance(Domain::model, ppm, kMillion);
+bool ModelProvider::habit(Track track, std::uint32_t ppm) {
+  return ppm > 0 && choices().chance(track, ppm, kMillion);
 }
 
 SimModel::SimModel(SimEnv& env, std::string node, ModelProvider& provider)
-    : env_(env), node_(std::move(node)), provider_(provider), stand_in_(provider.make_stand_in(env)) {}
+    : env_(env),
+      node_(std::move(node)),
+      number_(number_in(node_) % kNodesMax),
+      provider_(provider),
+      stand_in_(provider.make_stand_in(env)) {}
 
 bool SimModel::serves(std::string_view handle) const {
   if (stand_in_) return stand_in_->serves(handle);
@@ -164,23 +168,23 @@ Task<ModelOutcome> SimModel::think(ModelRequest request, MonoTime deadline) {
   env_.trace("model asked step=" + std::to_string(place.step.step) +
              " asking=" + std::to_string(place.asking));
   const ModelProvider::Faults& faults = provider_.faults();
-  if (provider_.fault(faults.silence_ppm, "silence")) {
+  if (provider_.fault(failing(), faults.silence_ppm, "silence")) {
     co_await sleep_until(env_, deadline);
     co_return failure(place, ModelAsking::End::failed, 504, "the model did not answer before the deadline");
   }
-  const std::uint64_t thinking_us = provider_.choices().spread(Domain::model, faults.think_us);
+  const std::uint64_t thinking_us = provider_.choices().spread(pace(), faults.think_us);
   const MonoTime done = env_.now() + ModelProvider::kThink + std::chrono::microseconds{thinking_us};
   co_await sleep_until(env_, std::min(done, deadline));
   if (done > deadline) {
     co_return failure(place, ModelAsking::End::failed, 504, "the model did not answer before the deadline");
   }
-  if (provider_.fault(faults.busy_ppm, "busy")) {
+  if (provider_.fault(failing(), faults.busy_ppm, "busy")) {
     constexpr std::array<int, 3> statuses{429, 500, 503};
-    const int status = statuses.at(provider_.choices().choose(Domain::model, statuses.size()));
+    const int status = statuses.at(provider_.choices().choose(failing(), statuses.size()));
     co_return failure(place, ModelAsking::End::failed, status, "the provider is busy");
   }
-  if (provider_.fault(faults.refusal_ppm, "refusal")) {
-    const int status = provider_.choices().choose(Domain::model, 2) == 0 ? 400 : 401;
+  if (provider_.fault(failing(), faults.refusal_ppm, "refusal")) {
+    const int status = provider_.choices().choose(failing(), 2) == 0 ? 400 : 401;
     co_return failure(place, ModelAsking::End::failed, status, "the provider refuses the request");
   }
   ModelReply reply = reply_to(request, place);
@@ -192,8 +196,8 @@ ModelReply SimModel::reply_to(const ModelRequest& request, const Place& place) {
   ModelReply reply;
   const std::string said(prefix_of_text(last_user_text(request), kEchoedBytes));
   reply.text = (after_tools(request) ? "Done with: " : "You said: ") + said;
-  if (provider_.habit(habits.reasoning_ppm)) reply.reasoning = "Thinking about: " + said;
-  if (provider_.habit(habits.long_ppm)) {
+  if (provider_.habit(saying(), habits.reasoning_ppm)) reply.reasoning = "Thinking about: " + said;
+  if (provider_.habit(saying(), habits.long_ppm)) {
     for (std::size_t i = 0; i < kLongWords; ++i) reply.text += " and so on";
   }
   add_calls(reply, request, place);
@@ -207,15 +211,15 @@ void SimModel::add_calls(ModelReply& reply, const ModelRequest& request, const P
   bool forced = false;
   const std::vector<ModelTool> tools = callable(request, forced);
   const bool enough = place.step.step >= ModelProvider::kStepsMax;
-  if (tools.empty() || (!forced && (enough || !provider_.habit(habits.tools_ppm)))) return;
+  if (tools.empty() || (!forced && (enough || !provider_.habit(saying(), habits.tools_ppm)))) return;
   const std::string tag = tag_of(place.step, place.asking);
   for (std::size_t i = 0; i < ModelProvider::kCallsMax; ++i) {
     const std::string own_tag = tag + "-" + std::to_string(i);
-    const ModelTool& tool = tools[provider_.choices().choose(Domain::model, tools.size())];
+    const ModelTool& tool = tools[provider_.choices().choose(saying(), tools.size())];
     ToolCall call = call_of(tool, request, own_tag);
     call.id = "call-" + own_tag;
-    if (provider_.habit(habits.wrong_tools_ppm)) {
-      switch (provider_.choices().choose(Domain::model, 3)) {
+    if (provider_.habit(saying(), habits.wrong_tools_ppm)) {
+      switch (provider_.choices().choose(saying(), 3)) {
         case 0:
           call.name = "no_such_tool";
           break;
@@ -228,7 +232,7 @@ void SimModel::add_calls(ModelReply& reply, const ModelRequest& request, const P
     }
     provider_.journal().name_call(place.step, place.asking, call.id);
     reply.tool_calls.push_back(std::move(call));
-    if (!provider_.habit(habits.more_tools_ppm)) break;
+    if (!provider_.habit(saying(), habits.more_tools_ppm)) break;
   }
   reply.text.clear();
 }
@@ -236,12 +240,12 @@ void SimModel::add_calls(ModelReply& reply, const ModelRequest& request, const P
 ToolCall SimModel::call_of(const ModelTool& tool, const ModelRequest& request, const std::string& tag) {
   ShownBlock block{"human", ""};
   const std::vector<ShownBlock> shown = blocks_shown(request.system);
-  if (!shown.empty()) block = shown[provider_.choices().choose(Domain::model, shown.size())];
+  if (!shown.empty()) block = shown[provider_.choices().choose(saying(), shown.size())];
   JsonWriter out;
   out.begin_object();
   if (tool.name == "memory_insert") {
     out.field("label", block.label).field("new_string", "note " + tag);
-    if (provider_.choices().choose(Domain::model, 2) == 1) out.field_integer("insert_line", 0);
+    if (provider_.choices().choose(saying(), 2) == 1) out.field_integer("insert_line", 0);
   } else if (tool.name == "memory_replace") {
     out.field("label", block.label).field("old_string", text_to_replace(block));
     out.field("new_string", "fact " + tag);
@@ -276,11 +280,11 @@ Task<ModelOutcome> SimModel::speak(ModelReply reply, DeltaSink on_delta, Place p
     pieces.push_back({ModelDelta::Kind::tool_call, call.arguments, i, call.id, ""});
   }
   std::size_t whole = pieces.size();
-  const bool breaks = provider_.fault(provider_.faults().broken_ppm, "broken");
-  if (breaks) whole = provider_.choices().choose(Domain::model, pieces.size());
+  const bool breaks = provider_.fault(failing(), provider_.faults().broken_ppm, "broken");
+  if (breaks) whole = provider_.choices().choose(failing(), pieces.size());
   for (std::size_t i = 0; i < whole && on_delta; ++i) {
     on_delta(pieces[i]);
-    const std::uint64_t pause_us = provider_.choices().spread(Domain::model, provider_.faults().piece_us);
+    const std::uint64_t pause_us = provider_.choices().spread(pace(), provider_.faults().piece_us);
     if (pause_us > 0) co_await sleep_for(env_, std::chrono::microseconds{pause_us});
     if (env_.now() > deadline) {
       co_return failure(place, ModelAsking::End::broken, 504, "the model did not end before the deadline");

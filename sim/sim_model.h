@@ -103,8 +103,8 @@ class ModelProvider {
 
   MonoTime now() const { return scheduler_.now(); }
   Choices& choices() { return scheduler_.choices(); }
-  bool fault(std::uint32_t ppm, std::string_view name);
-  bool habit(std::uint32_t ppm);
+  bool fault(Track track, std::uint32_t ppm, std::string_view name);
+  bool habit(Track track, std::uint32_t ppm);
 
  private:
   Scheduler& scheduler_;
@@ -138,8 +138,15 @@ class SimModel final : public ModelClient {
   using DeltaSink = std::function<void(const ModelDelta&)>;
   Task<ModelOutcome> speak(ModelReply reply, DeltaSink on_delta, Place place, MonoTime deadline);
 
+  // Of what fails, of what it says and of how fast: one each for a node's model.
+  Track failing() const { return {Domain::model, number_}; }
+  Track saying() const { return {Domain::model, kNodesMax + number_}; }
+  Track pace() const { return {Domain::model, 2 * kNodesMax + number_}; }
+  static constexpr std::size_t kNodesMax = 8;
+
   SimEnv& env_;
   std::string node_;
+  std::size_t number_;
   ModelProvider& provider_;
   std::unique_ptr<ModelClient> stand_in_;
 };

@@ -59,6 +59,9 @@ constexpr Sometimes kTable[] = {
     {"sometimes.stream.re_attached", 300, "a client comes back to a stream where it left"},
     {"sometimes.stream.ended_after_coming_back", 300, "a stream that was left is read to its end"},
     {"sometimes.stream.was_interrupted", 5'000, "a stream says that its turn goes on elsewhere"},
+    // Clients without keys.
+    {"sometimes.keyless.asked", 300, "somebody writes without an Idempotency-Key"},
+    {"sometimes.keyless.sent_again", 1'000, "what was certainly not done is sent again without a key"},
     // Stories (stories_test).
     {"sometimes.story.asleep", kNotInSoaks, "an agent has left memory when it is asked again"},
     {"sometimes.story.batch_of_many", kNotInSoaks, "many records are one transaction of the views"},

@@ -126,6 +126,11 @@ Task<Exchange> StoryClient::insist(std::string method, std::string target, std::
   co_return std::move(told->came);
 }
 
+Task<Exchange> StoryClient::once(std::string method, std::string target, std::string body, std::string key) {
+  Request request = make(std::move(method), std::move(target), std::move(body), key);
+  return stage_.exchange(options_.first_node, std::move(request), options_.policy.patience);
+}
+
 Task<Json> StoryClient::ask(std::string method, std::string target, std::string body, std::string key) {
   auto came = co_await insist(method, target, std::move(body), std::move(key));
   if (!came) co_return came.error();

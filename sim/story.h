@@ -74,7 +74,10 @@ class StoryClient {
 
   // Asks until there is an answer that is final. `key` empty: no Idempotency-Key. Errc::corrupt: never.
   Task<Exchange> insist(std::string method, std::string target, std::string body, std::string key);
-  // The same; the body of a 200. Errc::not_found for a 404, Errc::corrupt for another status.
+  // Asks its first node, once.
+  Task<Exchange> once(std::string method, std::string target, std::string body, std::string key);
+  // Until there is an answer that is final; the body of a 200. Errc::not_found for a 404, Errc::corrupt for
+  // another status.
   Task<Json> ask(std::string method, std::string target, std::string body, std::string key);
   Task<Json> get(std::string target);
   // The same, written into the history as `op`.

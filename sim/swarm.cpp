@@ -99,7 +99,7 @@ class Swarm {
     ClusterOracles::Options options;
     options.alive = [this](Incarnation incarnation) { return world_.scheduler().alive(incarnation); };
     options.history = &history_;
-    options.snapshots_are_kept = !config_.has(FaultClass::snapshots);
+    options.snapshots_are_kept = !config_.has(FaultClass::snapshots) && !config_.has(FaultClass::vanish);
     return options;
   }
 
@@ -122,7 +122,9 @@ class Swarm {
 
   Effects::World effects_world() {
     return {[this] { return world_.scheduler().now(); },
-            [this](const CommandId& id) { return workload_.has_sent(id); }};
+            [this](const CommandId& id, const std::string& value) {
+              return workload_.has_sent(id) || workload_.has_written(value);
+            }};
   }
 
   Workload::Site site() {

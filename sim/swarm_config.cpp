@@ -7,31 +7,52 @@ namespace varve::sim {
 namespace {
 
 constexpr std::array<const char*, kFaultClasses> kNames{
-    "crash",     "pause", "clock",     "log_outcome",   "log_order", "log_read",
-    "leader",    "group", "isolation", "store",         "snapshots", "network",
-    "partition", "model", "failover",  "foreign_claim", "twin",      "zombie_save"};
+    "crash",    "pause",         "clock", "log_outcome", "log_order", "log_read",  "leader",
+    "group",    "isolation",     "store", "snapshots",   "network",   "partition", "model",
+    "failover", "foreign_claim", "twin",  "zombie_save", "vanish"};
 
 // What a failover may lose.
 constexpr std::size_t kStoreHistory = 12;
 
-// Log-uniform from 1,000 to 200,000 ppm: mostly mild.
+// The run itself, which kinds of commands there are, and which classes of faults.
+constexpr Track kWorldTrack{Domain::config};
+constexpr Track kKindsTrack{Domain::config, 1};
+constexpr Track kClassesTrack{Domain::config, 2};
+constexpr std::uint32_t kVanishMin = 20'000;
+// A save that is long on its way, or of somebody who does not own the partition any more, can be of an older
+// state than the row that has vanished; the next recovery would take it for the newest (docs/spec, rule 36).
+constexpr std::array kBringBack{FaultClass::pause,       FaultClass::group,       FaultClass::isolation,
+                                FaultClass::store,       FaultClass::partition,   FaultClass::failover,
+                                FaultClass::twin,        FaultClass::zombie_save, FaultClass::snapshots,
+                                FaultClass::log_outcome, FaultClass::leader,      FaultClass::log_order};
+constexpr std::uint64_t kDoublings = 8;
+constexpr std::uint64_t kPerDoubling = 64;
+
+// Off, or log-uniform from 1,000 to 256,000 ppm: mostly mild.
 std::uint32_t draw_intensity(Choices& choices) {
-  std::uint64_t ppm = 1'000;
-  for (std::uint64_t doubling = choices.choose(Domain::nemesis, 8); doubling > 0; --doubling) ppm *= 2;
-  return static_cast<std::uint32_t>(ppm + choices.choose(Domain::nemesis, ppm));
+  const std::uint64_t drawn = choices.maybe(kClassesTrack, 1, 2, kDoublings * kPerDoubling);
+  if (drawn == 0) return 0;
+  const std::uint64_t ppm = 1'000ULL << ((drawn - 1) / kPerDoubling);
+  return static_cast<std::uint32_t>(ppm + ppm * ((drawn - 1) % kPerDoubling) / kPerDoubling);
 }
 
 void draw_classes(Choices& choices, SwarmConfig& config) {
-  const std::uint64_t kind = choices.choose(Domain::nemesis, 10);
-  if (kind == 0) return;  // Calm.
-  if (kind == 1) {
-    config.ppm[choices.choose(Domain::nemesis, kFaultClasses)] = 200'000;
-  } else {
-    for (std::uint32_t& ppm : config.ppm) {
-      if (choices.chance(Domain::nemesis, 1, 2)) ppm = draw_intensity(choices);
-    }
+  const std::uint64_t kind = choices.choose(kClassesTrack, 10);
+  const std::uint64_t alone = choices.choose(kClassesTrack, kFaultClasses);
+  config.truncated = choices.chance(kClassesTrack, 1, 10) && kind != 0;
+  for (std::uint32_t& ppm : config.ppm) ppm = draw_intensity(choices);
+  const bool vanishes = choices.chance(kClassesTrack, 1, 8);
+  if (kind < 2) {
+    // A tenth is calm, a tenth has one class alone.
+    std::fill(config.ppm.begin(), config.ppm.end(), 0);
+    if (kind == 1) config.ppm[alone] = 200'000;
+    return;
   }
-  config.truncated = choices.chance(Domain::nemesis, 1, 10);
+  std::uint32_t& vanish = config.ppm[static_cast<std::size_t>(FaultClass::vanish)];
+  if (!vanishes) vanish = 0;
+  if (vanish == 0) return;
+  vanish = std::max(vanish, kVanishMin);
+  for (const FaultClass other : kBringBack) config.ppm[static_cast<std::size_t>(other)] = 0;
 }
 
 void set_log_faults(ClusterWorld& world, const SwarmConfig& config) {
@@ -86,6 +107,7 @@ void set_store_faults(ClusterWorld& world, const SwarmConfig& config) {
   store.delay_us = 2'000;
   store.late_us = 3'000'000;
   world.views().link().set_faults(store);
+  if (config.pooled) world.views().keep_sessions();
   // Long enough to meet what the next owner has written meanwhile.
   store.late_us = 60'000'000;
   world.snapshots().link().set_faults(store);
@@ -120,26 +142,33 @@ const char* to_string(FaultClass one) {
 SwarmConfig draw_config(Choices& choices, std::uint64_t seed) {
   SwarmConfig config;
   config.world.seed = seed;
-  config.world.nodes = 1 + choices.choose(Domain::nemesis, 4);
-  config.world.partitions = static_cast<std::uint32_t>(1 + choices.choose(Domain::nemesis, 4));
-  config.world.sparse_log = choices.chance(Domain::nemesis, 1, 2);
-  config.world.snapshot_records = 3 + choices.choose(Domain::nemesis, 40);
-  config.world.idle = std::chrono::seconds{1 + choices.choose(Domain::nemesis, 30)};
-  config.workload.clients = 1 + choices.choose(Domain::nemesis, 4);
-  config.workload.operations = 4 + choices.choose(Domain::nemesis, 16);
-  config.workload.tools = choices.chance(Domain::nemesis, 1, 2);
-  config.workload.shared_labels = choices.chance(Domain::nemesis, 1, 3);
-  config.workload.restless = choices.chance(Domain::nemesis, 1, 2);
-  for (std::size_t kind = 0; kind < Workload::kKinds; ++kind) {
-    config.workload.kinds.push_back(choices.chance(Domain::nemesis, 2, 3));
-  }
+  config.world.nodes = 1 + choices.choose(kWorldTrack, 4);
+  config.world.partitions = static_cast<std::uint32_t>(1 + choices.choose(kWorldTrack, 4));
+  config.world.sparse_log = choices.chance(kWorldTrack, 1, 2);
+  config.world.snapshot_records = 3 + choices.choose(kWorldTrack, 40);
+  config.world.idle = std::chrono::seconds{1 + choices.choose(kWorldTrack, 30)};
+  config.workload.clients = 1 + choices.choose(kWorldTrack, 4);
+  config.workload.operations = 4 + choices.choose(kWorldTrack, 16);
+  config.workload.tools = choices.chance(kWorldTrack, 1, 2);
+  config.workload.shared_labels = choices.chance(kWorldTrack, 1, 3);
+  config.workload.restless = choices.chance(kWorldTrack, 1, 2);
   // Turns that are open for long meet more of what happens.
-  if (choices.chance(Domain::nemesis, 1, 4)) config.think_us = 8'000'000;
-  config.pick = static_cast<PickPolicy>(choices.choose(Domain::nemesis, 4));
+  if (choices.chance(kWorldTrack, 1, 4)) config.think_us = 8'000'000;
+  config.pick = static_cast<PickPolicy>(choices.choose(kWorldTrack, 4));
+  config.workload.keyless = choices.chance(kWorldTrack, 1, 3);
+  config.pooled = choices.chance(kWorldTrack, 1, 2);
+  for (std::size_t kind = 0; kind < Workload::kKinds; ++kind) {
+    config.workload.kinds.push_back(choices.chance(kKindsTrack, 2, 3));
+  }
   draw_classes(choices, config);
   const auto rate = [](std::uint32_t ppm) { return ppm > 0; };
   config.workload.streams_settle = std::none_of(config.ppm.begin(), config.ppm.end(), rate);
   if (config.has(FaultClass::failover)) config.world.store_history = kStoreHistory;
+  if (config.has(FaultClass::vanish)) {
+    // Actors leave memory soon, so that their rows are needed.
+    config.world.idle = std::chrono::seconds{1};
+    config.world.snapshot_records = 3;
+  }
   if (config.has(FaultClass::zombie_save)) {
     // Saved soon and often, so that another owner's save comes before the late one.
     config.world.snapshot_records = 3;
@@ -150,13 +179,14 @@ SwarmConfig draw_config(Choices& choices, std::uint64_t seed) {
 }
 
 std::string describe(const SwarmConfig& config) {
-  std::string text = "nodes=" + std::to_string(config.world.nodes) +
-                     " partitions=" + std::to_string(config.world.partitions) +
-                     " clients=" + std::to_string(config.workload.clients) +
-                     " operations=" + std::to_string(config.workload.operations) +
-                     (config.workload.tools ? " tools" : "") + (config.workload.restless ? " restless" : "") +
-                     (config.think_us > 1'000'000 ? " slow-model" : "") +
-                     (config.truncated ? " truncated" : "");
+  std::string text =
+      "nodes=" + std::to_string(config.world.nodes) +
+      " partitions=" + std::to_string(config.world.partitions) +
+      " clients=" + std::to_string(config.workload.clients) +
+      " operations=" + std::to_string(config.workload.operations) + (config.workload.tools ? " tools" : "") +
+      (config.workload.restless ? " restless" : "") + (config.workload.keyless ? " keyless" : "") +
+      (config.think_us > 1'000'000 ? " slow-model" : "") + (config.truncated ? " truncated" : "") +
+      (config.pooled && config.has(FaultClass::failover) ? " pooled" : "");
   for (std::size_t i = 0; i < kFaultClasses; ++i) {
     if (config.ppm[i] > 0) text += std::string(" ") + kNames.at(i) + "=" + std::to_string(config.ppm[i]);
   }

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "sim/swarm_config.h"
+
 namespace varve::sim {
 namespace {
 
@@ -53,7 +55,7 @@ std::optional<Truncation::Cut> Truncation::choose_cut() {
     }
   }
   if (cuts.empty()) return std::nullopt;
-  return cuts[world_.scheduler().choices().choose(Domain::nemesis, cuts.size())];
+  return cuts[world_.scheduler().choices().choose(kTruncationTrack, cuts.size())];
 }
 
 // Asks every node for a change of an agent of the partition.
@@ -80,10 +82,13 @@ std::vector<Violation> Truncation::run(const std::function<bool()>& step) {
     world_.counters().add("sometimes.truncation.found_nothing_to_cut");
     return {};
   }
-  const bool restored = world_.scheduler().choices().choose(Domain::nemesis, 2) == 0;
+  const bool restored = world_.scheduler().choices().choose(kTruncationTrack, 2) == 0;
+  const bool without_snapshots = world_.scheduler().choices().choose(kTruncationTrack, 2) == 1;
   world_.counters().add(restored ? "fault.log.restored_older" : "fault.log.truncated_while_running");
   owner_ = "owner p=" + std::to_string(cut->partition.value()) + " ";
   for (std::size_t node = 0; restored && node < world_.nodes(); ++node) world_.crash(node);
+  // Whoever must read the log from its start has a mark to compare, too.
+  if (restored && without_snapshots) world_.snapshots().lose_snapshot(cut->agent);
   world_.log().truncate(cut->partition, cut->end);
   for (std::size_t node = 0; restored && node < world_.nodes(); ++node) world_.boot(node);
   const std::uint64_t version = world_.views().storage()->checkpoints.at(cut->partition).version;

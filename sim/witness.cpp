@@ -36,6 +36,7 @@ void Witness::take(const StreamId& stream, const Event& event) {
   if (const auto* begun = std::get_if<UserMessageReceived>(&event)) {
     for (const Message& message : begun->messages) {
       if (message.role == Role::tool) runs_[begun->run_id].messages.push_back(&message);
+      if (message.role == Role::user && !text_of(message).empty()) ++sent_[text_of(message)];
     }
     runs_[begun->run_id];
   } else if (const auto* replied = std::get_if<AssistantReplied>(&event)) {
@@ -48,6 +49,8 @@ void Witness::take(const StreamId& stream, const Event& event) {
     ends(failed->run_id, failed->stop_reason);
   } else if (const auto* cancelled = std::get_if<TurnCancelled>(&event)) {
     ends(cancelled->run_id, "cancelled");
+  } else if (const auto* updated = std::get_if<BlockUpdated>(&event)) {
+    ++set_[updated->block.value];
   } else if (const auto* created = std::get_if<AgentCreated>(&event)) {
     names_[stream.value()] = created->settings.name;
     Created one;
@@ -80,6 +83,15 @@ void Witness::resolve(const Evidence& evidence, History& history) const {
 void Witness::check(const Evidence& evidence, Violations& violations) const {
   for (const auto& [id, run] : runs_) {
     if (run.ends > 1) violations.add("I2", id + " ends " + std::to_string(run.ends) + " times");
+  }
+  // Clients write every message once only, with one key or without.
+  for (const auto& [text, count] : sent_) {
+    if (count > 1) violations.add("I2", "'" + text + "' has begun " + std::to_string(count) + " turns");
+  }
+  for (const std::string& value : evidence.keyless) {
+    const auto set = set_.find(value);
+    if (set == set_.end() || set->second < 2) continue;
+    violations.add("I2", "'" + value + "' was written " + std::to_string(set->second) + " times");
   }
   for (const Evidence::Streamed& seen : evidence.streams) check_stream(seen, violations);
   for (const TurnTold& told : evidence.ends) {

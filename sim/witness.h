@@ -2,7 +2,9 @@
 //
 // - I6: every message that a stream has shown is the message of that number in its run, with that text; what
 //   was told of a turn's end is its end.
-// - I2: a turn ends once; an import makes one agent, whoever repeats it with its key, and a whole one.
+// - I2: a turn ends once; an import makes one agent, whoever repeats it with its key, and a whole one; what
+// was
+//   sent without a key is in the log once at most.
 // - I8: see sim/effects.h.
 //
 // Clients write down an Evidence while they work; check() is asked once, at rest.
@@ -10,6 +12,7 @@
 
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -36,6 +39,7 @@ struct Evidence {
   std::vector<TurnTold> ends;
   Texts cancelled;  // Runs.
   std::vector<Import> imports;
+  std::set<std::string> keyless;  // Values of blocks that were written without a key, each once.
 };
 
 class Witness {
@@ -67,6 +71,8 @@ class Witness {
 
   std::map<std::string, Run> runs_;
   std::map<std::string, std::vector<Created>> by_name_;
+  std::map<std::string, std::size_t> sent_;   // Texts of users' messages: how many turns they began.
+  std::map<std::string, std::size_t> set_;    // Values of blocks: how many updates made them.
   std::map<std::string, std::string> names_;  // By agent: what it was created with.
 };
 

@@ -54,6 +54,7 @@ struct Workload::Client {
     http.on_attempt([this](const Attempt& attempt) { attempts = attempt.number; });
   }
   ~Client() { env.kill(); }
+  Track track() const { return {Domain::workload, id + 1}; }
   ClientId id;
   SimEnv env;
   SimClient http;
@@ -88,7 +89,7 @@ Task<> Workload::work(Workload* workload, Client* client) {
   Workload& self = *workload;
   while (client->done < self.options_.operations) {
     const auto longest = static_cast<std::uint64_t>(self.options_.pause.count() / 1000);
-    const std::uint64_t pause_us = self.choices().spread(Domain::workload, longest);
+    const std::uint64_t pause_us = self.site_.scheduler.choices().spread(client->track(), longest);
     co_await sleep_for(client->env, std::chrono::microseconds{pause_us});
     Planned planned = self.plan(*client);
     const OpId id = self.history_.begin(client->id, planned.op);
@@ -115,17 +116,34 @@ Task<> Workload::work(Workload* workload, Client* client) {
   co_return ok();
 }
 
-Task<Outcome> Workload::ask(Workload* workload, Client* client, Planned planned, OpId id) {
-  Workload& self = *workload;
+void Workload::think_as(const Client& client) {
+  track_ = client.track();
+}
+
+RetryPolicy Workload::policy_of(const Planned& planned) const {
   RetryPolicy policy;
   policy.attempts = planned.attempts;
   policy.patience = kPatience;
   policy.keyed = false;
-  auto came = co_await client->http.insist(self.rotated_urls(), std::move(planned.request), policy);
+  policy.careful = planned.keyless;
+  return policy;
+}
+
+Task<Outcome> Workload::ask(Workload* workload, Client* client, Planned planned, OpId id) {
+  Workload& self = *workload;
+  const RetryPolicy policy = self.policy_of(planned);
+  auto came = co_await client->http.insist(self.rotated_urls(*client), std::move(planned.request), policy);
   if (!came) co_return came.error();
   Outcome outcome = outcome_of(planned.op, *came);
-  // An earlier attempt may have taken effect, before what the last one was refused for.
-  if (client->attempts > 1 && outcome.answer != Answer::ok) outcome.answer = Answer::unknown;
+  if (planned.keyless) {
+    // Whoever says that it may be tried again says that nothing was done.
+    if (may_repeat(*came)) outcome.answer = Answer::refused;
+    self.site_.counters.add("sometimes.keyless.asked");
+    if (client->attempts > 1) self.site_.counters.add("sometimes.keyless.sent_again");
+  } else if (client->attempts > 1 && outcome.answer != Answer::ok) {
+    // An earlier attempt may have taken effect, before what the last one was refused for.
+    outcome.answer = Answer::unknown;
+  }
   if (planned.by_label && outcome.answer == Answer::not_found) outcome.answer = Answer::refused;
   if (outcome.answer != Answer::ok) co_return outcome;
   if (!self.options_.compare_values) {
@@ -151,10 +169,8 @@ Task<Outcome> Workload::ask(Workload* workload, Client* client, Planned planned,
 Task<Outcome> Workload::stream(Workload* workload, Client* client, Planned planned) {
   Workload& self = *workload;
   const bool tokens = planned.way == Planned::Way::tokens;
-  RetryPolicy policy;
+  RetryPolicy policy = self.policy_of(planned);
   policy.attempts = 6;
-  policy.patience = kPatience;
-  policy.keyed = false;
   Outcome outcome;
   std::string run;         // To which the next connection goes; empty: the request is sent again.
   std::int64_t after = 0;  // Messages that are known whole.
@@ -165,11 +181,18 @@ Task<Outcome> Workload::stream(Workload* workload, Client* client, Planned plann
       request = self.write("POST", "/v1/runs/" + run + "/stream",
                            R"({"starting_after":)" + std::to_string(after) + "}", "");
       self.site_.counters.add("sometimes.stream.re_attached");
+      policy.careful = false;  // It changes nothing.
     }
-    const Reading reading = self.draw_reading();
-    auto came = co_await client->http.insist(self.rotated_urls(), std::move(request), policy, reading);
+    const Reading reading = self.draw_reading(*client);
+    auto came = co_await client->http.insist(self.rotated_urls(*client), std::move(request), policy, reading);
     if (!came) co_return came.error();
     if (came->status != 200) {
+      if (planned.keyless && !run.empty()) co_return outcome;
+      if (planned.keyless) {
+        outcome = outcome_of(planned.op, *came);
+        if (may_repeat(*came)) outcome.answer = Answer::refused;
+        co_return outcome;
+      }
       const bool certain = connection == 0 && client->attempts == 1;
       if (certain) co_return outcome_of(planned.op, *came);
       run.clear();
@@ -191,22 +214,26 @@ Task<Outcome> Workload::stream(Workload* workload, Client* client, Planned plann
     }
     if (came->end == Exchange::End::left) self.site_.counters.add("sometimes.stream.client_left");
     if (!seen.read.error.empty()) self.site_.counters.add("sometimes.stream.was_interrupted");
-    if (came->end == Exchange::End::left && self.choices().chance(Domain::workload, 1, 4)) co_return outcome;
+    self.think_as(*client);
+    if (came->end == Exchange::End::left && self.chance(1, 4)) co_return outcome;
     after = std::max(after, seen.read.newest);
-    run = self.choices().choose(Domain::workload, 3) == 2 ? std::string{} : seen.read.run;
+    run = self.choose(3) == 2 && !planned.keyless ? std::string{} : seen.read.run;
+    // What was asked without a key is not asked again.
+    if (planned.keyless && run.empty()) co_return outcome;
   }
   co_return outcome;
 }
 
-Reading Workload::draw_reading() {
+Reading Workload::draw_reading(const Client& client) {
+  think_as(client);
   Reading reading;
   if (!options_.restless) return reading;
-  if (choices().chance(Domain::workload, 1, 3)) {
-    reading.leave_after = 1 + choices().choose(Domain::workload, 6);
+  if (chance(1, 3)) {
+    reading.leave_after = 1 + choose(6);
   }
-  if (choices().chance(Domain::workload, 1, 4)) {
-    reading.stall_after = 1 + choices().choose(Domain::workload, 4);
-    reading.stall = std::chrono::microseconds{choices().spread(Domain::workload, kStallUs)};
+  if (chance(1, 4)) {
+    reading.stall_after = 1 + choose(4);
+    reading.stall = std::chrono::microseconds{site_.scheduler.choices().spread(track_, kStallUs)};
   }
   return reading;
 }
@@ -223,15 +250,16 @@ void Workload::take_import(OpId id, const Exchange& came) {
   }
 }
 
-std::vector<std::string> Workload::rotated_urls() {
+std::vector<std::string> Workload::rotated_urls(const Client& client) {
+  think_as(client);
   std::vector<std::string> urls = site_.urls;
-  const std::uint64_t first = choices().choose(Domain::workload, urls.size());
+  const std::uint64_t first = choose(urls.size());
   std::rotate(urls.begin(), urls.begin() + static_cast<std::ptrdiff_t>(first), urls.end());
   return urls;
 }
 
 std::string Workload::one_of(const std::vector<std::string>& all) {
-  return all[choices().choose(Domain::workload, all.size())];
+  return all[choose(all.size())];
 }
 
 Request Workload::write(std::string method, std::string target, std::string body, std::string key) {
@@ -269,7 +297,7 @@ Workload::Planned Workload::create_agent(const std::string& key) {
 
 Workload::Planned Workload::create_block(const std::string& key) {
   const std::string block = "block-" + derived_uuid(command_of("POST /v1/blocks/", key), "block", 0);
-  const bool shared = options_.shared_labels && choices().chance(Domain::workload, 1, 2);
+  const bool shared = options_.shared_labels && chance(1, 2);
   const std::string label = shared ? kSharedLabel : fresh("label");
   const std::string value = fresh("value");
   blocks_.push_back({block, label, ""});
@@ -282,7 +310,7 @@ Workload::Planned Workload::import_agent(const std::string& key, bool keyed) {
   op::CreateAgent op;
   op.name = fresh("name");
   op.tags = {fresh("tag")};
-  const std::uint64_t count = 1 + choices().choose(Domain::workload, 4);
+  const std::uint64_t count = 1 + choose(4);
   std::string messages;
   for (std::uint64_t i = 0; i < count; ++i) {
     op.history.push_back(fresh("imported"));
@@ -320,27 +348,44 @@ Workload::Planned Workload::import_agent(const std::string& key, bool keyed) {
 }
 
 Workload::Planned Workload::plan(Client& client) {
+  think_as(client);
+  const std::string key = fresh("key") + "-of-" + std::to_string(client.id);
+  const bool keyless = options_.keyless && client.id % 2 == 0;
+  Planned planned = plan(key, keyless ? "" : key);
+  const bool write = planned.request.method != "GET";
+  const bool creates = std::holds_alternative<op::CreateAgent>(planned.op);
+  planned.keyless = write && !creates && !planned.request.header("idempotency-key");
+  const auto* update = std::get_if<op::UpdateBlock>(&planned.op);
+  if (planned.keyless && update != nullptr && update->value) evidence_.keyless.insert(*update->value);
+  // Some say how long they wait, and are told so in time.
+  if (planned.keyless && chance(1, 3)) {
+    planned.request.headers.emplace("x-stainless-timeout", std::to_string(1 + choose(6)));
+  }
+  return planned;
+}
+
+// What is created has a key always: its id follows from it.
+Workload::Planned Workload::plan(const std::string& creating, const std::string& key) {
   std::size_t kind = 0;
   if (!agents_.empty()) {
-    kind = choices().choose(Domain::workload, kKinds);
+    kind = choose(kKinds);
     if (!options_.kinds[kind]) kind = static_cast<std::size_t>(Kind::send);
   }
-  const std::string key = fresh("key") + "-of-" + std::to_string(client.id);
   switch (static_cast<Kind>(kind)) {
     case Kind::create_agent:
-      return create_agent(key);
+      return create_agent(creating);
     case Kind::create_block:
-      return create_block(key);
+      return create_block(creating);
     case Kind::import:
-      return import_agent(key, choices().choose(Domain::workload, 3) != 2);
+      return import_agent(creating, choose(3) != 2);
     case Kind::attach:
     case Kind::detach:
     case Kind::update_block:
     case Kind::delete_block:
     case Kind::read_block:
-      return blocks_.empty() ? create_block(key) : of_block(kind, key);
+      return blocks_.empty() ? create_block(creating) : of_block(kind, key);
     case Kind::edit_core:
-      return blocks_.empty() ? create_block(key) : edit_core(key);
+      return blocks_.empty() ? create_block(creating) : edit_core(key);
     case Kind::send:
     case Kind::stream_steps:
     case Kind::stream_tokens:
@@ -387,7 +432,7 @@ Workload::Planned Workload::of_agent(std::size_t kind, const std::string& key) {
 }
 
 Workload::Planned Workload::of_block(std::size_t kind, const std::string& key) {
-  const std::string block = blocks_[choices().choose(Domain::workload, blocks_.size())].id;
+  const std::string block = blocks_[choose(blocks_.size())].id;
   const std::string path = "/v1/blocks/" + block;
   const std::string agent = one_of(agents_);
   const std::string blocks_path = "/v1/agents/" + agent + "/core-memory/blocks/";
@@ -427,7 +472,7 @@ Workload::Planned Workload::send(std::size_t kind, const std::string& key) {
 
 // Of a block by its label, as an agent has it.
 Workload::Planned Workload::edit_core(const std::string& key) {
-  const Block& block = blocks_[choices().choose(Domain::workload, blocks_.size())];
+  const Block& block = blocks_[choose(blocks_.size())];
   // Which of several the agent has is not known here.
   if (block.label == kSharedLabel) return of_block(static_cast<std::size_t>(Kind::update_block), key);
   const std::string agent = block.agent.empty() ? one_of(agents_) : block.agent;

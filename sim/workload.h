@@ -1,7 +1,9 @@
 // Workload: clients that ask a simulated server or cluster for random things over its API: agents, blocks,
 // attachments, turns (waited for, streamed, in the background), cancels, imports, exports, lists. They retry
 // as the official clients do, always with the same key, and write down what they asked and what they were
-// told, for the oracles. A client that streams may stall, leave in the middle and come back.
+// told, for the oracles. A client that streams may stall, leave in the middle and come back. Some have no
+// keys (a person with curl): they send again only what was certainly not done, and expect it done at most
+// once.
 //
 // Every value and every message is written once only, so that what is read tells who wrote it. Which kinds of
 // commands there are is drawn for the whole run.
@@ -32,6 +34,7 @@ class Workload {
     bool compare_values = true;               // Of blocks: somebody writes down what tools make of them.
     bool shared_labels = false;               // Some blocks have the same label as others.
     bool restless = false;                    // Clients of streams stall, leave, and come back.
+    bool keyless = false;                     // Every other client has no keys, but for what it creates.
     bool streams_settle = false;              // Views are never behind the end of a stream.
     Duration pause{std::chrono::seconds{1}};  // The longest between two operations.
   };
@@ -56,6 +59,8 @@ class Workload {
   const Evidence& evidence() const { return evidence_; }
   // Whether some client has sent this command.
   bool has_sent(const CommandId& command) const { return commands_.contains(command); }
+  // Whether some client without a key has written this value.
+  bool has_written(const std::string& value) const { return evidence_.keyless.contains(value); }
 
  private:
   struct Client;
@@ -70,12 +75,14 @@ class Workload {
     Request request;
     Way way = Way::plain;
     int attempts = 12;
+    bool keyless = false;   // A write without a key.
     bool by_label = false;  // A block's, of an agent that may not have it: not the block's to say.
   };
   static Task<> work(Workload* workload, Client* client);
   static Task<Outcome> ask(Workload* workload, Client* client, Planned planned, OpId id);
   static Task<Outcome> stream(Workload* workload, Client* client, Planned planned);
   Planned plan(Client& client);
+  Planned plan(const std::string& creating, const std::string& key);
   Planned create_agent(const std::string& key);
   Planned create_block(const std::string& key);
   Planned import_agent(const std::string& key, bool keyed);
@@ -84,18 +91,24 @@ class Workload {
   Planned send(std::size_t kind, const std::string& key);
   Planned edit_core(const std::string& key);
   void take_import(OpId id, const Exchange& came);
-  Reading draw_reading();
-  std::vector<std::string> rotated_urls();
+  Reading draw_reading(const Client& client);
+  std::vector<std::string> rotated_urls(const Client& client);
   Request write(std::string method, std::string target, std::string body, std::string key);
   std::string one_of(const std::vector<std::string>& all);
   std::string fresh(const char* what) { return std::string(what) + "-" + std::to_string(next_++); }
-  Choices& choices() { return site_.scheduler.choices(); }
+  std::uint64_t choose(std::uint64_t bound) { return site_.scheduler.choices().choose(track_, bound); }
+  bool chance(std::uint64_t numerator, std::uint64_t denominator) {
+    return site_.scheduler.choices().chance(track_, numerator, denominator);
+  }
+  void think_as(const Client& client);
+  RetryPolicy policy_of(const Planned& planned) const;
 
   Site site_;
   History& history_;
   Options options_;
   Acknowledged acknowledged_;
   std::vector<std::unique_ptr<Client>> clients_;
+  Track track_{Domain::workload};  // Of the client that decides at present.
   Evidence evidence_;
   std::vector<std::string> agents_;
   std::vector<Block> blocks_;

@@ -1,6 +1,8 @@
 // The story of claims that move between two nodes: a second node joins, the first one is restarted by plan,
 // the second one is cut off; meanwhile turns are open, streams are read through the node that does not own
 // their agent, and commands are forwarded.
+#include <array>
+
 #include "sim/stories/stories.h"
 
 namespace varve::sim {
@@ -19,6 +21,8 @@ class Move final : public Story {
       : stage_(stage),
         left_(stage, client_options(1, 0), stage.ears()),
         right_(stage, client_options(2, 1), stage.ears()) {}
+
+  void on_crash(std::size_t node) override { ++crashes_[node]; }
 
   std::string at_rest() override {
     for (std::size_t node = 0; node < stage_.world().nodes(); ++node) {
@@ -97,8 +101,16 @@ class Move final : public Story {
 
   static Task<> stream(Move& self, std::string round) {
     const std::string body = R"({"input":"in pieces )" + round + R"(","stream_tokens":true})";
-    auto came = co_await self.right_.insist("POST", self.agents_[1].path + "/messages/stream", body,
-                                            "stream-" + round);
+    const std::string path = self.agents_[1].path + "/messages/stream";
+    const std::size_t node = self.right_.options().first_node;
+    const std::size_t crashes = self.crashes_[node];
+    auto once = co_await self.right_.once("POST", path, body, "stream-" + round);
+    CHECK(once.has_value());
+    // This node is not drained: whatever becomes of the partition, its streams go on.
+    const bool interrupted = once->status == 200 && once->body.find("event: error") != std::string::npos;
+    if (interrupted && self.crashes_[node] == crashes)
+      self.failed_ = unexpected("a stream was interrupted: " + once->body);
+    auto came = co_await self.right_.insist("POST", path, body, "stream-" + round);
     if (!came) {
       self.failed_ = came.error();
     } else if (came->body.find("four") == std::string::npos ||
@@ -185,6 +197,7 @@ class Move final : public Story {
   std::vector<Agent> agents_;
   bool streamed_ = false;  // The stream of this round has been read to its end.
   Status failed_ = ok();
+  std::array<std::size_t, 2> crashes_{};  // Of each node.
 };
 
 }  // namespace

@@ -11,7 +11,7 @@
 namespace varve::sim {
 namespace {
 
-constexpr auto kLast = Mutant::views_in_two_transactions;
+constexpr auto kLast = Mutant::checkpoint_of_unsynced;
 
 TEST(Mutants, EveryOneIsInTheTableOnce) {
   std::set<Mutant> known;

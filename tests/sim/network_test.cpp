@@ -185,7 +185,7 @@ TEST_P(NetworkSeeds, WhatArrivesIsAPrefixInOrder) {
     const auto came = run(client_.exchange(kUrl, get("/"), std::chrono::seconds{10}));
     ASSERT_TRUE(came);
     EXPECT_TRUE(all.starts_with(came->body)) << came->body;
-    EXPECT_EQ(came->end == Exchange::End::whole, came->body == all) << came->body;
+    EXPECT_TRUE(came->end != Exchange::End::whole || came->body == all) << came->body;
     run_for(std::chrono::seconds{100});
   }
 }

@@ -51,6 +51,39 @@ TEST(Choices, OneDomainDoesNotMoveAnother) {
   for (int i = 0; i < 20; ++i) EXPECT_EQ(one.choose(Domain::disk, 1000), two.choose(Domain::disk, 1000)) << i;
 }
 
+// The streams of two tracks of a domain, and whoever begins first, are nothing to each other.
+TEST(Choices, OneTrackDoesNotMoveAnother) {
+  const Track crash{Domain::nemesis, 1};
+  const Track pause{Domain::nemesis, 2};
+  Choices one(3);
+  Choices two(3);
+  for (int i = 0; i < 5; ++i) one.choose(pause, 100);
+  std::size_t different = 0;
+  for (int i = 0; i < 20; ++i) {
+    const std::uint64_t drawn = one.choose(crash, 1000);
+    EXPECT_EQ(drawn, two.choose(crash, 1000)) << i;
+    if (drawn != one.choose(pause, 1000)) ++different;
+  }
+  EXPECT_GT(different, 10U);
+}
+
+TEST(Choices, WhetherAndHowMuchIsOneDecision) {
+  Choices choices(5);
+  choices.record();
+  std::size_t none = 0;
+  std::uint64_t largest = 0;
+  for (int i = 0; i < 2000; ++i) {
+    const std::uint64_t drawn = choices.maybe(Domain::config, 1, 2, 50);
+    if (drawn == 0) ++none;
+    largest = std::max(largest, drawn);
+  }
+  EXPECT_EQ(2000U, choices.tape().length(Domain::config));
+  EXPECT_GT(none, 800U);
+  EXPECT_LT(none, 1200U);
+  EXPECT_EQ(50U, largest);
+  EXPECT_EQ(0U, choices.maybe(Domain::config, 0, 2, 50));
+}
+
 TEST(Choices, SpreadStaysWithinItsBound) {
   Choices choices(5);
   std::uint64_t largest = 0;
@@ -60,9 +93,30 @@ TEST(Choices, SpreadStaysWithinItsBound) {
 }
 
 TEST(Tape, SaysWhatIsWrong) {
-  EXPECT_EQ(Tape::decode("networks 1:2").error().message, "a tape has no domain 'networks'");
+  EXPECT_EQ(Tape::decode("networks 1:2").error().message, "a tape has no track 'networks'");
   EXPECT_EQ(Tape::decode("network 1:2 3").error().message, "a tape's entry is INDEX:VALUE, not '3'");
   EXPECT_FALSE(Tape::decode("network 99999999999:1"));
+  for (const char* wrong : {"network.0 1:2", "network.32 1:2", "network. 1:2", "network.1x 1:2", ".1 1:2"}) {
+    EXPECT_FALSE(Tape::decode(wrong)) << wrong;
+  }
+}
+
+TEST(Tape, ATrackHasItsOwnPlace) {
+  Tape tape;
+  tape.set({Domain::nemesis, 3}, 2, 7);
+  tape.set(Domain::nemesis, 0, 1);
+  EXPECT_EQ("nemesis 0:1\nnemesis.3 2:7\n", tape.encode());
+  EXPECT_EQ(tape.encode(), Tape::decode(tape.encode())->encode());
+  EXPECT_EQ(7U, tape.at({Domain::nemesis, 3}, 2));
+  EXPECT_EQ(0U, tape.at({Domain::nemesis, 4}, 2));
+  for (std::size_t i = 0; i < kTracks; ++i) EXPECT_EQ(i, Track::at(i).index());
+}
+
+TEST(Tape, NumbersComeFromNames) {
+  EXPECT_EQ(2U, number_in("node-2"));
+  EXPECT_EQ(12U, number_in("client-12"));
+  EXPECT_EQ(0U, number_in("stranger"));
+  EXPECT_EQ(0U, number_in(""));
 }
 
 TEST(Scheduler, APausedIncarnationIsAZombieThatHasNoticedNothing) {

@@ -118,6 +118,7 @@ FailureCase some_case() {
   one.run.faults = "syncs";
   one.run.tape = Tape{};
   one.run.tape->set(Domain::nemesis, 3, 9);
+  one.mutant = "unsynced-is-read";
   one.notes = "Bytes of a failed sync.\nTwo lines of it.\n";
   one.invariant = "I1";
   one.what = "a record is gone";
@@ -138,19 +139,35 @@ TEST(FailureCase, ComesBackAsItWasWritten) {
   EXPECT_EQ(9U, read->run.tape->at(Domain::nemesis, 3));
   EXPECT_EQ(one.notes, read->notes);
   EXPECT_EQ("I1", read->invariant);
+  EXPECT_EQ("unsynced-is-read", read->mutant);
+}
+
+TEST(FailureCase, NamesTheNodeThatCrashes) {
+  FailureCase one = some_case();
+  one.run.scenario = "move";
+  one.run.node = 1;
+  const auto read = FailureCase::decode(one.encode());
+  ASSERT_TRUE(read) << read.error().message;
+  EXPECT_EQ(1U, read->run.node);
+  for (const char* wrong : {"node 0", "node 3", "node x"}) {
+    const auto other =
+        FailureCase::decode("varve-sim case 2\nscenario move\n" + std::string(wrong) + "\ninvariant I1\n");
+    ASSERT_FALSE(other) << wrong;
+    EXPECT_NE(std::string::npos, other.error().message.find(wrong)) << other.error().message;
+  }
 }
 
 TEST(FailureCase, SaysWhatItCannotRead) {
   const std::string good = some_case().encode();
   EXPECT_FALSE(FailureCase::decode(""));
-  EXPECT_FALSE(FailureCase::decode("varve-sim case 2\nseed 1\n"));
-  for (const char* wrong :
-       {"scenario moon", "seed x", "seed -1", "death later", "faults some", "colour red", "sparse yes"}) {
-    const auto read = FailureCase::decode("varve-sim case 1\n" + std::string(wrong) + "\ninvariant I1\n");
+  EXPECT_FALSE(FailureCase::decode("varve-sim case 1\nseed 1\n"));
+  for (const char* wrong : {"scenario moon", "seed x", "seed -1", "death later", "faults some", "colour red",
+                            "sparse yes", "mutant moon"}) {
+    const auto read = FailureCase::decode("varve-sim case 2\n" + std::string(wrong) + "\ninvariant I1\n");
     ASSERT_FALSE(read) << wrong;
     EXPECT_NE(std::string::npos, read.error().message.find(wrong)) << read.error().message;
   }
-  EXPECT_FALSE(FailureCase::decode("varve-sim case 1\nseed 1\n"));
+  EXPECT_FALSE(FailureCase::decode("varve-sim case 2\nseed 1\n"));
   EXPECT_FALSE(FailureCase::decode(good + "moon 1:2\n"));
 }
 

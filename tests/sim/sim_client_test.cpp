@@ -81,6 +81,19 @@ INSTANTIATE_TEST_SUITE_P(
                       RetryCase{"told_nonsense", answered(503, {{"x-should-retry", "maybe"}}), true}),
     [](const auto& info) { return info.param.name; });
 
+// Without a key: what may have been done is not sent again, unless the server says that it was not.
+TEST(Retries, ACarefulClientSendsAgainWhatWasCertainlyNotDone) {
+  EXPECT_TRUE(may_repeat({Exchange::End::refused, 0, {}, "", 0}));
+  EXPECT_TRUE(may_repeat(answered(503)));
+  EXPECT_TRUE(may_repeat(answered(429)));
+  EXPECT_FALSE(may_repeat(answered(503, {{"x-should-retry", "false"}})));
+  EXPECT_FALSE(may_repeat(answered(200)));
+  for (const auto end : {Exchange::End::timed_out, Exchange::End::cut, Exchange::End::left}) {
+    EXPECT_FALSE(may_repeat({end, 0, {}, "", 0})) << to_string(end);
+    EXPECT_FALSE(may_repeat({end, 503, {}, "", 0})) << to_string(end);
+  }
+}
+
 std::int64_t wait_ms(const Exchange& came, int number, std::uint64_t calmer = 0) {
   return std::chrono::duration_cast<std::chrono::milliseconds>(retry_wait(came, number, {}, calmer)).count();
 }
@@ -147,6 +160,22 @@ TEST_F(NetworkTest, AReadNeedsNoKeyAndAnUnkeyedClientSendsNone) {
   EXPECT_TRUE(run(client_.insist({kUrl}, get("/"), {})));
   EXPECT_TRUE(run(client_.insist({kUrl}, post("x"), {.keyed = false})));
   EXPECT_EQ(keys, std::set<std::string>{"none"});
+}
+
+TEST_F(NetworkTest, ACarefulClientDoesNotRepeatWhatMayHaveBeenDone) {
+  boot();
+  node_->status = 503;
+  node_->headers = {{"retry-after", "1"}};
+  const RetryPolicy policy{.attempts = 4, .keyed = false, .careful = true};
+  EXPECT_EQ(show(run(client_.insist({kUrl}, post("x"), policy))), "whole 503 POST / x");
+  EXPECT_EQ(node_->heard.size(), 4U);
+  Network::Faults faults;
+  faults.reset_ppm = 1'000'000;
+  network_.set_faults(faults);
+  const auto came = run(client_.insist({kUrl}, post("y"), policy));
+  ASSERT_TRUE(came);
+  EXPECT_EQ(came->end, Exchange::End::cut);
+  EXPECT_LE(node_->heard.size(), 5U);
 }
 
 }  // namespace

@@ -138,7 +138,7 @@ class GuardTest(unittest.TestCase):
         came = run("--self-test-trip", "clock", "shrink", "v1:1")
         self.assertIn("kills its process", came.stderr)
         with tempfile.NamedTemporaryFile("w", suffix=".case") as file:
-            file.write("varve-sim case 1\nscenario swarm\nseed 1\ninvariant I1\n")
+            file.write("varve-sim case 2\nscenario swarm\nseed 1\nmutant canary\ninvariant Canary\n")
             file.flush()
             self.assertEqual(0, run("corpus", file.name).returncode)
             came = run("--self-test-trip", "clock", "corpus", file.name)
@@ -177,8 +177,10 @@ class ShrinkTest(unittest.TestCase):
         self.assertEqual(1, again.returncode)
         self.assertIn(f"FAIL {invariant} ", again.stdout)
         # Without the bug the same decisions are a run like any other.
-        self.assertEqual(0, run("corpus", self.path).returncode)
-        self.assertEqual(1, run("corpus", self.path, *self.BUG).returncode)
+        self.assertEqual(0, run("repro", self.path, "--quiet").returncode)
+        checked = run("corpus", self.path)
+        self.assertEqual(0, checked.returncode, checked.stdout)
+        self.assertIn(f"with '{self.BUG[1]}' it breaks {invariant}", checked.stdout)
 
     def test_shrinking_again_gives_the_same_case(self):
         second = f"{self.folder.name}/second.case"
@@ -194,6 +196,65 @@ class ShrinkTest(unittest.TestCase):
         self.assertEqual(0, came.returncode, came.stdout + came.stderr)
         self.assertIn("\n# What it was.\nscenario ", self.text(out))
         self.assertLessEqual(len(self.text(out).split()), len(self.text(noted).split()))
+
+
+class CorpusTest(unittest.TestCase):
+    """A case must pass, and fail with its bug: else it has gone stale, and is made anew."""
+
+    NOTE = "# Who goes on after an unknown outcome.\n"
+
+    def case(self, folder, text):
+        path = f"{folder}/one.case"
+        with open(path, "w") as file:
+            file.write("varve-sim case 2\n" + text)
+        return path
+
+    def test_a_case_that_passes_with_its_bug_is_stale_and_can_be_renewed(self):
+        with tempfile.TemporaryDirectory() as folder:
+            # No decisions: a calm world, which meets no bug.
+            path = self.case(folder, self.NOTE + "scenario swarm\nseed 1\nmutant unknown-is-done\ninvariant I9\ntape\n")
+            came = run("corpus", folder)
+            self.assertEqual(1, came.returncode, came.stdout)
+            self.assertIn(f"STALE {path}: it passes with 'unknown-is-done' switched on, too", came.stdout)
+            self.assertIn("1 cases, 0 failed, 1 stale", came.stdout)
+            self.assertIn(f"varve-sim corpus --renew {folder}", came.stdout)
+            came = run("corpus", "--renew", folder, "--budget", "40")
+            self.assertEqual(0, came.returncode, came.stdout)
+            self.assertIn("1 cases, 0 failed, 0 stale", came.stdout)
+            with open(path) as file:
+                text = file.read()
+            for kept in self.NOTE, "\nmutant unknown-is-done\n", "\ninvariant I9\n":
+                self.assertIn(kept, text)
+            came = run("corpus", folder)
+            self.assertEqual(0, came.returncode, came.stdout)
+            self.assertIn(f"ok    {path}: with 'unknown-is-done' it breaks I9", came.stdout)
+            # What is sound is left alone.
+            run("corpus", "--renew", folder)
+            with open(path) as file:
+                self.assertEqual(text, file.read())
+
+    def test_a_story_is_searched_by_the_place_of_its_crash(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = self.case(folder, "scenario quarantine\nseed 1\nmutant skip-not-in-log\ninvariant any\ntape\n")
+            came = run("corpus", "--renew", folder, "--budget", "10")
+            self.assertEqual(0, came.returncode, came.stdout)
+            self.assertEqual(0, run("corpus", path).returncode)
+
+    def test_a_case_that_names_no_bug_proves_nothing(self):
+        with tempfile.TemporaryDirectory() as folder:
+            self.case(folder, "scenario swarm\nseed 1\ninvariant I1\ntape\n")
+            for arguments in ["corpus", folder], ["corpus", "--renew", folder]:
+                came = run(*arguments)
+                self.assertEqual(1, came.returncode, came.stdout)
+                self.assertIn("it names no seeded bug", came.stdout)
+
+    def test_a_case_that_fails_by_itself_is_no_stale_one(self):
+        with tempfile.TemporaryDirectory() as folder:
+            self.case(folder, "scenario swarm\nseed 1\nmutant canary\ninvariant Canary\n")
+            self.assertEqual(0, run("corpus", folder).returncode)
+            came = run("--self-test-trip", "clock", "corpus", folder)
+            self.assertEqual(1, came.returncode)
+            self.assertIn("1 cases, 1 failed, 0 stale", came.stdout)
 
 
 class TraceTest(unittest.TestCase):

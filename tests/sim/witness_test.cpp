@@ -49,11 +49,12 @@ struct Testimony {
     land(commit);
     return id;
   }
-  CommandId begin_turn(const std::string& run) {
+  CommandId begin_turn(const std::string& run) { return begin_turn(run, "hello " + run); }
+  CommandId begin_turn(const std::string& run, const std::string& text) {
     Message message;
     message.id = "message-of-" + run;
     message.step_id = "step-of-" + run;
-    message.content = "\"hello\"";
+    message.content = "\"" + text + "\"";
     UserMessageReceived begun;
     begun.run_id = run;
     begun.messages.push_back(std::move(message));
@@ -93,7 +94,10 @@ struct Testimony {
   Effects effects{oracle,
                   journal,
                   history,
-                  {[this] { return now; }, [this](const CommandId& id) { return clients.contains(id); }}};
+                  {[this] { return now; },
+                   [this](const CommandId& id, const std::string& value) {
+                     return clients.contains(id) || evidence.keyless.contains(value);
+                   }}};
   std::uint64_t n = 0;
 
  private:
@@ -194,6 +198,28 @@ TEST(Witness, AnImportIsDoneOnceAndWhole) {
   EXPECT_EQ("I2: the import of 'elder' has made 2 agents", right.first());
 }
 
+// A client without a key is known by what it writes, which nobody else does.
+TEST(Witness, WhatWasSentWithoutAKeyIsThereOnce) {
+  Testimony turns;
+  turns.begin_turn("run-1", "message-1");
+  turns.begin_turn("run-2", "message-2");
+  EXPECT_EQ("", turns.first());
+  turns.begin_turn("run-3", "message-1");
+  EXPECT_EQ("I2: 'message-1' has begun 2 turns", turns.first());
+
+  Testimony values;
+  const auto write = [&values](const std::string& value, int id) {
+    values.commit(block_in(kP, 1), {BlockUpdated{value_of(value), {}}}, command(id));
+  };
+  values.evidence.keyless = {"value-1"};
+  write("value-1", 7);
+  write("value-2", 8);
+  write("value-2", 9);  // Somebody else's: a tool may do that.
+  EXPECT_EQ("", values.first());
+  write("value-1", 10);
+  EXPECT_EQ("I2: 'value-1' was written 2 times", values.first());
+}
+
 TEST(Effects, AStepThatTheLogHoldsMayBeAskedForOnce) {
   TwoReplies turn;
   EXPECT_EQ("", turn.first_effect());
@@ -246,6 +272,10 @@ TEST(Effects, ABlockIsEditedByClientsAndByCallsInTheLogAlone) {
   called.commit(block_in(kP, 1), {BlockUpdated{value_of("y"), {}}}, command(7));
   EXPECT_EQ("", called.first_effect());
   called.commit(block_in(kP, 1), {BlockUpdated{value_of("z"), {}}}, command(8));
+  called.evidence.keyless = {"w"};
+  called.commit(block_in(kP, 1), {BlockUpdated{value_of("w"), {}}}, command(9));
+  EXPECT_NE(std::string::npos, called.first_effect().find(to_hex(command(8))))
+      << "of command 9 it says nothing";
   EXPECT_EQ("I8: " + block_in(kP, 1).value() + " was edited by " + to_hex(command(8)) +
                 ", which neither a client nor a tool call in the log asked for",
             called.first_effect());
