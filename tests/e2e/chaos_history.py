@@ -18,14 +18,15 @@ SAID = {"user_message": "user", "assistant_message": "assistant"}
 
 @dataclass
 class Operation:
-    """kind: create (agent = its name), say, edit (of the block `label`), read (result = [(kind, text)])."""
+    """kind: create (agent = its name), say, edit (of the block `label`), read."""
 
     kind: str
     agent: str
     text: str
     begin: float
     end: float = NEVER  # When the success was heard.
-    result: object = None  # create: the agent's id; say: [(id, kind, text)] of the answer.
+    # create: the agent's id; say: [(id, kind, text)] of the answer; read: [(kind, text)], None = no such agent.
+    result: object = None
     positions: dict = field(default_factory=dict)  # Partition -> offset, of Varve-Position.
     visible: bool = True  # The answer did not say that the views are behind.
     label: str = ""
@@ -63,7 +64,8 @@ class Fold:
         self.agents = {}  # Id -> AgentState.
         self.verdicts = {"admitted": 0, "fenced": 0, "duplicate": 0, "gap": 0, "foreign": 0}
         self.claims = []  # (partition, offset, epoch, url, at) of those that count.
-        self.texts_at = {}  # (partition, offset) of a commit that counts -> its texts.
+        self.verdict_at = {}  # (partition, offset) -> verdict.
+        self.places = {}  # Text of an event that counts -> {partition: offset}, the first of each.
         self.complaints = []
         self._admission = {}  # Partition -> [epoch, n].
         self._cluster = {}
@@ -75,20 +77,20 @@ class Fold:
         """One record, in the order of its partition. `value` is the record's bytes or text."""
         if isinstance(value, bytes):
             value = value.decode("utf-8", "replace")
-        if not value.startswith('{"v":'):
-            self.verdicts["foreign"] += 1
-            return "foreign"
-        record = json.loads(value)
-        verdict = self._judge(partition, record)
+        record = json.loads(value) if value.startswith('{"v":') else {"kind": "record"}
+        verdict = self._judge(partition, record) if "epoch" in record else "foreign"
         self.verdicts[verdict] += 1
+        self.verdict_at[partition, offset] = verdict
         if verdict != "admitted":
             return verdict
         if record["kind"] == "claim":
             self.claims.append((partition, offset, record["epoch"], record["url"], record["at"]))
         elif record["kind"] == "commit":
-            texts = self.texts_at.setdefault((partition, offset), set())
+            texts = set()
             for part in record["parts"]:
                 self._part(partition, offset, part, texts)
+            for text in texts:
+                self.places.setdefault(text, {}).setdefault(partition, offset)
         return verdict
 
     def _judge(self, partition, record):
@@ -170,13 +172,14 @@ def judge(operations, listed, agents, fold):
     """`listed`: [(id, name)] as GET /v1/agents says, `agents`: id -> AgentState as the API says, `fold`: a Fold."""
     complaints = list(fold.complaints)
     complaints += judge_registry(operations, listed)
+    born = {one.result: one.end for one in operations if one.kind == "create" and one.acknowledged and one.visible}
     by_agent = {}
     for operation in operations:
         by_agent.setdefault(operation.agent, []).append(operation)
     for agent, state in sorted(agents.items()):
         mine = by_agent.get(agent, [])
         complaints += judge_messages(agent, state, [one for one in mine if one.kind == "say"])
-        complaints += judge_reads(agent, state, mine)
+        complaints += judge_reads(agent, state, mine, born.get(agent, NEVER))
         complaints += judge_blocks(agent, state, [one for one in mine if one.kind == "edit"])
     for agent in sorted(set(by_agent) - set(agents)):
         if any(one.kind != "create" and one.acknowledged for one in by_agent[agent]):
@@ -253,14 +256,19 @@ def judge_answers(agent, state, said):
     return complaints
 
 
-def judge_reads(agent, state, mine):
-    """A read sees a beginning of the final history, and everything that was acknowledged before it began."""
+def judge_reads(agent, state, mine, born):
+    """A read sees a beginning of the final history, and everything that was acknowledged before it began. `born`: from
+    when on everybody must see the agent."""
     complaints = []
     final = [(kind, text) for _, kind, text in state.messages]
     users = {text: index for index, (kind, text) in enumerate(final) if kind == "user"}
     said = sorted((one.end, one.text) for one in mine if one.kind == "say" and one.acknowledged and one.visible)
     for read in mine:
-        if read.kind != "read" or read.result is None:
+        if read.kind != "read":
+            continue
+        if read.result is None:
+            if born < read.begin:
+                complaints.append("%s: a read found no agent, which was acknowledged before it" % agent)
             continue
         if read.result != final[:len(read.result)]:
             differs = next(i for i, seen in enumerate(read.result) if i >= len(final) or seen != final[i])
@@ -296,15 +304,19 @@ def judge_blocks(agent, state, edits):
 
 
 def judge_positions(operations, fold):
-    """The position of an answer is that of a record that counts."""
+    """The position of an answer is that of a record that counts, at or behind the one that did what was asked."""
     complaints = []
     for one in operations:
         if not one.acknowledged or one.kind == "read":
             continue
+        what = "%s %r to %s" % (one.kind, one.text, one.agent)
         for place in sorted(one.positions.items()):
-            if place not in fold.texts_at:
-                complaints.append("%s of %s: its position %d:%d is no record that counts"
-                                  % (one.kind, one.agent, place[0], place[1]))
+            verdict = fold.verdict_at.get(place, "not there")
+            if verdict != "admitted":
+                complaints.append("%s: the record of its position %d:%d is %s" % (what, *place, verdict))
+        done = fold.places.get(one.text, {})
+        if not any(one.positions.get(partition, -1) >= offset for partition, offset in done.items()):
+            complaints.append("%s: it happened at %r, and its position is %r" % (what, done, one.positions))
     return complaints
 
 

@@ -164,6 +164,12 @@ class Judge(unittest.TestCase):
         self.history.say("one").visible = False
         self.assertEqual([], self.history.complaints())
 
+    def test_a_read_that_does_not_find_the_agent(self):
+        self.history.operations[3].result = None
+        self.refused("found no agent")
+        self.history.operations[0].visible = False
+        self.assertEqual([], self.history.complaints())
+
     def test_a_read_of_what_is_not_there_later(self):
         self.history.operations[3].result.append(("user", "zombie"))
         self.refused("a read saw", "'zombie'")
@@ -179,7 +185,13 @@ class Judge(unittest.TestCase):
 
     def test_an_answer_whose_record_does_not_count(self):
         self.history.say("two").positions = {0: 5}
-        self.refused("0:5", "no record that counts")
+        self.refused("'two'", "0:5 is fenced")
+        self.history.say("two").positions = {0: 99}
+        self.refused("'two'", "0:99 is not there")
+
+    def test_an_answer_whose_position_is_before_what_it_did(self):
+        self.history.say("two").positions = {0: 3}
+        self.refused("'two'", "happened at {0: 6}")
 
     def test_views_that_are_not_the_fold_of_the_log(self):
         self.history.log[6] = commit(2, 1, part(AGENT, 4, question("q2", "two"), reply("r2", "re: TWO")))
@@ -218,7 +230,7 @@ class Admission(unittest.TestCase):
     def test_lines_of_several_partitions(self):
         fold = chaos_history.fold_lines(["1 0 " + claim(1), "0 7 " + claim(1), "0 9 " + commit(1, 1, born())])
         self.assertEqual(3, fold.verdicts["admitted"])
-        self.assertEqual({(0, 9)}, set(fold.texts_at))
+        self.assertEqual({0: 9}, fold.places["ann"])
 
 
 class Failover(unittest.TestCase):
