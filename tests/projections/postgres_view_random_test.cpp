@@ -192,7 +192,7 @@ class Pair {
       const Offset offset{before.next.value() + draw_.below(2)};
       if (draw_.chance(55)) {
         batch.changes.emplace_back(
-            draw_.insert({batch.partition, offset, draw_.chance(95) ? ordinal++ : 0,
+            draw_.insert({batch.partition, offset, ordinal++,
                           WallTime{static_cast<std::int64_t>(draw_.below(3))}, Sequence{offset.value()}}));
       } else {
         const View view = draw_.view();
