@@ -37,6 +37,7 @@ TEST_F(MemberTest, AnOpenTurnIsHandedOverAndItsCallerGetsTheAnswer) {
   const StreamId agent = make_agent(life("a"));
   const auto said = begin_send(life("a"), command("say", agent, say("slow")));
   ASSERT_TRUE(run_until([&] { return times_applied("say") == 1; }));
+  run_for(std::chrono::milliseconds{10});  // It has been read back: the turn is open.
   move("a", "b", {home(agent)});
   const auto answer = finish(said);
   ASSERT_TRUE(answer.has_value()) << answer.error().message;

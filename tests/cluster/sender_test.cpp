@@ -23,6 +23,7 @@ class SenderTest : public ClusterFixture {
     agent_ = make_agent(life("a"));
     move("a", "b", {home(agent_)});
     ASSERT_TRUE(run_until([&] { return life("b").owns(home(agent_)); }));
+    run_for(std::chrono::seconds{1});  // The views have the new owner, too: everybody may know it.
     wires_.requests.clear();
   }
 

@@ -221,8 +221,16 @@ def records_of_others_are_skipped(place, nodes, agents):
         answer = client.expect(200, "POST", "/v1/agents/%s/messages" % agent, user_message("and now"))
         check_equal(said(answer), ["plain answer"], "the answer behind a record of another program")
     client.close()
+    counted = 0
+    for node in nodes:
+        client = node.client()
+        lines = client.expect(200, "GET", "/metrics").raw.decode().splitlines()
+        counted += sum(int(float(line.split()[-1])) for line in lines
+                       if line.startswith("varve_log_records_total") and 'verdict="foreign"' in line)
+        client.close()
+    check_equal(counted, 4, "records of others that the owners have counted")
     poll("the views have passed them", 20, lambda: all(one["lag"] == 0 for one in nodes[0].status()["partitions"]))
-    ok("records of another program are skipped, and nothing stops")
+    ok("records of another program are skipped and counted, and nothing stops")
 
 
 def a_second_cluster_stops(workshop, place, nodes, agents):
