@@ -266,6 +266,7 @@ class Lag : public testing::Test {
   // Another process folds up to here.
   void fold_elsewhere(Offset next) { storage_->checkpoints[kPartition].next = next; }
 
+ protected:
   static constexpr Partition kPartition{2};
   sim::Scheduler scheduler_{1};
   sim::SimEnv env_{scheduler_, "node", 1};
