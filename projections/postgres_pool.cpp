@@ -117,6 +117,12 @@ void PostgresPool::check_in(std::size_t number) {
   next->given.notify_all();
 }
 
+void PostgresPool::cut() {
+  for (const Slot& slot : slots_) {
+    if (slot.in_use) slot.in_use->cut();
+  }
+}
+
 Task<> PostgresPool::connect(std::size_t number, Lane lane) {
   using Opened = std::shared_ptr<PostgresConnection>;
   std::function<Result<Opened>()> job = [conninfo = conninfo_] { return PostgresConnection::open(conninfo); };
@@ -139,6 +145,7 @@ Task<bool> PostgresPool::run_job(std::size_t number, PostgresUse how,
   // Taken out, so that one that is of no use ends on the lane: closing may take a moment.
   auto connection = std::move(slots_[number].connection);
   const auto socket = connection->socket();
+  slots_[number].in_use = socket;
   const Duration limit = how.limit;
   Callback cut = [socket, &env = env_, limit] {
     env.count("postgres_connections_cut");
@@ -156,6 +163,7 @@ Task<bool> PostgresPool::run_job(std::size_t number, PostgresUse how,
   };
   const auto fate = co_await offload<Fate>(env_, how.lane, std::move(on_lane));
   env_.cancel(timer);
+  slots_[number].in_use = nullptr;
   if (!fate) co_return fate.error();
   if (!fate->usable) env_.count("postgres_connections_lost");
   slots_[number].connection = std::move(*kept);

@@ -46,6 +46,7 @@ struct PostgresUse {
 };
 
 class PostgresConnection;
+class PostgresSocket;
 
 class PostgresPool {
  public:
@@ -72,6 +73,11 @@ class PostgresPool {
   // unavailable.
   Task<> probe();
 
+  // Cuts the connections that jobs use at this moment. Call it when the Env has stopped, before its
+  // shut_down(), which waits for the lanes: nobody else would end a job that a server leaves without an
+  // answer.
+  void cut();
+
   const PostgresOptions& options() const { return options_; }
   // For messages: "postgresql://varve@127.0.0.1:5432/varve", without a password.
   const std::string& where() const { return where_; }
@@ -79,6 +85,7 @@ class PostgresPool {
  private:
   struct Slot {
     std::shared_ptr<PostgresConnection> connection;  // Null until it is used, and after it was lost.
+    std::shared_ptr<const PostgresSocket> in_use;    // While a job has it.
   };
   struct Waiter {
     std::optional<std::size_t> slot;

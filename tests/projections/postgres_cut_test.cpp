@@ -36,7 +36,7 @@ TEST_P(PostgresCutTest, SaysWhetherItMayHaveBeenDone) {
   PostgresDatabase database;
   TcpProxy proxy(port_of(database.url()));
   PostgresOptions options = Jobs::options_of(with_port(database.url(), proxy.port()));
-  options.answer = milliseconds{700};
+  options.answer = milliseconds{1'500};
   Jobs jobs(options);
   EXPECT_EQ(jobs.write("CREATE TABLE t (a bigint)"), "no row");
   proxy.on(cut.text, cut.then);

@@ -119,7 +119,7 @@ TEST_F(PostgresFaultTest, ACrashInTheMiddleOfAWriteLeavesItOpen) {
 
 // A host that hangs keeps its connections: the server's own time-outs do not run, ours do.
 TEST_F(PostgresFaultTest, AServerThatHangsIsLeft) {
-  open(milliseconds{800});
+  open(milliseconds{2'000});
   EXPECT_EQ(put(1), "done");
   server()->tell("pause");
   EXPECT_EQ(code(put(2)), "outcome_unknown");
@@ -128,6 +128,23 @@ TEST_F(PostgresFaultTest, AServerThatHangsIsLeft) {
   // It had been sent: the server does it when it wakes up. The store does not care: a row only moves forward.
   EXPECT_EQ(put(3), "done");
   EXPECT_EQ(stored(), "3");
+}
+
+Task<> wait_a_moment(RealEnv& env) {
+  co_await sleep_for(env, milliseconds{300});
+  co_return ok();
+}
+
+TEST_F(PostgresFaultTest, AProgramThatStopsDoesNotWaitForAServerThatHangs) {
+  EXPECT_EQ(put(1), "done");
+  server()->tell("pause");
+  env_->spawn("put", store_->put({snapshot("agent-1", 2, "state")}));
+  EXPECT_TRUE(run(*env_, wait_a_moment(*env_)));
+  const MonoTime begun = env_->now();
+  pool_->cut();
+  env_->shut_down();
+  EXPECT_LT(env_->now() - begun, std::chrono::seconds{5});  // Not what `answer` allows.
+  server()->tell("resume");
 }
 
 // The file of the table becomes one that has no space, as /dev/full has none: ENOSPC of the kernel, without a
