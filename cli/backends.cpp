@@ -156,6 +156,7 @@ Status open_postgres(RealEnv& env, const Config& config, Backends& backends) {
   const Status ready = run_now(env, prepare_postgres(env, *pool, *views, config.postgres.migrate));
   if (!ready) return Error{ready.error().code, "PostgreSQL: " + ready.error().message};
   backends.database = pool;
+  backends.cut_off = [pool] { pool->cut(); };
   backends.snapshots = std::make_unique<PostgresSnapshotStore>(*pool);
   backends.views = std::move(views);
   backends.place += ", " + pool->where();

@@ -3,6 +3,7 @@
 // concrete types are chosen.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -20,6 +21,8 @@ struct Backends {
   std::string place;  // For people: "./varve-data", "kafka a:9092 varve.events, postgresql://db/varve".
   std::unique_ptr<EventLog> log;
   std::shared_ptr<void> database;  // What snapshots and views share.
+  // Ends what waits for a server on a lane: when the env has stopped, before its shut_down(). May be null.
+  std::function<void()> cut_off;
   std::unique_ptr<SnapshotStore> snapshots;
   std::unique_ptr<ViewStore> views;
   // Null: this process has all partitions, for ever.

@@ -62,6 +62,7 @@ struct Server {
   ~Server() {
     http.reset();
     if (transport) transport->close();
+    if (backends && backends->cut_off) backends->cut_off();
     env.shut_down();  // Ends every task while what the tasks refer to is alive.
   }
   Server(const Server&) = delete;
