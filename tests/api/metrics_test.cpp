@@ -1,6 +1,7 @@
 // What a server counts and tells: the catalogue, the page about it, the text that Prometheus reads.
 #include "api/metrics.h"
 
+#include <filesystem>
 #include <fstream>
 #include <map>
 #include <regex>
@@ -73,6 +74,33 @@ TEST(Metrics, NamesFollowTheConventions) {
     if (info.type == MetricType::histogram) EXPECT_TRUE(name.ends_with("_seconds")) << name;
     EXPECT_TRUE(info.help.ends_with(".")) << name;
   }
+}
+
+// Boards and alerts ask for nothing that nobody tells.
+TEST(Metrics, BoardsAndAlertsNameMetricsThatThereAre) {
+  std::set<std::string> known;
+  for (const MetricInfo& info : all_metrics()) {
+    const std::string name{info.name};
+    known.insert(name);
+    if (info.type != MetricType::histogram) continue;
+    for (const char* end : {"_bucket", "_sum", "_count"}) known.insert(name + end);
+  }
+  const std::regex word(R"(\b(?:varve|process)_[a-z_]+\b)");
+  const std::filesystem::path deploy = std::filesystem::path(VARVE_SOURCE_DIR) / "deploy";
+  std::size_t named = 0;
+  for (const char* folder : {"grafana/boards", "prometheus"}) {
+    for (const auto& entry : std::filesystem::directory_iterator(deploy / folder)) {
+      std::ifstream file(entry.path());
+      std::ostringstream text;
+      text << file.rdbuf();
+      const std::string all = text.str();
+      for (std::sregex_iterator one(all.begin(), all.end(), word), end; one != end; ++one) {
+        ++named;
+        EXPECT_TRUE(known.contains(one->str())) << entry.path() << ": " << one->str();
+      }
+    }
+  }
+  EXPECT_GT(named, 10U);
 }
 
 // ---- timings
