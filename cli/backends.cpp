@@ -1,7 +1,7 @@
 #include "cli/backends.h"
 
+#include "cli/logs.h"
 #include "cluster/kafka_assignment.h"
-#include "eventlog/kafka_event_log.h"
 #include "eventlog/sqlite_event_log.h"
 #include "projections/postgres_migrate.h"
 #include "projections/postgres_snapshot_store.h"
@@ -69,20 +69,8 @@ Status open_view_files(RealEnv& env, const Config& config, Backends& backends) {
 
 // ---- Kafka
 
-std::string brokers_of(const KafkaConfig& config) {
-  std::string all;
-  for (const std::string& broker : config.brokers) all += (all.empty() ? "" : ",") + broker;
-  return all;
-}
-
-Status open_kafka(RealEnv& env, const Config& config, Backends& backends) {
-  KafkaEventLog::Options options;
-  options.connection = {brokers_of(config.kafka), config.kafka.properties};
-  options.topic = config.kafka.topic;
-  options.partitions = config.partitions;
-  options.replication_factor = config.kafka.replication_factor;
-  options.client_id = "varve-" + config.cluster;
-  auto log = KafkaEventLog::open(env, std::move(options));
+Status open_topic(RealEnv& env, const Config& config, Backends& backends) {
+  auto log = open_kafka_log(env, config, config.partitions);
   if (!log) return log.error();
   backends.log = std::move(*log);
   backends.place = "topic " + config.kafka.topic + " of Kafka at " + brokers_of(config.kafka);
@@ -145,7 +133,9 @@ Task<> prepare_postgres(RealEnv& env, PostgresPool& pool, PostgresViewStore& vie
   co_return co_await views.prepare();
 }
 
-Status open_postgres(RealEnv& env, const Config& config, Backends& backends) {
+}  // namespace
+
+Status open_database(RealEnv& env, const Config& config, Backends& backends) {
   PostgresOptions options;
   options.url = with_password(config.postgres.url, config.postgres.password);
   options.connections = config.postgres.connections;
@@ -163,16 +153,14 @@ Status open_postgres(RealEnv& env, const Config& config, Backends& backends) {
   return ok();
 }
 
-}  // namespace
-
 Result<std::unique_ptr<Backends>> open_backends(RealEnv& env, const Config& config) {
   auto backends = std::make_unique<Backends>();
   const bool kafka = config.log == "kafka";
-  const Status log = kafka ? open_kafka(env, config, *backends) : open_log_file(env, config, *backends);
+  const Status log = kafka ? open_topic(env, config, *backends) : open_log_file(env, config, *backends);
   if (!log) return log.error();
   const bool postgres = config.store == "postgres";
   const Status views =
-      postgres ? open_postgres(env, config, *backends) : open_view_files(env, config, *backends);
+      postgres ? open_database(env, config, *backends) : open_view_files(env, config, *backends);
   if (!views) return views.error();
   if (kafka) {
     if (Status joined = join_groups(env, config, *backends); !joined) return joined.error();

@@ -33,5 +33,7 @@ struct Backends {
 // Blocks until everything was reached, or says in a sentence why it cannot be. Errc::conflict: a file of it
 // is another process's. Call it before the RealEnv runs.
 Result<std::unique_ptr<Backends>> open_backends(RealEnv& env, const Config& config);
+// PostgreSQL alone: database, snapshots and views. As open_backends().
+Status open_database(RealEnv& env, const Config& config, Backends& backends);
 
 }  // namespace varve

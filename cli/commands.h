@@ -22,23 +22,22 @@ int run_serve(const Config& config);
 // The embedded log of its data directory into its topic of Kafka.
 int run_log_copy(const Config& config);
 
+// These read the log that the configuration names, whether a server runs on it or not.
 struct DumpOptions {
-  std::string data_dir;
   std::optional<std::uint32_t> partition;
   std::uint64_t from = 0;
   bool json = false;
 };
-int run_dump(const DumpOptions& options);
+int run_dump(const Config& config, const DumpOptions& options);
 
 inline constexpr std::size_t kTailRecordsMax = 100'000;
 struct TailOptions {
-  std::string data_dir;
   std::optional<std::uint32_t> partition;
   std::size_t records = 20;  // kTailRecordsMax at most.
   bool follow = false;
   bool json = false;
 };
-int run_tail(const TailOptions& options);
+int run_tail(const Config& config, const TailOptions& options);
 
 struct ImportCommand {
   std::vector<std::string> files;
@@ -58,9 +57,6 @@ struct ClusterStatusCommand {
 };
 int run_cluster_status(const ClusterStatusCommand& options);
 
-struct VerifyOptions {
-  std::string data_dir;
-};
-int run_verify(const VerifyOptions& options);
+int run_verify(const Config& config);
 
 }  // namespace varve

@@ -4,7 +4,7 @@
 
 #include "cli/commands.h"
 #include "cli/log_lines.h"
-#include "eventlog/sqlite_event_log.h"
+#include "cli/logs.h"
 #include "runtime/real_env.h"
 
 namespace varve {
@@ -48,9 +48,9 @@ Task<> dump(RealEnv& env, EventLog& log, DumpOptions options, int& exit_code) {
 
 }  // namespace
 
-int run_dump(const DumpOptions& options) {
+int run_dump(const Config& config, const DumpOptions& options) {
   RealEnv env;
-  auto log = SqliteLogReader::open(env, options.data_dir);
+  auto log = open_log_to_read(env, config);
   if (!log) {
     std::cerr << "varve log dump: " << log.error().message << "\n";
     return kExitFailed;

@@ -11,7 +11,7 @@
 
 #include "cli/commands.h"
 #include "cli/log_lines.h"
-#include "eventlog/sqlite_event_log.h"
+#include "cli/logs.h"
 #include "runtime/real_env.h"
 
 namespace varve {
@@ -157,9 +157,9 @@ Task<> run(Tail& tail) {
 
 }  // namespace
 
-int run_tail(const TailOptions& options) {
+int run_tail(const Config& config, const TailOptions& options) {
   RealEnv env;
-  auto log = SqliteLogReader::open(env, options.data_dir);
+  auto log = open_log_to_read(env, config);
   if (!log) {
     std::cerr << "varve log tail: " << log.error().message << "\n";
     return kExitFailed;

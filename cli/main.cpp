@@ -53,20 +53,28 @@ void add_switch(CLI::App& command, Flags& flags, const std::string& key, const s
   command.add_flag_callback(name, keep, about);
 }
 
+void add_topic_options(CLI::App& command, Flags& flags) {
+  add_value(command, flags, "kafka_brokers", "HOST:PORT of Kafka, several with commas between them");
+  add_value(command, flags, "kafka_topic", "The topic that is the log (default varve.events)");
+  add_list(command, flags, "--kafka", "kafka", "PROPERTY=VALUE of librdkafka, as sasl.mechanism=PLAIN");
+}
+
+void add_database_options(CLI::App& command, Flags& flags) {
+  add_value(command, flags, "postgres_url", "postgresql://USER@HOST:PORT/DATABASE, without a password");
+  add_value(command, flags, "postgres_password_file",
+            "PostgreSQL's password is this file's first line (else VARVE_POSTGRES_PASSWORD)");
+}
+
 void add_cluster_options(CLI::App& command, Flags& flags) {
   add_value(command, flags, "log", "sqlite (a file of this process, the default) or kafka");
   add_value(command, flags, "store", "Where views are: sqlite (a file, the default) or postgres");
-  add_value(command, flags, "kafka_brokers", "HOST:PORT of Kafka, several with commas between them");
-  add_value(command, flags, "kafka_topic", "The topic that is the log (default varve.events)");
+  add_topic_options(command, flags);
   add_value(command, flags, "kafka_replication_factor", "Replicas of a topic that is made (default 3)");
   add_value(command, flags, "kafka_session_timeout",
             "Seconds of silence until the others take a node's partitions (default 6)");
   add_value(command, flags, "kafka_static_member",
             "A name that is this process's after a restart, too: it keeps its partitions");
-  add_list(command, flags, "--kafka", "kafka", "PROPERTY=VALUE of librdkafka, as sasl.mechanism=PLAIN");
-  add_value(command, flags, "postgres_url", "postgresql://USER@HOST:PORT/DATABASE, without a password");
-  add_value(command, flags, "postgres_password_file",
-            "PostgreSQL's password is this file's first line (else VARVE_POSTGRES_PASSWORD)");
+  add_database_options(command, flags);
   add_value(command, flags, "postgres_connections", "Connections to PostgreSQL at most (default 8)");
   add_switch(command, flags, "migrate", "Bring an old schema of PostgreSQL up to date at the start");
   add_value(command, flags, "roles", "What this process does: api, actors, projections (default all)");
@@ -148,6 +156,7 @@ struct Commands {
   CLI::App* show = nullptr;
   CLI::App* dump = nullptr;
   CLI::App* tail = nullptr;
+  CLI::App* copy = nullptr;
   CLI::App* verify = nullptr;
   CLI::App* import_files = nullptr;
   CLI::App* migrate = nullptr;
@@ -160,26 +169,42 @@ struct Commands {
   bool show_json = false;
 };
 
+// Where a command finds the log that it looks at.
+void add_log_place(CLI::App& command, Flags& flags) {
+  add_place_options(command, flags);
+  add_value(command, flags, "log", "sqlite (in the data directory, the default) or kafka");
+  add_topic_options(command, flags);
+  add_value(command, flags, "partitions", "Partitions of the topic (default 4)");
+}
+
 void add_log_commands(CLI::App& app, Commands& commands) {
   auto* log = app.add_subcommand("log", "Look at the log");
   log->require_subcommand(1);
   auto* dump = log->add_subcommand(
       "dump", "Print every record with its admission verdict; works while the server runs");
-  add_place_options(*dump, commands.flags);
+  add_log_place(*dump, commands.flags);
   dump->add_option("--partition", commands.dump_options.partition, "Only this partition");
   dump->add_option("--from", commands.dump_options.from, "Only records at this offset or behind it");
   dump->add_flag("--json", commands.dump_options.json, "One JSON object a line instead of text");
 
   auto* tail = log->add_subcommand("tail", "Print the newest records; works while the server runs");
-  add_place_options(*tail, commands.flags);
+  add_log_place(*tail, commands.flags);
   tail->add_flag("-f,--follow", commands.tail_options.follow, "Go on with new ones as they come");
   tail->add_option("--partition", commands.tail_options.partition, "Only this partition");
   tail->add_option("-n,--records", commands.tail_options.records, "How many of the newest")
       ->check(CLI::Range(std::size_t{0}, varve::kTailRecordsMax))
       ->capture_default_str();
   tail->add_flag("--json", commands.tail_options.json, "One JSON object a line instead of text");
+
+  auto* copy =
+      log->add_subcommand("copy", "Copy the log of a data directory into a topic of Kafka, offsets kept");
+  add_place_options(*copy, commands.flags);
+  add_topic_options(*copy, commands.flags);
+  add_value(*copy, commands.flags, "kafka_replication_factor",
+            "Replicas of a topic that is made (default 3)");
   commands.dump = dump;
   commands.tail = tail;
+  commands.copy = copy;
 }
 
 void add_import(CLI::App& app, Commands& commands) {
@@ -239,7 +264,10 @@ void add_commands(CLI::App& app, Commands& commands) {
   add_cluster_commands(app, commands);
   commands.verify =
       app.add_subcommand("verify", "Fold the log anew and compare: digests, rows and log must agree");
-  add_place_options(*commands.verify, commands.flags);
+  add_log_place(*commands.verify, commands.flags);
+  add_value(*commands.verify, commands.flags, "store",
+            "sqlite (in the data directory, the default) or postgres");
+  add_database_options(*commands.verify, commands.flags);
 }
 
 int refuse(const std::string& what) {
@@ -266,21 +294,21 @@ int run(const Commands& commands) {
   }
   if (*commands.migrate) return varve::run_migrate(*config, commands.migrate_options);
   if (*commands.serve) return varve::run_serve(*config);
-  if (config->data_dir.empty()) {
+  const bool looks_into_directory =
+      config->log != "kafka" || *commands.copy || (*commands.verify && config->store != "postgres");
+  if (looks_into_directory && config->data_dir.empty()) {
     return refuse(
         "which data directory? Give --data-dir DIR, VARVE_DATA_DIR, or data_dir in the file of --config");
   }
-  if (*commands.dump) {
-    varve::DumpOptions options = commands.dump_options;
-    options.data_dir = config->data_dir;
-    return varve::run_dump(options);
+  if ((*commands.copy || config->log == "kafka") && config->kafka.brokers.empty()) {
+    return refuse(
+        "which Kafka? Give --kafka-brokers HOST:PORT, VARVE_KAFKA_BROKERS, or kafka_brokers in the file of "
+        "--config");
   }
-  if (*commands.tail) {
-    varve::TailOptions options = commands.tail_options;
-    options.data_dir = config->data_dir;
-    return varve::run_tail(options);
-  }
-  return varve::run_verify({config->data_dir});
+  if (*commands.copy) return varve::run_log_copy(*config);
+  if (*commands.dump) return varve::run_dump(*config, commands.dump_options);
+  if (*commands.tail) return varve::run_tail(*config, commands.tail_options);
+  return varve::run_verify(*config);
 }
 
 }  // namespace

@@ -3,8 +3,9 @@
 #include <filesystem>
 #include <iostream>
 
+#include "cli/backends.h"
 #include "cli/commands.h"
-#include "eventlog/sqlite_event_log.h"
+#include "cli/logs.h"
 #include "projections/sqlite_view_store.h"
 #include "projections/verify.h"
 #include "runtime/real_env.h"
@@ -63,26 +64,29 @@ Task<> verify(RealEnv& env, EventLog& log, ViewStore& views, int& exit_code) {
 
 }  // namespace
 
-int run_verify(const VerifyOptions& options) {
+int run_verify(const Config& config) {
   RealEnv env;
-  auto log = SqliteLogReader::open(env, options.data_dir);
-  if (!log) {
-    std::cerr << "varve verify: " << log.error().message << "\n";
+  Backends stores;  // Its views alone.
+  const auto fail = [](const Error& error) {
+    std::cerr << "varve verify: " << error.message << "\n";
     return kExitFailed;
-  }
-  const SqliteViewStore::Options where{options.data_dir, kViewsGeneration};
-  if (!std::filesystem::exists(SqliteViewStore::path_of(where))) {
-    std::cerr << "varve verify: there are no views in " << options.data_dir
-              << "; a server makes them from the log\n";
-    return kExitFailed;
-  }
-  auto views = SqliteViewStore::open(env, where);
-  if (!views) {
-    std::cerr << "varve verify: " << views.error().message << "\n";
-    return kExitFailed;
+  };
+  auto log = open_log_to_read(env, config);
+  if (!log) return fail(log.error());
+  if (config.store == "postgres") {
+    if (Status opened = open_database(env, config, stores); !opened) return fail(opened.error());
+  } else {
+    const SqliteViewStore::Options where{config.data_dir, kViewsGeneration};
+    if (!std::filesystem::exists(SqliteViewStore::path_of(where))) {
+      return fail({Errc::not_found,
+                   "there are no views in " + config.data_dir + "; a server makes them from the log"});
+    }
+    auto views = SqliteViewStore::open(env, where);
+    if (!views) return fail(views.error());
+    stores.views = std::move(*views);
   }
   int exit_code = kExitDone;
-  env.spawn("verify", verify(env, **log, **views, exit_code));
+  env.spawn("verify", verify(env, **log, *stores.views, exit_code));
   env.run();
   std::cout.flush();
   env.shut_down();
