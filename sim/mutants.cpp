@@ -100,7 +100,7 @@ std::vector<MutantInfo> shard_mutants() {
       {M::vanished_snapshot_believed, "vanished-snapshot-believed",
        "a snapshot that vanishes while a shard runs was never there", Hunt::swarm, 400, false},
       {M::snapshot_by_sequence, "snapshot-by-sequence",
-       "which of two snapshots is newer is said by their sequences", Hunt::quarantine, 200, false},
+       "which of two snapshots is newer is said by their sequences", Hunt::quarantine, 600, false},
       {M::damaged_snapshot_gives_way, "damaged-snapshot-gives-way",
        "a damaged snapshot is replaced by any other", Hunt::swarm, 400, false},
       {M::retry_with_new_id, "retry-with-new-id",

@@ -255,6 +255,28 @@ TEST(SpecCheck, Rule7ACommitGoesOnWhereItsStreamEnds) {
   EXPECT_EQ("spec rule 7", stage.broken());
 }
 
+// A process that was paused wakes, and loads what the next owner has saved: it knows more than its reader,
+// and nothing that it sends counts.
+TEST(SpecCheck, Rule7WhoHasBeenReplacedMayKnowMoreThanItHasRead) {
+  const auto told = [](std::uint64_t first, bool replaced) {
+    Stage stage;
+    serving(stage);
+    const std::uint64_t epoch = replaced ? 2 : 1;
+    if (replaced) {
+      stage.says(2, "reading from=0").says(2, took(10, "claim")).says(2, "claim-sent e=2 id=" + hex('b'));
+      stage.lands(claim(2, 'b')).says(2, took(20, "claim")).says(2, "serve e=2 id=" + hex('b'));
+      stage.says(2, sent(2, 1, '2', "s", 1, 21)).lands(commit(epoch, 1, '2', "s", 1));
+      stage.says(2, took(30, "commit")).says(2, place("done", 2, 1, '2') + " o=30");
+    }
+    stage.says(1, sent(1, 1, '1', "s", first, 11));
+    return stage.check().violations().empty() ? "" : stage.check().violations().front().invariant;
+  };
+  EXPECT_EQ("", told(2, true));
+  EXPECT_EQ("", told(1, true));
+  EXPECT_EQ("spec rule 7", told(3, true));
+  EXPECT_EQ("spec rule 7", told(2, false));
+}
+
 TEST(SpecCheck, Rule9AStreamHasOneRecordInFlight) {
   Stage stage;
   with_one_in_flight(stage);
