@@ -110,7 +110,7 @@ Task<> ProjectionWorker::follow() {
       if (!*went_on) co_return ok();
     }
     if (fold.empty()) continue;
-    if (!gathered && co_await gather(fold)) {
+    if (!gathered && fold.changes() <= kGatherChangesMax && co_await gather(fold.next())) {
       gathered = true;
       continue;
     }
@@ -122,10 +122,9 @@ Task<> ProjectionWorker::follow() {
   co_return ok();
 }
 
-boost::asio::awaitable<bool> ProjectionWorker::gather(const PartitionFold& fold) {
-  if (fold.changes() > kGatherChangesMax) co_return false;
+boost::asio::awaitable<bool> ProjectionWorker::gather(Offset next) {
   std::optional<Offset> awaited = progress_.awaited(partition_);
-  if (awaited && *awaited < fold.next()) co_return false;
+  if (awaited && *awaited < next) co_return false;
   const MonoTime until = env_.now() + kGather;
   // What is awaited is in the log: behind what was read, if it is not among it.
   while (!awaited && !stopping_ && env_.now() < until) {

@@ -28,8 +28,9 @@ class ProjectionWorker {
  private:
   // From loading the checkpoint to the first thing that makes it load again.
   Task<> follow();
-  // Waits for a moment for more to be folded with it, unless somebody waits. False: it did not wait.
-  boost::asio::awaitable<bool> gather(const PartitionFold& fold);
+  // Waits for a moment for more than what lies before `next`, unless somebody waits for that. False: it did
+  // not wait.
+  boost::asio::awaitable<bool> gather(Offset next);
   Task<bool> commit(PartitionFold& fold);
   // Takes a ruling that releases a stream, in a batch of its own.
   Task<> release(PartitionFold& fold, LogRecord record);

@@ -153,7 +153,8 @@ TEST_F(WorkerTest, RowsThatNobodyWaitsForShareATransactionWithTheNextOnes) {
 TEST_F(WorkerTest, RowsThatSomebodyWaitsForAreFoldedAtOnce) {
   fold();
   const auto wait = [](WorkerTest& self, LogPosition position) -> Task<> {
-    co_await self.progress_.wait_for({position}, self.env_.now() + std::chrono::seconds{1});
+    std::vector<LogPosition> positions(1, position);
+    co_await self.progress_.wait_for(std::move(positions), self.env_.now() + std::chrono::seconds{1});
     co_return ok();
   };
   // Whether the waiter comes before the record is read, or after.
