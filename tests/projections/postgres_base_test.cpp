@@ -163,9 +163,9 @@ TEST_F(PostgresPoolTest, WaitingForAConnectionEnds) {
 
 TEST_F(PostgresPoolTest, AStatementTakesNoLongerThanItMay) {
   PostgresOptions options = Jobs::options_of(url());
-  options.statement = milliseconds{200};
+  options.statement = milliseconds{500};
   Jobs jobs(options);
-  EXPECT_EQ(jobs.write("CREATE TABLE t (a bigint)"), "no row");
+  EXPECT_EQ(elsewhere("CREATE TABLE t (a bigint)"), "");
   const std::string answer = jobs.write("INSERT INTO t SELECT 1 FROM pg_sleep(30)");
   EXPECT_EQ(answer.substr(0, 72), "unavailable: the statement took longer than it may, or was cancelled: ca")
       << answer;
@@ -216,41 +216,46 @@ TEST_F(PostgresPoolTest, ASerializationFailureWroteNothing) {
   EXPECT_EQ(jobs.ask("SELECT a FROM t", {}), "10");
 }
 
-TEST_F(PostgresPoolTest, ADeadlockWroteNothing) {
-  Jobs first(url());
-  EXPECT_EQ(first.write("CREATE TABLE t (a bigint PRIMARY KEY, b bigint)"), "no row");
-  EXPECT_EQ(first.write("INSERT INTO t VALUES (1, 0), (2, 0)"), "no row");
-  // Both lanes of one program: each takes a row, then wants the other's. One of them is told to let go.
-  const auto both = [](Jobs& jobs) -> Task<std::string> {
-    static const auto work = [](const std::string& mine, const std::string& other) {
-      return Jobs::Work{[mine, other](PostgresSession& session) -> Result<std::string> {
-        const auto body = [&mine, &other](PostgresTransaction& inside) -> Status {
-          if (const auto took = inside.script("UPDATE t SET b = b + 1 WHERE a = " + mine); !took) return took;
-          if (const auto slept = inside.run("SELECT pg_sleep(0.3)", {}); !slept) return slept.error();
-          return inside.script("UPDATE t SET b = b + 1 WHERE a = " + other);
-        };
-        const auto done = session.transaction(PostgresMode::write, "SET LOCAL lock_timeout = 0", body);
-        return done ? Result<std::string>{std::string{"done"}} : Result<std::string>{done.error()};
-      }};
+// Takes the row `mine`, then wants the row `other`.
+Jobs::Work two_rows(const std::string& mine, const std::string& other) {
+  return [mine, other](PostgresSession& session) -> Result<std::string> {
+    const auto body = [&mine, &other](PostgresTransaction& inside) -> Status {
+      if (const auto took = inside.script("UPDATE t SET b = b + 1 WHERE a = " + mine); !took) return took;
+      if (const auto slept = inside.run("SELECT pg_sleep(0.3)", {}); !slept) return slept.error();
+      return inside.script("UPDATE t SET b = b + 1 WHERE a = " + other);
     };
-    static const auto one = [](Jobs& all, std::shared_ptr<std::string> out) -> Task<> {
-      Jobs::Work other = work("2", "1");
-      const auto answer = co_await all.task(std::move(other), Lane::read);
-      *out = answer ? *answer : std::string{to_string(answer.error().code)};
-      co_return ok();
-    };
-    auto second = std::make_shared<std::string>();
-    jobs.env().spawn("second", one(jobs, second));
-    Jobs::Work mine = work("1", "2");
-    const auto answer = co_await jobs.task(std::move(mine), Lane::store);
-    while (second->empty()) co_await sleep_for(jobs.env(), milliseconds{5});
-    const std::string out = (answer ? *answer : std::string{to_string(answer.error().code)}) + " " + *second;
-    co_return out;
+    const auto done = session.transaction(PostgresMode::write, "SET LOCAL lock_timeout = 0", body);
+    return done ? Result<std::string>{std::string{"done"}} : Result<std::string>{done.error()};
   };
-  const auto answer = run(first.env(), both(first));
+}
+
+Task<> keep_answer(Jobs& jobs, Jobs::Work work, Lane lane, std::shared_ptr<std::string> out) {
+  const auto answer = co_await jobs.task(std::move(work), lane);
+  *out = answer ? *answer : std::string{to_string(answer.error().code)};
+  co_return ok();
+}
+
+// Both lanes of one program, each with what the other wants. One of them is told to let go.
+Task<std::string> in_a_circle(Jobs& jobs) {
+  auto first = std::make_shared<std::string>();
+  auto second = std::make_shared<std::string>();
+  jobs.env().spawn("second", keep_answer(jobs, two_rows("2", "1"), Lane::read, second));
+  Jobs::Work mine = two_rows("1", "2");
+  const Status done = co_await keep_answer(jobs, std::move(mine), Lane::store, first);
+  if (!done) co_return done.error();
+  while (second->empty()) co_await sleep_for(jobs.env(), milliseconds{5});
+  std::string both = *first + " " + *second;
+  co_return both;
+}
+
+TEST_F(PostgresPoolTest, ADeadlockWroteNothing) {
+  Jobs jobs(url());
+  EXPECT_EQ(jobs.write("CREATE TABLE t (a bigint PRIMARY KEY, b bigint)"), "no row");
+  EXPECT_EQ(jobs.write("INSERT INTO t VALUES (1, 0), (2, 0)"), "no row");
+  const auto answer = run(jobs.env(), in_a_circle(jobs));
   ASSERT_TRUE(answer);
   EXPECT_TRUE(*answer == "done unavailable" || *answer == "unavailable done") << *answer;
-  EXPECT_EQ(first.ask("SELECT sum(b) FROM t", {}), "2");
+  EXPECT_EQ(jobs.ask("SELECT sum(b) FROM t", {}), "2");
 }
 
 // ---- connections that end ----
