@@ -248,7 +248,8 @@ Status PostgresSession::transaction(PostgresMode mode, const std::string& begin,
     PostgresTransaction inside(raw);
     Status done = body(inside);
     if (done && inside.failure()) done = *inside.failure();
-    if (done) return commit(raw);
+    // What only reads can be asked for again, whatever became of its end.
+    if (done) return commit(raw, mode == PostgresMode::write ? AtStake::commit : AtStake::nothing);
     roll_back(raw);
     return done;
   } catch (const std::exception& thrown) {
@@ -257,7 +258,7 @@ Status PostgresSession::transaction(PostgresMode mode, const std::string& begin,
   }
 }
 
-Status PostgresSession::commit(pqxx::transaction_base& raw) {
+Status PostgresSession::commit(pqxx::transaction_base& raw, AtStake stake) {
   try {
     // After a statement that failed it would roll back, and say so without an error: we do not come here
     // then.
@@ -266,7 +267,7 @@ Status PostgresSession::commit(pqxx::transaction_base& raw) {
   } catch (const std::exception& thrown) {
     // After a refusal the server has rolled back by itself; to be sure, the next job gets a new connection.
     unknown_state_ = true;
-    return postgres_error(thrown, AtStake::commit);
+    return postgres_error(thrown, stake);
   }
 }
 

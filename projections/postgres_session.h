@@ -127,7 +127,7 @@ class PostgresSession {
  private:
   template <class Params>
   Result<PostgresRows> one_statement(const std::string& sql, const Params& params, AtStake stake);
-  Status commit(pqxx::transaction_base& raw);
+  Status commit(pqxx::transaction_base& raw, AtStake stake);
   void roll_back(pqxx::transaction_base& raw);
 
   pqxx::connection_base& connection_;
