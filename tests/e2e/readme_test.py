@@ -29,7 +29,8 @@ COMMAND_SECONDS_MAX = 120
 SWEEP_SECONDS_MAX = 400
 SVG_BYTES_MAX = 300_000
 SHOT = "docs/quickstart/quickstart"
-CLONED = ("README.md", "dev", "CMakePresets.json", "docs/quickstart/hello.py", "docs/quickstart/hello.mjs")
+CLONED = ("README.md", "dev", "CMakePresets.json", "docs/quickstart/hello.py", "docs/quickstart/hello.mjs",
+          "deploy/.env.example", "deploy/docker-compose.yml")
 
 # How a command is run: in the second terminal (TALK), there and once more with the same output (TWICE), in the
 # first one in place of what ran there (SERVE), as the end of what runs there (KILL), on the side (ASIDE).
@@ -60,6 +61,8 @@ COMMANDS = (
     ("build/release/bin/varve log dump --data-dir varve-data", TALK),
     ("build/release/bin/varve verify --data-dir varve-data", TALK),
     ("./dev sim sweep lifecycle", ASIDE),
+    ("cp deploy/.env.example deploy/.env", TALK),
+    ("docker compose -f deploy/docker-compose.yml up -d", TALK),
 )
 
 
@@ -76,6 +79,8 @@ def substitutions(repository, port, provider, python_client):
          "ln -s %s build/client" % os.path.dirname(os.path.dirname(python_client))),
         ("npm install --no-save @letta-ai/letta-client",
          "cp %s/package*.json . && npm ci --no-audit --no-fund" % typescript),
+        # Images come from a registry, which a test has not; the file and its variables are read whole.
+        ("docker compose -f deploy/docker-compose.yml up -d", "docker-compose -f deploy/docker-compose.yml config -q"),
     )
 
 
