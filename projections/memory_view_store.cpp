@@ -251,9 +251,8 @@ Result<CommitOutcome> apply_batch(MemoryViewStorage& storage, const Batch& batch
   check_batch(batch);
   const auto stored = storage.checkpoints.find(batch.partition);
   const Checkpoint before = stored == storage.checkpoints.end() ? Checkpoint{} : stored->second;
-  const bool follows = before.version == batch.expected_version &&
-                       (before.version == 0 || before.next == batch.expected_next ||
-                        mutant(Mutant::checkpoint_by_version_alone));
+  const bool follows =
+      before.version == batch.expected_version && (before.version == 0 || before.next == batch.expected_next);
   if (!follows && !mutant(Mutant::checkpoint_not_compared)) return CommitOutcome::lost_race;
 
   std::vector<QuarantineRow> quarantine = storage.quarantine;

@@ -76,7 +76,6 @@ enum class Mutant : unsigned char {
   told_before_commit,
   unknown_commit_is_done,
   checkpoint_trusted_for_ever,
-  checkpoint_by_version_alone,
   fold_ignores_epoch,
   fold_closes_foreign_row,
   parked_not_admitted,

@@ -79,6 +79,13 @@ Request StoryClient::make(std::string method, std::string target, std::string bo
   return request;
 }
 
+void StoryClient::wait_for_writes_of(const StoryClient& other) {
+  for (const auto& [partition, offset] : other.written_) {
+    Offset& newest = written_[partition];
+    newest = std::max(newest, offset);
+  }
+}
+
 void StoryClient::learn(const Exchange& came) {
   const auto header = came.header("varve-position");
   if (!header) return;

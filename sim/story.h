@@ -85,6 +85,9 @@ class StoryClient {
   // Asks once, in a task of its own, and looks at no answer: a client that goes away.
   void fire(std::string method, std::string target, std::string body, std::string key);
 
+  // Reads what the other one has written, too, though the views were behind when that was told.
+  void wait_for_writes_of(const StoryClient& other);
+
   // The agent's messages but the system message: "user_message:hi;assistant_message:You said: hi;".
   Task<std::string> messages(std::string agent_path);
 

@@ -180,6 +180,8 @@ class Move final : public Story {
   }
 
   Task<> expect_histories() {
+    left_.wait_for_writes_of(right_);
+    right_.wait_for_writes_of(left_);
     for (Agent& agent : agents_) {
       for (StoryClient* client : {&left_, &right_}) {
         auto got = co_await client->messages(agent.path);
