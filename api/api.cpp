@@ -400,6 +400,11 @@ Api::Answer Api::answer_write(Call call, CommandAnswer answer, Render render) {
   Response response;
   if (text && *text) {
     response = json_response(std::move(**text));
+  } else if ((!text || behind) && !answer.commit) {
+    // A retry whose first answer was lost: the views do not show yet what it made, and null is no answer.
+    response = error_response(
+        {Errc::outcome_unknown, "the command has taken effect, and what it made cannot be shown yet"},
+        call.keyless);
   } else {
     // It has taken effect, and what it made has changed or gone since.
     response = json_response("null");
