@@ -4,8 +4,8 @@
     cluster_test.py --varve build/dev/bin/varve        ($VARVE_SERVICES, or ./dev services start)
 
 What is shown: requests and streams at a node that does not own the agent; SIGKILL of an owner under load; a planned
-stop during a long turn; what operators get wrong (secret, broker, password, schema); a second cluster on the same
-topic, and a record of another program in it.
+stop during a long turn, and one while Kafka or PostgreSQL hangs; what operators get wrong (secret, broker, password,
+schema); a second cluster on the same topic, and a record of another program in it.
 """
 
 import json
@@ -392,6 +392,25 @@ def what_operators_get_wrong(workshop, services, place):
     ok("no broker, a wrong password and an old schema are refused with a sentence")
 
 
+def a_stop_ends_in_time(workshop):
+    """Also while Kafka or PostgreSQL hangs; on services of our own, which this hurts."""
+    with real_services.Services(os.path.join(workshop.directory, "own-services")) as own:
+        own.start()
+        for name in ("kafka-1", "postgres"):
+            place = Place(workshop, own, "stop_" + name.partition("-")[0])
+            node = Node(workshop, "stop-" + name, place, ["--cluster", place.cluster, "--drain-timeout", "5"]).start()
+            make_agents([node], 1, "stop")
+            own.server(name).pause()
+            try:
+                began = time.monotonic()
+                check_equal(node.terminate(), 0, "exit code after SIGTERM while %s hangs" % name)
+                took = time.monotonic() - began
+                check(took < 12, "it stops about when its drain time is over while %s hangs" % name, "%.1f s" % took)
+            finally:
+                own.server(name).resume()
+    ok("a stop ends in time while Kafka or PostgreSQL hangs")
+
+
 def story(workshop, chosen):
     services = real_services.shared()
     place = Place(workshop, services, "e2e")
@@ -409,6 +428,7 @@ def story(workshop, chosen):
     check_equal(nodes[0].terminate(), 0, "exit code after SIGTERM")
     roles_are_apart(workshop, place)
     what_operators_get_wrong(workshop, services, place)
+    a_stop_ends_in_time(workshop)
 
 
 if __name__ == "__main__":
