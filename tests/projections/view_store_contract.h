@@ -135,7 +135,7 @@ class ViewStoreContract : public ::testing::TestWithParam<ViewStoreCase> {
   // Every version of a view: "a1@3-7 a1@7".
   std::string versions(View view) {
     const Query query{.view = view, .open_only = false, .order_by = {kFromOffset, kFromOrdinal}};
-    const auto rows = select(std::move(query));
+    const auto rows = select(query);
     if (!rows) return to_string(rows.error());
     std::string out;
     for (const Row& row : *rows) {
