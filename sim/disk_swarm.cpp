@@ -242,10 +242,27 @@ class DiskSwarm {
       for (const auto& [partition, checkpoint] : image->views.checkpoints) {
         if (!checkpoint.mark.none && marks_[partition].offset <= checkpoint.mark.offset)
           marks_[partition] = checkpoint.mark;
+        Offset& wanted = to_fold_again_[partition];
+        if (death == DiskNode::Death::power) wanted = std::max(wanted, checkpoint.next);
       }
+      // Commits of the views are not synced one by one: a power cut may take the newest.
+      if (death == DiskNode::Death::power) history_.views_lost();
     }
     listening_.reset();
     node_.crash(death);
+  }
+
+  // Whether the views have everything again that they had before the last power cut.
+  void look_at_views() {
+    if (to_fold_again_.empty() || !node_.up()) return;
+    const auto image = node_.image();
+    if (!image) return;
+    for (const auto& [partition, wanted] : to_fold_again_) {
+      const auto now = image->views.checkpoints.find(partition);
+      if (now == image->views.checkpoints.end() || now->second.next < wanted) return;
+    }
+    to_fold_again_.clear();
+    history_.views_caught_up();
   }
 
   static Task<> haunt(DiskSwarm* self) {
@@ -256,6 +273,7 @@ class DiskSwarm {
     while (self->haunting_) {
       co_await sleep_for(self->world_, std::chrono::milliseconds{100});
       if (!self->haunting_) break;
+      self->look_at_views();
       if (strikes(Strike::full, config.full_ppm)) {
         self->counters_.add("fault.disk.full");
         self->disk_.set_capacity(self->disk_.used() + self->choices_.choose(track(Strike::full), kSpaceMax));
@@ -386,7 +404,8 @@ class DiskSwarm {
   Violations violations_;
   std::vector<LogPosition> acknowledged_;
   std::map<Partition, Mark> marks_;
-  std::string why_;  // The world is not at rest.
+  std::map<Partition, Offset> to_fold_again_;  // Where checkpoints were before a power cut.
+  std::string why_;                            // The world is not at rest.
   bool haunting_ = true;
 };
 
