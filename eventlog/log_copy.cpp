@@ -68,9 +68,10 @@ class PartitionCopy {
       options.wait_until = env_.now() + kReadTime;
       auto batch = co_await to_.read(partition_, record.offset, options);
       if (!batch) co_return batch.error();
-      if (batch->records.empty())
+      if (batch->records.empty()) {
         co_return Error{Errc::unavailable,
                         "the target does not show its record at " + place(partition_, record.offset)};
+      }
       ahead_ = std::move(batch->records);
     }
     for (const LogRecord& there : ahead_) {

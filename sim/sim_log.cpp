@@ -144,9 +144,10 @@ bool SimLogStorage::admit_orphan(const std::shared_ptr<Pipe>& pipe) {
 void SimLogStorage::disturb(Partition partition) {
   Part& its_part = part(partition);
   if (fault(On::leader, faults_.leader_change_ppm, "fault.log.leader_change")) change_leader(partition);
-  if (fault(On::few_replicas, faults_.few_replicas_ppm, "fault.log.few_replicas"))
+  if (fault(On::few_replicas, faults_.few_replicas_ppm, "fault.log.few_replicas")) {
     its_part.few_replicas_until =
         world_.now() + kEpisode + microseconds{spread_us(On::few_replicas, kFewReplicasUs)};
+  }
   if (fault(On::stall, faults_.stall_ppm, "fault.log.stall"))
     its_part.stalled_until = world_.now() + kEpisode + microseconds{spread_us(On::stall, kStallUs)};
 }
