@@ -24,7 +24,7 @@ inline constexpr std::int64_t kSearchWaitingMax = 128;
 
 // Pages of the write-ahead log (4 KiB each) at which a checkpoint follows the commit, which keeps it bounded.
 // Fewer: shorter stalls, but more of them (docs/benchmarks.md).
-inline constexpr int kCheckpointPages = 4000;
+inline constexpr int kCheckpointPages = 4500;
 
 class SqliteViewStore final : public ViewStore {
  public:
