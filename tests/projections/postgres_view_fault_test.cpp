@@ -84,8 +84,8 @@ TEST_F(PostgresViewFaultTest, AConnectionThatIsLostDuringACommitLeavesItsOutcome
     const std::string name = "t" + std::to_string(version) + (phase.written ? "" : "x");
     const Batch batch = batch_of(0, version, {tag("a1", name, at(10 * version))});
     EXPECT_EQ(commit(batch).substr(0, 16), "outcome_unknown:");
+    proxy_.cut_all();  // Before anything that is stalled goes on.
     proxy_.resume();
-    proxy_.cut_all();
     settle();
     EXPECT_EQ(proxy_.done(), before + 1);
     EXPECT_EQ(stored_version(), version + (phase.written ? 1 : 0));
