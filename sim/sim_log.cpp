@@ -295,7 +295,9 @@ void SimLogStorage::lag_at_first(Port& port) {
     if (records.empty() || !fault(On::first_lag, faults_.lag_ppm, "fault.log.lag")) continue;
     const std::size_t missing = 1 + choose(On::first_lag, std::min<std::size_t>(records.size(), 4));
     Port::Lane& lane = port.lanes[p];
-    lane.lag_end = records[records.size() - missing].offset;
+    // Just behind a record: a reader in a gap before it would find nothing, again and again.
+    const std::size_t shown = records.size() - missing;
+    lane.lag_end = shown == 0 ? Offset{} : next(records[shown - 1].offset);
     lane.lag_until = world_.now() + microseconds{1 + spread_us(On::first_lag, kLagUs)};
     at(lane.lag_until, [weak = port.weak_from_this(), p](SimLogStorage& /*self*/) {
       if (const auto its_port = live(weak)) its_port->lanes[p].grown.notify_all();
