@@ -105,23 +105,6 @@ Status join_groups(RealEnv& env, const Config& config, Backends& backends) {
 
 // ---- PostgreSQL
 
-// libpq takes it as a parameter of the address.
-std::string with_password(const std::string& url, const std::string& password) {
-  if (password.empty()) return url;
-  constexpr std::string_view kDigits = "0123456789ABCDEF";
-  std::string all = url + (url.find('?') == std::string::npos ? "?password=" : "&password=");
-  for (const char c : password) {
-    const auto byte = static_cast<unsigned char>(c);
-    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
-    if (plain) {
-      all += c;
-    } else {
-      all.append("%").append(1, kDigits[byte >> 4U]).append(1, kDigits[byte & 15U]);
-    }
-  }
-  return all;
-}
-
 Task<> prepare_postgres(RealEnv& env, PostgresPool& pool, PostgresViewStore& views, bool migrate) {
   if (Status reached = co_await pool.probe(); !reached) co_return reached.error();
   if (migrate) {
@@ -137,7 +120,8 @@ Task<> prepare_postgres(RealEnv& env, PostgresPool& pool, PostgresViewStore& vie
 
 Status open_database(RealEnv& env, const Config& config, Backends& backends) {
   PostgresOptions options;
-  options.url = with_password(config.postgres.url, config.postgres.password);
+  options.url = config.postgres.url;
+  options.password = config.postgres.password;
   options.connections = config.postgres.connections;
   auto made = PostgresPool::make(env, std::move(options));
   if (!made) return made.error();

@@ -423,8 +423,7 @@ Result<Config> load_config(const ConfigInput& input) {
 }
 
 Status check_server(const Config& config) {
-  const bool uses_files = config.log == "sqlite" || config.store == "sqlite";
-  if (uses_files && config.data_dir.empty()) {
+  if (config.log == "sqlite" && config.data_dir.empty()) {
     return not_together(
         "which data directory? Give --data-dir DIR, VARVE_DATA_DIR, or data_dir in the file of --config");
   }

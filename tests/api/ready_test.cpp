@@ -201,6 +201,25 @@ TEST_F(ReadyRoute, SaysNoWhenTheViewsAreLate) {
   abandon();
 }
 
+// ---- views that are late
+
+TEST_F(ReadyRoute, ARetryOfACreateIsNeverAnsweredByNothing) {
+  start_with([](NodeOptions& options) {
+    options.fold_views = false;
+    options.view_wait = std::chrono::milliseconds{10};
+  });
+  run_for(1000);
+  const HeaderList key{{"idempotency-key", "k1"}};
+  const std::string body = R"({"label":"a","value":"b"})";
+  EXPECT_EQ(200, call("POST", "/v1/blocks/", body, key).status);
+  const std::size_t before = records();
+  const Response again = call("POST", "/v1/blocks/", body, key);
+  EXPECT_EQ(503, again.status) << again.body;
+  EXPECT_TRUE(again.header("retry-after"));
+  EXPECT_EQ(before, records());
+  abandon();
+}
+
 // ---- ack=log
 
 TEST_F(ReadyRoute, WritesThatDoNotWaitAreSlowedDownWhenTheViewsAreFarBehind) {
