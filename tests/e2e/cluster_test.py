@@ -4,8 +4,8 @@
     cluster_test.py --varve build/dev/bin/varve        ($VARVE_SERVICES, or ./dev services start)
 
 What is shown: requests and streams at a node that does not own the agent; SIGKILL of an owner under load; a planned
-stop during a long turn, and one while Kafka or PostgreSQL hangs; what operators get wrong (secret, broker, password,
-schema); a second cluster on the same topic, and a record of another program in it.
+stop during a long turn, and one while Kafka or PostgreSQL hangs; a static member that comes back; what operators get
+wrong (secret, broker, password, schema); a second cluster on the same topic, and a record of another program.
 """
 
 import json
@@ -24,6 +24,7 @@ from support import Background, Failure, check, check_equal, key, ok, poll, user
 READY_SECONDS_MAX = 60
 TAKEOVER_SECONDS_MAX = 40
 REFUSED_SECONDS_MAX = 60
+STATIC_SESSION_SECONDS = 30  # Of members with a name: more than one needs to come back.
 PARTITIONS = 4  # The default.
 SECRET = "what only nodes know"
 SLOW_MS = 9000
@@ -260,8 +261,9 @@ def the_status_is_printed(nodes):
 class Load:
     """One client that writes to one agent through one node, with keys, until it is told to stop."""
 
-    def __init__(self, node, agent, stop):
+    def __init__(self, node, agent, stop, what="load"):
         self.agent = agent
+        self.what = what  # It says; no other client of this agent says so.
         self.acknowledged = []
         self.work = Background(lambda: self.run(node, stop))
 
@@ -269,13 +271,24 @@ class Load:
         client = node.client()
         number = 0
         while not stop.is_set():
-            text = "%s load %d" % (self.agent, number)
+            text = "%s %s %d" % (self.agent, self.what, number)
             number += 1
             answer = support.retried(client, "POST", "/v1/agents/%s/messages" % self.agent, user_message(text),
                                      key(text), time.monotonic() + TAKEOVER_SECONDS_MAX)
             check_equal(answer.status, 200, "the answer in the end")
             self.acknowledged.append(text)
         client.close()
+
+
+def nothing_is_lost(client, loads, stop):
+    """The clients end; what was acknowledged to them is there, once each and in order."""
+    stop.set()
+    for load in loads:
+        load.work.result(TAKEOVER_SECONDS_MAX + 10)
+        check(load.acknowledged, "every client got something done")
+        listed = [text for kind, text in support.talk_of(client, load.agent) if kind == "user_message"]
+        mine = [text for text in listed if " %s " % load.what in text]
+        check_equal(mine, load.acknowledged, "messages of %s, once each and in order" % load.agent)
 
 
 def an_owner_is_killed(nodes, agents):
@@ -295,13 +308,7 @@ def an_owner_is_killed(nodes, agents):
     check_equal(said(answer), ["plain answer"], "the answer of the next owner")
     poll("the survivor owns everything", TAKEOVER_SECONDS_MAX,
          lambda: set(owners(survivor).values()) == {survivor.base}, pause=0.3)
-    stop.set()
-    for load in loads:
-        load.work.result(TAKEOVER_SECONDS_MAX + 10)
-        check(load.acknowledged, "every client got something done")
-        listed = [text for kind, text in support.talk_of(client, load.agent) if kind == "user_message"]
-        mine = [text for text in listed if " load " in text]
-        check_equal(mine, load.acknowledged, "messages of %s, once each and in order" % load.agent)
+    nothing_is_lost(client, loads, stop)
     client.close()
     ok("SIGKILL of an owner: the other one answers after %.1f s, and nothing acknowledged is lost" % took)
 
@@ -344,6 +351,49 @@ def a_turn_outlives_a_planned_stop(nodes, agents):
         check_equal(asked.count("take your time"), 1, "the message is there once")
     reader.close()
     ok("a planned stop takes %.1f s; turns go on at the next owner" % took)
+
+
+def epochs(node):
+    """{partition: epoch of its newest claim}, as this node sees it."""
+    return {one["partition"]: one["epoch"] for one in node.status()["partitions"]}
+
+
+def a_static_member_comes_back(workshop, services):
+    """Killed and started again within its session: its partitions are its own as before, and nobody else's move."""
+    place = Place(workshop, services, "static")
+    nodes = [Node(workshop, "static-" + name, place,
+                  ["--cluster", place.cluster, "--kafka-static-member", name,
+                   "--kafka-session-timeout", str(STATIC_SESSION_SECONDS)]).start() for name in ("x", "y")]
+    stays, dies = nodes
+    shares = wait_until_shared(nodes)
+    agents = make_agents(nodes, 4, "static")
+    before = epochs(stays)
+    stop = threading.Event()
+    loads = [Load(stays, agent, stop) for agent, _ in agents]
+    time.sleep(1)
+    began = time.monotonic()
+    dies.kill9()
+    dies.start(wait=False)
+
+    def serves_again():
+        now = epochs(stays)
+        return all(now[partition] > before[partition] for partition, url in shares.items() if url == dies.base)
+    poll("the one that came back has claimed its partitions again", STATIC_SESSION_SECONDS - 5, serves_again, pause=0.1)
+    took = time.monotonic() - began
+    dies.wait_healthy()
+    client = stays.client()
+    nothing_is_lost(client, loads, stop)
+    client.close()
+    time.sleep(max(0.0, began + STATIC_SESSION_SECONDS + 2 - time.monotonic()))  # Would the group miss anybody now?
+    after = epochs(stays)
+    check_equal(owners(stays), shares, "every partition is owned by whom it was")
+    for partition, url in shares.items():
+        claims = 1 if url == dies.base else 0
+        check_equal(after[partition] - before[partition], claims, "claims of partition %d, which is %s's"
+                    % (partition, url))
+    for node in nodes:
+        check_equal(node.terminate(), 0, "exit code after SIGTERM")
+    ok("a static member that was killed has its partitions back after %.1f s, and no other one moved" % took)
 
 
 def roles_are_apart(workshop, place):
@@ -428,6 +478,7 @@ def story(workshop, chosen):
     check_equal(nodes[0].terminate(), 0, "exit code after SIGTERM")
     roles_are_apart(workshop, place)
     what_operators_get_wrong(workshop, services, place)
+    a_static_member_comes_back(workshop, services)
     a_stop_ends_in_time(workshop)
 
 
