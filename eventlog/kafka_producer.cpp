@@ -83,6 +83,8 @@ void Producer::take(rd_kafka_op_s& event) {
 
 void Producer::take_reports(rd_kafka_op_s& event) {
   rd_kafka_resp_err_t failure = RD_KAFKA_RESP_ERR_NO_ERROR;
+  std::size_t records = 0;
+  std::size_t bytes = 0;
   while (const rd_kafka_message_t* message = rd_kafka_event_message_next(&event)) {
     if (message->err != RD_KAFKA_RESP_ERR_NO_ERROR || message->offset < 0) {
       // Its slot stays full, so that finish() tells it with the others. (No offset: the broker had it already
@@ -91,7 +93,13 @@ void Producer::take_reports(rd_kafka_op_s& event) {
       continue;
     }
     const Slot slot = release(static_cast<Slot*>(message->_private));
+    ++records;
+    bytes += slot.bytes;
     slot.delivery->set(Offset{static_cast<std::uint64_t>(message->offset)});
+  }
+  if (records > 0) {  // Reports come by batches.
+    env_.count("log_batches");
+    env_.count("log_bytes", bytes);
   }
   if (failure != RD_KAFKA_RESP_ERR_NO_ERROR) finish(error_of(failure, "a delivery failed").message);
 }

@@ -73,6 +73,17 @@ TEST_F(KafkaMockTest, ABrokerThatAsksToTryAgainChangesNothing) {
   EXPECT_EQ(0U, life.counted("log_producers_finished"));
 }
 
+TEST_F(KafkaMockTest, WhatTheBrokersTookIsCounted) {
+  KafkaLife life(options());
+  ASSERT_EQ("", life.error);
+  EXPECT_EQ("0", life.outcome("first"));
+  EXPECT_EQ("1", life.outcome("second"));
+  next_answers(kProduce, {RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED});
+  EXPECT_EQ("outcome_unknown", life.outcome("third"));
+  EXPECT_EQ(2U, life.counted("log_batches"));
+  EXPECT_EQ(11U, life.counted("log_bytes"));
+}
+
 TEST_F(KafkaMockTest, AFailedDeliveryIsUnknownAndTheNextAppendHasANewProducer) {
   const rd_kafka_resp_err_t errors[] = {
       RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED, RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE,
