@@ -24,6 +24,9 @@ NODES = 3
 READY_SECONDS_MAX = 90
 LAG_MAX = 100  # Records; under load it is never 0 for long.
 TOPIC, CLUSTER = "varve.events", "chaos"
+REPLICAS_MAX = 3
+SERVED_WITHOUT_SECONDS_MAX = 60  # While one of three brokers is away.
+SERVED_WITHOUT_MIN = 3  # Commands of each client: among its agents are some that the broker led.
 
 
 class Node(support.Server):
@@ -80,6 +83,7 @@ class World:
         self.killings = []
         self.counts = {}
         self.burst = lambda node: None  # Sends a node many commands at once.
+        self.done = lambda: []  # How many commands of each client are acknowledged.
 
     def everybody(self):
         return self.nodes + self.workers
@@ -194,14 +198,16 @@ class Embedded(World):
 
 
 class Cluster(World):
-    """Three nodes and a projection worker on Kafka and PostgreSQL of their own."""
+    """Three nodes and a projection worker on Kafka and PostgreSQL of their own. With three brokers every record has three
+    replicas, and one broker may be away at any time."""
 
-    def __init__(self, workshop, rng, folder=None, static=False):
+    def __init__(self, workshop, rng, folder=None, static=False, brokers=None):
         super().__init__(rng)
         self.directory = workshop.directory
         self.services = services.Services(folder or os.path.join(workshop.directory, "services"))
         self.keep_services = folder is not None
-        self.services.start(fresh=folder is None)
+        self.services.start(brokers, fresh=folder is None)
+        replicas = min(len(self.services.brokers), REPLICAS_MAX)
         addresses = self.services.addresses()
         postgres = addresses["postgres"]
         # Where log and views are; and what servers alone need to know.
@@ -209,7 +215,7 @@ class Cluster(World):
             "--log", "kafka", "--kafka-brokers", addresses["kafka"]["bootstrap"], "--kafka-topic", TOPIC,
             "--partitions", str(PARTITIONS), "--store", "postgres", "--postgres-url",
             "postgresql://%(user)s@%(host)s:%(port)d/%(database)s" % postgres]
-        self.arguments = [*self.place, "--kafka-replication-factor", "1", "--kafka-session-timeout",
+        self.arguments = [*self.place, "--kafka-replication-factor", str(replicas), "--kafka-session-timeout",
                           str(SESSION_SECONDS), "--cluster", CLUSTER]
         self.environment = {"VARVE_POSTGRES_PASSWORD": postgres["password"], "VARVE_CLUSTER_SECRET": "chaos-secret"}
         for number in range(NODES):
@@ -230,14 +236,29 @@ class Cluster(World):
         for node in self.everybody():
             node.wait_healthy()
 
+    def served_without(self, broker):
+        """One of several is away: the others have every record, so clients need not wait for it."""
+        if len(self.services.brokers) < REPLICAS_MAX:
+            return
+        before = self.done()
+        support.poll("%d commands of each client are acknowledged without %s" % (SERVED_WITHOUT_MIN, broker.name),
+                     SERVED_WITHOUT_SECONDS_MAX,
+                     lambda: all(now - then >= SERVED_WITHOUT_MIN for then, now in zip(before, self.done())), 0.2)
+        self.count("time with two brokers")
+
     def broker(self):
         self.count("broker restart")
-        self.services.brokers[0].restart()
+        broker = self.random.choice(self.services.brokers)
+        broker.stop()
+        self.served_without(broker)
+        broker.start()
 
     def kill_broker(self):
         self.count("broker kill")
-        self.services.brokers[0].kill()
-        self.services.brokers[0].start()
+        broker = self.random.choice(self.services.brokers)
+        broker.kill()
+        self.served_without(broker)
+        broker.start()
 
     def postgres(self):
         self.count("postgres restart")

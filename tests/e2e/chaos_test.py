@@ -7,8 +7,9 @@ zombies), drained; the broker and PostgreSQL are restarted. Then: every acknowle
 order that real time allows, every agent is listed, reads saw a beginning of the history, the views equal a fold of the
 topic as kcat reads it and as `varve verify` does, and what zombies wrote counts for nobody.
 
-    chaos_test.py --varve build/dev/bin/varve [--profile cluster] [--seconds 45] [--seed N] [--long]
+    chaos_test.py --varve build/dev/bin/varve [--profile cluster] [--seconds 45] [--seed N] [--brokers 3] [--long]
 
+With three brokers there are three replicas of everything, and clients are served while one of the brokers is away.
 `--profile embedded` does the same to one node on files. It ends with a report of one line.
 """
 
@@ -31,6 +32,9 @@ AGENTS_PER_CLIENT_MAX = 3
 BURST_MAX = 32
 ZOMBIES_MORE_MAX = 4
 SECONDS, SECONDS_LONG, LONG = 45, 300, "VARVE_LONG_TESTS"
+BROKERS, BROKERS_MANY = 1, 3
+SECONDS_MANY = 100  # Of a long run: with several brokers, if there is memory for them.
+MEMORY_MANY_KB = 3 << 20
 SECONDS_MAX = 1800
 COMMAND_SECONDS_MAX = 120  # No command may fail for so long, whatever happens.
 SETTLE_SECONDS_MAX = 60
@@ -201,6 +205,7 @@ class Crowd:
         self.loads = [Load(number, world, seed, self.stop, shared, chosen.pause) for number in range(chosen.clients)]
         self.senders = list(self.loads)
         world.burst = self.burst
+        world.done = lambda: [acknowledged(load.operations) for load in self.loads]
 
     def start(self):
         for load in self.loads:
@@ -362,12 +367,12 @@ def report(world, retries, operations, fold, seconds):
 
 def story(workshop, chosen):
     seed = chosen.seed if chosen.seed is not None else random.SystemRandom().randrange(1 << 32)
-    print("seed %d" % seed, flush=True)
+    print("seed %d, %g s%s" % (seed, chosen.seconds, ", %d brokers" % chosen.brokers if chosen.brokers else ""), flush=True)
     rng = random.Random(seed)
     if chosen.profile == "embedded":
         world = chaos_nodes.Embedded(workshop, rng)
     else:
-        world = chaos_nodes.Cluster(workshop, rng, chosen.services, chosen.static)
+        world = chaos_nodes.Cluster(workshop, rng, chosen.services, chosen.static, chosen.brokers)
     try:
         world.start()
         world.wait_well()
@@ -396,6 +401,23 @@ def story(workshop, chosen):
         world.close()
 
 
+def memory_left_kb():
+    with open("/proc/meminfo", encoding="ascii") as facts:
+        return next(int(line.split()[1]) for line in facts if line.startswith("MemAvailable:"))
+
+
+def runs(chosen):
+    """[(seconds, brokers)]: a long test is two of them, if the machine can carry the second."""
+    if chosen.seconds or not chosen.long:
+        return [(chosen.seconds or SECONDS, chosen.brokers)]
+    if chosen.profile != "cluster" or chosen.services or chosen.brokers:
+        return [(SECONDS_LONG, chosen.brokers)]
+    if memory_left_kb() < MEMORY_MANY_KB:
+        print("note: there is no memory for %d brokers" % BROKERS_MANY, flush=True)
+        return [(SECONDS_LONG, BROKERS)]
+    return [(SECONDS_LONG - SECONDS_MANY, BROKERS), (SECONDS_MANY, BROKERS_MANY)]
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--varve", required=True, help="path of the varve binary")
@@ -406,15 +428,16 @@ def main():
     parser.add_argument("--clients", type=int, default=CLIENTS)
     parser.add_argument("--pause", type=float, default=0.05, help="seconds between two commands of a client")
     parser.add_argument("--seed", type=int, help="of this test's own choices")
+    parser.add_argument("--brokers", type=int, help="of Kafka (default %d, or as many as --services has)" % BROKERS)
     parser.add_argument("--static", action="store_true", help="nodes are static members of their group")
     parser.add_argument("--services", help="a folder of services that run already, empty, and may be hurt")
     parser.add_argument("--keep", action="store_true", help="keep the data directory")
     chosen = parser.parse_args()
-    chosen.seconds = chosen.seconds or (SECONDS_LONG if chosen.long else SECONDS)
     try:
-        with support.Workshop(os.path.abspath(chosen.varve)) as workshop:
-            workshop.keep = chosen.keep
-            story(workshop, chosen)
+        for chosen.seconds, chosen.brokers in runs(chosen):
+            with support.Workshop(os.path.abspath(chosen.varve)) as workshop:
+                workshop.keep = chosen.keep
+                story(workshop, chosen)
     except Failure as failure:
         print("FAILED: %s" % failure, file=sys.stderr)
         sys.exit(1)
