@@ -23,22 +23,13 @@
 #include <fstream>
 #include <thread>
 
-#include "actors/echo_model.h"
-#include "api/node.h"
 #include "eventlog/sqlite_event_log.h"
-#include "projections/memory_snapshot_store.h"
 #include "projections/sqlite_snapshot_store.h"
 #include "projections/sqlite_view_store.h"
-#include "runtime/real_env.h"
+#include "tests/bench/actor_node.h"
 
-namespace varve {
+namespace varve::bench {
 namespace {
-
-using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
 
 struct Settings {
   std::string directory = "build/bench";
@@ -111,130 +102,29 @@ double raw_sqlite_rows(const Settings& settings, std::size_t rows, std::size_t b
 
 // ---- commands through actors ----
 
-struct Embedded {
-  Embedded(const std::string& directory, bool fold)
-      : log(*SqliteEventLog::open(env, {directory, kPartitionsDefault})),
-        snapshots(*SqliteSnapshotStore::open(env, directory)),
-        views(*SqliteViewStore::open(env, {directory, kViewsGeneration})),
-        node(env, identity(), Node::Ports{*log, *snapshots, *views, model}, options(fold)) {
-    node.start();
-  }
-  ~Embedded() { env.shut_down(); }
-  NodeIdentity identity() {
-    NodeIdentity who;
-    who.node = uuid4(env.rng());
-    return who;
-  }
-  static NodeOptions options(bool fold) {
-    NodeOptions chosen;
-    chosen.fold_views = fold;
-    return chosen;
-  }
-  // Runs the loop until `task` has ended.
-  void run(Task<> task) {
-    env.spawn("bench", stop_after(env, std::move(task)));
-    env.io_context().restart();
-    env.run();
-  }
-  static Task<> stop_after(RealEnv& env, Task<> task) {
-    Status status = co_await std::move(task);
-    env.stop();
-    co_return status;
-  }
-
-  RealEnv env;
-  EchoModel model;
-  std::unique_ptr<SqliteEventLog> log;
-  std::unique_ptr<SqliteSnapshotStore> snapshots;
-  std::unique_ptr<SqliteViewStore> views;
-  Node node;
-};
-
-CommandEnvelope command(RealEnv& env, const StreamId& stream, Command what) {
-  return {{command_id_from_text("bench " + uuid4(env.rng())), CommandHash{1}, true}, stream, std::move(what)};
-}
-
-StreamId nth_agent(std::size_t n) {
-  return StreamId{"agent-" + derived_uuid(command_id_from_text("bench"), "agent", n)};
-}
-
-Task<> make_agent(Embedded& server, std::size_t n) {
-  CreateAgent create;
-  create.settings.name = "bench";
-  create.settings.model = "varve/echo";
-  create.settings.agent_type = "letta_v1_agent";
-  create.settings.timezone = "UTC";
-  create.settings.context_window = 8000;
-  CommandEnvelope envelope = command(server.env, nth_agent(n), std::move(create));
-  const CallLimits limits;
-  auto made = co_await server.node.sender().send(std::move(envelope), limits);
-  if (!made) co_return made.error();
-  co_return ok();
-}
-
-Task<> update_loop(Embedded& server, std::size_t n, std::size_t& left) {
-  const CallLimits limits;
-  while (left > 0) {
-    --left;
-    CommandEnvelope envelope =
-        command(server.env, nth_agent(n), UpdateAgent{R"({"description":"a new description"})"});
-    auto answer = co_await server.node.sender().send(std::move(envelope), limits);
-    if (!answer) co_return answer.error();
-  }
-  co_return ok();
-}
-
-Task<> all_updates(Embedded& server, Settings settings) {
-  std::size_t left = settings.commands;
-  TaskGroup group(server.env);
-  for (std::size_t n = 0; n < settings.agents; ++n) {
-    if (Status started = group.spawn("updates", update_loop(server, n, left)); !started) co_return started;
-  }
-  co_return co_await group.join(kNever);
-}
-
-Task<> prepare(Embedded& server, std::size_t agents) {
-  if (Status ready = co_await server.node.wait_ready(server.env.now() + std::chrono::seconds{30}); !ready) {
-    co_return ready;
-  }
-  for (std::size_t n = 0; n < agents; ++n) {
-    if (Status made = co_await make_agent(server, n); !made) co_return made;
-  }
-  co_return ok();
-}
-
-std::uint64_t counted(const RealEnv& env, const char* name) {
-  const auto found = env.counters().find(name);
-  return found == env.counters().end() ? 0 : found->second;
+ActorNode::Open in_files(const std::string& directory) {
+  return [directory](RealEnv& env) {
+    return ActorNode::Stores{must(SqliteEventLog::open(env, {directory, kPartitionsDefault})),
+                             must(SqliteSnapshotStore::open(env, directory)),
+                             must(SqliteViewStore::open(env, {directory, kViewsGeneration}))};
+  };
 }
 
 struct ActorRun {
-  double per_second = 0;
-  double batch = 0;
-  double bytes = 0;
+  ActorFigures figures;
   double lag_seconds = 0;  // Until the views had caught up afterwards.
 };
 
-Task<> catch_up(Embedded& server) {
-  const MonoTime deadline = server.env.now() + std::chrono::seconds{60};
-  co_return co_await server.node.wait_ready(deadline);
+Task<> catch_up(ActorNode& server) {
+  const MonoTime deadline = server.env().now() + std::chrono::seconds{60};
+  co_return co_await server.node().wait_ready(deadline);
 }
 
 ActorRun through_actors(const Settings& settings, bool fold) {
-  const std::string directory = fresh(settings, fold ? "views-on" : "views-off");
-  Embedded server(directory, fold);
+  ActorNode server(in_files(fresh(settings, fold ? "views-on" : "views-off")), fold);
   server.run(prepare(server, settings.agents));
-  const std::uint64_t batches_before = counted(server.env, "log_batches");
-  const std::uint64_t bytes_before = counted(server.env, "log_bytes");
-  const auto start = Clock::now();
-  server.run(all_updates(server, settings));
   ActorRun run;
-  run.per_second = static_cast<double>(settings.commands) / seconds_since(start);
-  run.batch =
-      static_cast<double>(settings.commands) /
-      static_cast<double>(std::max<std::uint64_t>(1, counted(server.env, "log_batches") - batches_before));
-  run.bytes = static_cast<double>(counted(server.env, "log_bytes") - bytes_before) /
-              static_cast<double>(settings.commands);
+  run.figures = measure_updates(server, settings.agents, settings.commands);
   const auto drained = Clock::now();
   if (fold) server.run(catch_up(server));
   run.lag_seconds = seconds_since(drained);
@@ -243,9 +133,9 @@ ActorRun through_actors(const Settings& settings, bool fold) {
 
 // ---- memory per agent ----
 
-Task<> fill_windows(Embedded& server, std::size_t agents) {
+Task<> fill_windows(ActorNode& server, std::size_t agents) {
   for (std::size_t n = 0; n < agents; ++n) {
-    TaskGroup group(server.env);
+    TaskGroup group(server.env());
     std::size_t left = kRecentCommandsMax;
     if (Status started = group.spawn("fill", update_loop(server, n, left)); !started) co_return started;
     if (Status done = co_await group.join(kNever); !done) co_return done;
@@ -257,27 +147,26 @@ std::size_t heap_in_use() {
   return ::mallinfo2().uordblks;
 }
 
-Task<> passivate(Embedded& server) {
+Task<> passivate(ActorNode& server) {
   for (std::uint32_t i = 0; i < kPartitionsDefault; ++i) {
-    Status done = co_await server.node.shard(Partition{i})->passivate_idle(Duration{0});
+    Status done = co_await server.node().shard(Partition{i})->passivate_idle(Duration{0});
     if (!done) co_return done;
   }
   co_return ok();
 }
 
-Task<> activate(Embedded& server, std::size_t agents) {
+Task<> activate(ActorNode& server, std::size_t agents) {
   const CallLimits limits;
   for (std::size_t n = 0; n < agents; ++n) {
-    CommandEnvelope envelope = command(server.env, nth_agent(n), ResolveLabel{"none"});
-    ignore_error(co_await server.node.sender().send(std::move(envelope), limits), "it only activates");
+    CommandEnvelope envelope = command_to(server, nth_agent(n), ResolveLabel{"none"});
+    ignore_error(co_await server.node().sender().send(std::move(envelope), limits), "it only activates");
   }
   co_return ok();
 }
 
 double bytes_per_agent(const Settings& settings) {
-  const std::string directory = fresh(settings, "memory");
   const std::size_t agents = std::min<std::size_t>(settings.idle_agents, 200);
-  Embedded server(directory, false);
+  ActorNode server(in_files(fresh(settings, "memory")), false);
   server.run(prepare(server, agents));
   server.run(fill_windows(server, agents));
   server.run(passivate(server));
@@ -368,17 +257,19 @@ int run(const Settings& settings, const std::string& bin) {
   const double sync_ms = synced_write_ms(settings);
   std::printf("one synced 4 KiB write (fdatasync), p50                    %8.2f ms\n", sync_ms);
   for (const bool fold : {false, true}) {
-    const ActorRun actors = through_actors(settings, fold);
+    const ActorRun measured = through_actors(settings, fold);
+    const ActorFigures& actors = measured.figures;
     const double raw =
         raw_sqlite_rows(settings, settings.commands, static_cast<std::size_t>(actors.bytes), actors.batch);
     std::printf(
         "durable commands, %zu agents at once, views %-3s              %8.0f/s   mean batch %.1f, %.0f "
         "bytes\n",
-        settings.agents, fold ? "on" : "off", actors.per_second, actors.batch, actors.bytes);
+        settings.agents, fold ? "on" : "off", actors.cost.per_second, actors.batch, actors.bytes);
     std::printf("  raw SQLite loop, same payload and batch                  %8.0f/s   ratio %.2f\n", raw,
-                actors.per_second / raw);
+                actors.cost.per_second / raw);
     if (fold)
-      std::printf("  views behind the log at the end                          %8.2f s\n", actors.lag_seconds);
+      std::printf("  views behind the log at the end                          %8.2f s\n",
+                  measured.lag_seconds);
   }
   std::printf("memory per activated, idle agent (256 command ids)         %8.0f bytes\n",
               bytes_per_agent(settings));
@@ -388,15 +279,15 @@ int run(const Settings& settings, const std::string& bin) {
 }
 
 }  // namespace
-}  // namespace varve
+}  // namespace varve::bench
 
 int main(int argc, char** argv) {
   CLI::App app{"varve-bench: what this machine can do at the most, and how much of it Varve gets"};
-  varve::Settings settings;
+  varve::bench::Settings settings;
   app.add_option("--dir", settings.directory, "where to write; removed afterwards")->capture_default_str();
   app.add_option("--commands", settings.commands, "commands through actors")->capture_default_str();
   app.add_option("--requests", settings.requests, "POST requests over HTTP")->capture_default_str();
   CLI11_PARSE(app, argc, argv);
   const std::string bin = std::filesystem::path(argv[0]).parent_path().string();
-  return varve::run(settings, bin.empty() ? "." : bin);
+  return varve::bench::run(settings, bin.empty() ? "." : bin);
 }

@@ -38,7 +38,7 @@ constexpr std::size_t kCounterDigits = 10;
 
 struct Options {
   std::string host = "127.0.0.1";
-  std::uint16_t port = 0;
+  std::vector<std::uint16_t> ports;  // Connections take them in turn.
   std::size_t connections = 8;
   std::size_t requests = 10'000;
   int seconds_max = kSecondsMax;
@@ -118,10 +118,10 @@ std::vector<Prepared> prepare_all(const Options& options) {
   return requests;
 }
 
-int connect_to(const Options& options) {
+int connect_to(const Options& options, std::uint16_t port) {
   sockaddr_in address{};
   address.sin_family = AF_INET;
-  address.sin_port = htons(options.port);
+  address.sin_port = htons(port);
   if (::inet_pton(AF_INET, options.host.c_str(), &address.sin_addr) != 1) return -1;
   const int socket = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
   if (socket < 0) return -1;
@@ -160,7 +160,7 @@ class Load {
   bool run() {
     connections_.resize(std::min(options_.connections, options_.requests));
     for (std::size_t i = 0; i < connections_.size(); ++i) {
-      connections_[i].socket = connect_to(options_);
+      connections_[i].socket = connect_to(options_, options_.ports[i % options_.ports.size()]);
       if (connections_[i].socket < 0) return false;
       epoll_event event{};
       event.events = EPOLLIN;
@@ -276,7 +276,9 @@ int main(int argc, char** argv) {
   Options options;
   CLI::App app("Puts load on an HTTP server; prints requests per second and latencies as JSON");
   app.add_option("--host", options.host, "IPv4 address of the server")->capture_default_str();
-  app.add_option("--port", options.port, "port of the server")->required();
+  app.add_option("--port", options.ports, "port of the server, or of several: 8283,8284")
+      ->delimiter(',')
+      ->required();
   app.add_option("--connections", options.connections, "connections kept alive")
       ->check(CLI::Range(std::size_t{1}, kConnectionsMax))
       ->capture_default_str();
@@ -306,8 +308,7 @@ int main(int argc, char** argv) {
   // Static: its read buffer is too large for the stack of a small container.
   static Load load(options, std::move(requests));
   if (!load.run()) {
-    std::fprintf(stderr, "cannot connect to %s:%u: %s\n", options.host.c_str(), unsigned{options.port},
-                 std::strerror(errno));
+    std::fprintf(stderr, "cannot connect to %s: %s\n", options.host.c_str(), std::strerror(errno));
     return 2;
   }
   return load.report() ? 0 : 1;
