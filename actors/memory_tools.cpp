@@ -118,6 +118,10 @@ const ToolSchema* find_builtin_tool(std::string_view name) {
   return found == schemas.end() ? nullptr : &*found;
 }
 
+std::string tool_intent(const CommandId& turn, const std::string& step_id, std::int64_t ordinal) {
+  return to_hex(turn) + "/tool/" + step_id + "/" + std::to_string(ordinal);
+}
+
 std::vector<std::string> base_tools() {
   return {std::string(kConversationSearch), "memory_insert", "memory_replace"};
 }

@@ -42,6 +42,10 @@ Result<MemoryToolCall> parse_memory_tool_call(const ToolCall& call);
 // The arguments of conversation_search. Errc::invalid_argument with a sentence for the model.
 Result<MessageQuestion> parse_search_call(const ToolCall& call);
 
+// What the id of the command is made of by which a tool call edits a block; `turn` is the command that opened
+// the turn, `ordinal` the call's place in its step. inspect/causes.cpp finds the call by it.
+std::string tool_intent(const CommandId& turn, const std::string& step_id, std::int64_t ordinal);
+
 // The new value of a block. Errc::invalid_argument with a sentence for the model: read-only block, text not
 // found or found more than once, more than kBlockBytesMax.
 Result<std::string> edit_block_text(const BlockValue& block, const EditBlock& edit);

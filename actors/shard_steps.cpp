@@ -134,8 +134,6 @@ Task<> Shard::call_model(Actor* actor) {
   ModelRequest request = model_request(agent, actor->shown, values, offered, rules);
   record.model = request.model;
   record.prompt_hash = to_hex(CommandHash{xxh64(request.system)});
-  const std::int64_t left_us = turn.deadline.value() - env_.wall_now().value();
-  const MonoTime deadline = env_.now() + std::chrono::microseconds{left_us};
   // The id of the command that will record the reply, and with it the reply's own id, is known before: it
   // names the reply while it is being made. Every call of the model has another one.
   const CommandId command = command_id_from_text("internal " + uuid4(env_.rng()));
@@ -144,7 +142,7 @@ Task<> Shard::call_model(Actor* actor) {
     channel->begin_reply({reply_id(command), step_id(turn.command, turn.usage.steps), env_.wall_now(), {}});
     request.on_delta = [channel](const ModelDelta& delta) { channel->add_delta(delta); };
   }
-  auto outcome = co_await ask_model(actor, std::move(request), deadline);
+  auto outcome = co_await ask_model(actor, std::move(request), actor->turn_ends);
   if (!outcome) co_return outcome.error();
   if (const auto* failure = std::get_if<ModelFailure>(&*outcome)) {
     FailTurn failed{run_id, "llm_api_error", failure->error_type, stored_output(failure->message)};
@@ -211,8 +209,7 @@ Task<Message> Shard::memory_tool(Actor* actor, RunTool action) {
   if (!parsed) co_return failed_tool(action.call, parsed.error().message);
   const AgentState* agent = actor->state.agent();
   if (agent == nullptr || !agent->turn) co_return Error{Errc::conflict, "the turn is over"};
-  const std::string intent = to_hex(agent->turn->command) + "/tool/" + action.step_id + "/" +
-                             std::to_string(action.ordinal) +
+  const std::string intent = tool_intent(agent->turn->command, action.step_id, action.ordinal) +
                              (mutant(Mutant::tool_call_without_id) ? uuid4(env_.rng()) : "");
   std::string request_id = agent->turn->request_id;
   std::vector<StreamId> attached;
