@@ -122,6 +122,7 @@ class Shard final : public PartitionListener {
     bool pumping = false;  // A task works on the mailbox.
     bool driving = false;  // A task drives the open turn.
     bool stuck = false;    // What the open turn does cannot be recorded at present.
+    MonoTime turn_ends;    // When the turn that is driven has had its time.
     std::shared_ptr<TurnChannel> turn;
     std::shared_ptr<ModelCall> model_call;  // The one that is waited for.
     std::optional<MadeStep> made;           // At most one, of the open turn.

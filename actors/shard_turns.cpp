@@ -16,6 +16,12 @@ constexpr std::chrono::seconds kTurnPatience{3};
 constexpr Duration kStepPause = std::chrono::milliseconds{50};
 constexpr Duration kStepPauseMax = std::chrono::seconds{5};
 
+// A turn has its time by the clock of its driver that is never set. Who resumes it gives it the time of a new
+// one: what is left by the clocks of its former owners may be anything. But what was over so long ago is
+// given up, nobody waits for it any more; so wrong no clock is.
+constexpr std::chrono::microseconds kTurnTime{kTurnMicros};
+constexpr std::chrono::hours kOverLongAgo{1};
+
 TurnResult result_of(const std::string& run_id, const std::string& stop_reason, const Usage& usage) {
   TurnResult result;
   result.run_id = run_id;
@@ -186,6 +192,10 @@ Task<> Shard::drive(Actor* actor, bool resumed) {
   const StreamId stream = actor->state.stream;
   std::optional<MonoTime> failing_since;
   Duration pause = kStepPause;
+  const std::chrono::microseconds over_for{env_.wall_now().value() -
+                                           actor->state.agent()->turn->deadline.value()};
+  const bool given_up = resumed && over_for > kOverLongAgo;
+  actor->turn_ends = given_up ? env_.now() : env_.now() + kTurnTime;
   if (resumed) {
     Command resume = ResumeTurn{run_id};
     ignore_error(co_await submit(stream, std::move(resume)), "the state tells what came of it");
@@ -241,7 +251,7 @@ Task<> Shard::drive(Actor* actor, bool resumed) {
 Task<> Shard::drive_step(Actor* actor) {
   const OpenTurn& turn = *actor->state.agent()->turn;
   const StreamId stream = actor->state.stream;
-  if (env_.wall_now() > turn.deadline) {
+  if (env_.now() >= actor->turn_ends) {
     FailTurn failed{turn.run_id, "error", "turn_timeout", "the turn did not end within its deadline"};
     auto answer = co_await submit(stream, std::move(failed));
     co_return answer ? ok() : Status{answer.error()};
