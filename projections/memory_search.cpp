@@ -4,6 +4,7 @@
 #include <tuple>
 
 #include "projections/search_terms.h"
+#include "projections/store_rules.h"
 
 namespace varve {
 
@@ -27,18 +28,24 @@ bool passes(const SearchQuery& search, const Row& message) {
 }
 
 // Neither deleted nor being imported.
-bool is_whole(const MemoryViewStorage& storage, const Value& agent_id) {
+bool is_whole(const MemoryViewStorage& storage, const Value& agent_id, const std::optional<Cut>& cut) {
   const MemoryTable& table = table_of(storage, View::agents);
-  const auto number = table.open_row({agent_id});
-  return number && table.rows()[*number].integer(agents::importing) == 0;
+  const Query same{.view = View::agents, .where = {equal(agents::id, agent_id)}};
+  const std::vector<std::size_t> versions = table.candidates(same);
+  return std::any_of(versions.begin(), versions.end(), [&](std::size_t number) {
+    const Row& agent = table.rows()[number];
+    return is_there(agent, cut) && is_open(agent, cut) && agent.integer(agents::importing) == 0;
+  });
 }
 
-bool is_newest_version(const MemoryTable& table, const Row& message) {
+bool is_newest_version(const MemoryTable& table, const Row& message, const std::optional<Cut>& cut) {
   const Query same{.where = {equal(messages::id, message.values[messages::id])}, .open_only = false};
   const std::vector<std::size_t> versions = table.candidates(same);
   return std::none_of(versions.begin(), versions.end(), [&](std::size_t number) {
-    const RowFrom& other = table.rows()[number].from;
-    return std::tie(other.offset, other.ordinal) > std::tie(message.from.offset, message.from.ordinal);
+    const Row& version = table.rows()[number];
+    const RowFrom& other = version.from;
+    return is_there(version, cut) &&
+           std::tie(other.offset, other.ordinal) > std::tie(message.from.offset, message.from.ordinal);
   });
 }
 
@@ -59,9 +66,12 @@ std::vector<SearchHit> search_storage(const MemoryViewStorage& storage, const Se
   if (search.agent_id) query.where.push_back(equal(messages::agent_id, Value{*search.agent_id}));
   for (const std::size_t number : table.candidates(query)) {
     const Row& message = table.rows()[number];
-    if (!passes(search, message) || !is_whole(storage, message.values[messages::agent_id])) continue;
+    if (!passes(search, message) || !is_there(message, search.cut)) continue;
+    if (!is_whole(storage, message.values[messages::agent_id], search.cut)) continue;
     const std::string words = message_words(message.text(messages::role), message.text(messages::content));
-    if (holds_phrases(words, phrases) && is_newest_version(table, message)) hits.push_back({message});
+    if (!holds_phrases(words, phrases) || !is_newest_version(table, message, search.cut)) continue;
+    hits.push_back({message});
+    if (is_open(message, search.cut)) hits.back().row.to.reset();
   }
   std::sort(hits.begin(), hits.end(), is_newer);
   hits.resize(std::min(hits.size(), search.limit));

@@ -101,7 +101,7 @@ bool passes(const Row& row, const Filter& filter) {
 }
 
 bool passes(const Row& row, const Query& query) {
-  if (query.open_only && row.to) return false;
+  if (!is_there(row, query.cut) || (query.open_only && !is_open(row, query.cut))) return false;
   return std::all_of(query.where.begin(), query.where.end(),
                      [&row](const Filter& filter) { return passes(row, filter); });
 }
@@ -235,7 +235,7 @@ std::vector<std::size_t> MemoryTable::candidates(const Query& query) const {
     return numbers;
   }
   std::vector<std::size_t> numbers;
-  if (query.open_only) {
+  if (query.open_only && !query.cut) {
     for (const auto& [key, row] : open_) numbers.push_back(row);
   } else {
     for (std::size_t row = 0; row < rows_.size(); ++row) numbers.push_back(row);
@@ -307,6 +307,7 @@ Result<std::vector<Row>> MemoryViewReader::select(const Query& query) {
   std::vector<Row> rows;
   rows.reserve(taken);
   for (std::size_t i = 0; i < taken; ++i) rows.push_back(*found[i]);
+  reopen(rows, query.cut);
   return rows;
 }
 
@@ -336,6 +337,15 @@ Result<std::vector<QuarantineRow>> MemoryViewReader::quarantine() {
            std::tie(right.partition, right.offset, right.stream, right.event);
   });
   return rows;
+}
+
+Result<std::optional<TimesRow>> MemoryViewReader::batch_at(Partition partition, Offset offset) {
+  const auto& times = storage_.times;
+  const auto found = std::find_if(times.rbegin(), times.rend(), [&](const auto& batch) {
+    return batch.first == partition && batch.second.first <= offset;
+  });
+  if (found == times.rend()) return std::optional<TimesRow>{};
+  return std::optional<TimesRow>{found->second};
 }
 
 Task<LoadedCheckpoint> MemoryViewStore::load(Partition partition) {

@@ -72,6 +72,7 @@ class MemoryViewReader final : public ViewReader {
   Result<std::vector<SearchHit>> search_messages(const SearchQuery& search) override;
   Result<Checkpoint> checkpoint(Partition partition) override;
   Result<std::vector<QuarantineRow>> quarantine() override;
+  Result<std::optional<TimesRow>> batch_at(Partition partition, Offset offset) override;
 
  private:
   const MemoryViewStorage& storage_;

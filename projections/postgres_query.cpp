@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <limits>
 
 #include "projections/store_rules.h"
 #include "runtime/utf8.h"
@@ -12,6 +13,8 @@ namespace {
 
 constexpr std::string_view kVersionColumns =
     "from_partition, from_offset, from_ordinal, from_at, from_sequence, to_offset, to_at";
+
+constexpr std::int64_t kAll = std::numeric_limits<std::int64_t>::max();
 
 bool is_null(const Value& value) {
   return std::holds_alternative<std::monostate>(value);
@@ -69,9 +72,57 @@ void add_filter(PostgresStatement& sql, View view, const Filter& filter) {
   }
 }
 
+// The last offsets of all partitions as one parameter: a statement has the same text for every cut.
+std::string offsets_of(PostgresStatement& sql, const Cut& cut) {
+  ArrayParameter offsets{ColumnType::integer};
+  std::uint32_t partition = 0;
+  for (const LogPosition& position : cut.positions()) {
+    for (; partition < position.partition.value(); ++partition) offsets.add(cut.others_whole() ? kAll : -1);
+    offsets.add(column_number(position.offset));
+    ++partition;
+  }
+  return sql.parameters.add(std::move(offsets));
+}
+
+// What the array has of the row's partition; null, and so false, beyond its end.
+std::string last_of_cut(const std::string& offsets, const std::string& table, const Cut& cut) {
+  const std::string one = "(" + offsets + ")[" + table + "from_partition + 1]";
+  return cut.others_whole() ? "coalesce(" + one + ", " + std::to_string(kAll) + ")"
+                            : "coalesce(" + one + ", -1)";
+}
+
+// For an index by offset: what came later is not looked at.
+void add_end_of_cut(PostgresStatement& sql, const Cut& cut) {
+  if (const auto newest = newest_offset(cut))
+    sql.text += " AND from_offset <= " + sql.parameters.add(*newest);
+}
+
+// The table, or of one entity as of a cut its newest version there.
+void add_from(PostgresStatement& sql, const ViewTables& tables, const Query& query) {
+  const std::vector<Filter> key = entity_as_of_cut(query);
+  if (key.empty()) {
+    sql.text += " FROM " + tables.of(query.view);
+    return;
+  }
+  sql.text += " FROM (SELECT * FROM " + tables.of(query.view) + " WHERE TRUE";
+  for (const Filter& filter : key) {
+    sql.text += " AND ";
+    add_filter(sql, query.view, filter);
+  }
+  add_postgres_cut(sql, "", *query.cut, false);
+  add_end_of_cut(sql, *query.cut);
+  sql.text += " ORDER BY from_offset DESC, from_ordinal DESC LIMIT 1) AS newest";
+}
+
 void add_where(PostgresStatement& sql, const Query& query) {
   sql.text += " WHERE ";
-  sql.text += query.open_only ? "to_offset IS NULL" : "TRUE";
+  sql.text += query.open_only && !query.cut ? "to_offset IS NULL" : "TRUE";
+  if (query.cut) {
+    add_postgres_cut(sql, "", *query.cut, query.open_only);
+    // A bound of the caller's is closer.
+    if (!(query.below && !query.order_by.empty() && query.order_by.front() == kFromOffset))
+      add_end_of_cut(sql, *query.cut);
+  }
   for (const Filter& filter : query.where) {
     sql.text += " AND ";
     add_filter(sql, query.view, filter);
@@ -166,11 +217,18 @@ std::string postgres_column(View view, int column) {
   return quoted_name(column_of(view, column).name);
 }
 
+void add_postgres_cut(PostgresStatement& sql, const std::string& table, const Cut& cut, bool open) {
+  const std::string last = last_of_cut(offsets_of(sql, cut), table, cut);
+  sql.text += " AND " + table + "from_offset <= " + last;
+  if (open) sql.text += " AND (" + table + "to_offset IS NULL OR " + table + "to_offset > " + last + ")";
+}
+
 Result<PostgresStatement> postgres_select(const ViewTables& tables, const Query& query) {
   if (const auto checked = check_bound_texts(query.above); !checked) return checked.error();
   if (const auto checked = check_bound_texts(query.below); !checked) return checked.error();
   PostgresStatement sql;
-  sql.text = "SELECT " + postgres_columns(query.view) + " FROM " + tables.of(query.view);
+  sql.text = "SELECT " + postgres_columns(query.view);
+  add_from(sql, tables, query);
   add_where(sql, query);
   if (query.above) add_bound(sql, query, *query.above, true);
   if (query.below) add_bound(sql, query, *query.below, false);
@@ -181,7 +239,8 @@ Result<PostgresStatement> postgres_select(const ViewTables& tables, const Query&
 
 PostgresStatement postgres_count(const ViewTables& tables, const Query& query) {
   PostgresStatement sql;
-  sql.text = "SELECT count(*) FROM " + tables.of(query.view);
+  sql.text = "SELECT count(*)";
+  add_from(sql, tables, query);
   add_where(sql, query);
   return sql;
 }

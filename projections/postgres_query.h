@@ -30,6 +30,9 @@ class ViewTables {
 Result<PostgresStatement> postgres_select(const ViewTables& tables, const Query& query);
 PostgresStatement postgres_count(const ViewTables& tables, const Query& query);
 
+// " AND .." : the version of `table` begins in the cut; and if `open`, it does not end there.
+void add_postgres_cut(PostgresStatement& sql, const std::string& table, const Cut& cut, bool open);
+
 // Those columns, with commas between them.
 const std::string& postgres_columns(View view);
 // The name of a column, also of the kFrom... ones.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "projections/postgres_query.h"
 #include "projections/search_terms.h"
 #include "runtime/check.h"
 #include "runtime/hash.h"
@@ -54,13 +55,19 @@ void add_conditions(PostgresStatement& sql, const ViewTables& tables, const Sear
   }
   if (search.start_at) sql.text += " AND message.created_at >= " + parameters.add(*search.start_at);
   if (search.end_at) sql.text += " AND message.created_at <= " + parameters.add(*search.end_at);
-  sql.text +=
-      " AND EXISTS (SELECT 1 FROM " + tables.of(View::agents) +
-      " AS agent WHERE agent.id = message.agent_id AND agent.to_offset IS NULL AND agent.importing = 0)"
-      " AND NOT EXISTS (SELECT 1 FROM " +
-      tables.of(View::messages) +
-      " AS newer WHERE newer.id = message.id AND "
-      "(newer.from_offset, newer.from_ordinal) > (message.from_offset, message.from_ordinal))";
+  if (search.cut) add_postgres_cut(sql, "message.", *search.cut, false);
+  sql.text += " AND EXISTS (SELECT 1 FROM " + tables.of(View::agents) +
+              " AS agent WHERE agent.id = message.agent_id AND agent.importing = 0";
+  if (search.cut) {
+    add_postgres_cut(sql, "agent.", *search.cut, true);
+  } else {
+    sql.text += " AND agent.to_offset IS NULL";
+  }
+  sql.text += ") AND NOT EXISTS (SELECT 1 FROM " + tables.of(View::messages) +
+              " AS newer WHERE newer.id = message.id AND "
+              "(newer.from_offset, newer.from_ordinal) > (message.from_offset, message.from_ordinal)";
+  if (search.cut) add_postgres_cut(sql, "newer.", *search.cut, false);
+  sql.text += ")";
 }
 
 }  // namespace

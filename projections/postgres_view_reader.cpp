@@ -66,7 +66,9 @@ Result<std::vector<Row>> PostgresViewReader::select(const Query& query) {
   if (const auto checked = check_query(query); !checked) return checked.error();
   const auto statement = postgres_select(tables_, query);
   if (!statement) return statement.error();
-  return rows_of(query.view, *statement);
+  auto rows = rows_of(query.view, *statement);
+  if (rows) reopen(*rows, query.cut);
+  return rows;
 }
 
 Result<std::int64_t> PostgresViewReader::count(const Query& query) {
@@ -89,6 +91,7 @@ Result<std::vector<SearchHit>> PostgresViewReader::search_messages(const SearchQ
     if (!found) return found.error();
     const bool last = found->size() < page;
     if (!last) behind = found->back().from;
+    reopen(*found, search.cut);
     for (Row& row : *found) {
       if (hits.size() == search.limit) break;
       if (!decided_by_index && !holds(row, phrases)) continue;
@@ -151,6 +154,20 @@ Result<std::vector<QuarantineRow>> PostgresViewReader::quarantine(Partition part
                    statement.parameters.add(std::int64_t{partition.value()}) +
                    R"( ORDER BY "offset", stream, event)";
   return quarantine_rows(statement);
+}
+
+Result<std::optional<TimesRow>> PostgresViewReader::batch_at(Partition partition, Offset offset) {
+  PostgresStatement statement;
+  statement.text = "SELECT first_offset, last_offset, first_at, last_at FROM " + tables_.times() +
+                   R"( WHERE "partition" = )" + statement.parameters.add(std::int64_t{partition.value()}) +
+                   " AND first_offset <= " + statement.parameters.add(column_number(offset)) +
+                   " ORDER BY first_offset DESC LIMIT 1";
+  const auto found = run(statement);
+  if (!found) return found.error();
+  if (found->empty()) return std::optional<TimesRow>{};
+  return std::optional<TimesRow>{{Offset{found->unsigned_integer(0, 0)},
+                                  Offset{found->unsigned_integer(0, 1)}, WallTime{found->integer(0, 2)},
+                                  WallTime{found->integer(0, 3)}}};
 }
 
 }  // namespace varve

@@ -21,6 +21,7 @@ class PostgresViewReader final : public ViewReader {
   Result<std::vector<SearchHit>> search_messages(const SearchQuery& search) override;
   Result<Checkpoint> checkpoint(Partition partition) override;
   Result<std::vector<QuarantineRow>> quarantine() override;
+  Result<std::optional<TimesRow>> batch_at(Partition partition, Offset offset) override;
   // Of one partition, in the same order.
   Result<std::vector<QuarantineRow>> quarantine(Partition partition);
 

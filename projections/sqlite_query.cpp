@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <limits>
 
 #include "projections/store_rules.h"
 #include "runtime/check.h"
@@ -81,9 +82,60 @@ void add_filter(SqlQuery& sql, View view, const Filter& filter) {
   }
 }
 
+// The last offset of the row's partition that the cut holds. Not an expression over an index: it is looked at
+// per row, and there are few partitions.
+void add_last_of_cut(SqlQuery& sql, const std::string& table, const Cut& cut) {
+  const std::int64_t others = cut.others_whole() ? std::numeric_limits<std::int64_t>::max() : -1;
+  if (cut.positions().empty()) {
+    sql.text += "?";
+    sql.parameters.emplace_back(others);
+    return;
+  }
+  sql.text += "CASE " + table + "from_partition";
+  for (const LogPosition& position : cut.positions()) {
+    sql.text += " WHEN ? THEN ?";
+    sql.parameters.emplace_back(std::int64_t{position.partition.value()});
+    sql.parameters.emplace_back(column_number(position.offset));
+  }
+  sql.text += " ELSE ? END";
+  sql.parameters.emplace_back(others);
+}
+
+// For an index by offset: what came later is not looked at.
+void add_end_of_cut(SqlQuery& sql, const Cut& cut) {
+  const auto newest = newest_offset(cut);
+  if (!newest) return;
+  sql.text += " AND from_offset <= ?";
+  sql.parameters.emplace_back(*newest);
+}
+
+// The table, or of one entity as of a cut its newest version there.
+void add_from(SqlQuery& sql, const Query& query) {
+  const std::string table = quoted(schema_of(query.view).name);
+  const std::vector<Filter> key = entity_as_of_cut(query);
+  if (key.empty()) {
+    sql.text += " FROM " + table;
+    return;
+  }
+  sql.text += " FROM (SELECT * FROM " + table + " WHERE 1";
+  for (const Filter& filter : key) {
+    sql.text += " AND ";
+    add_filter(sql, query.view, filter);
+  }
+  add_cut(sql, "", *query.cut, false);
+  add_end_of_cut(sql, *query.cut);
+  sql.text += " ORDER BY from_offset DESC, from_ordinal DESC LIMIT 1)";
+}
+
 void add_where(SqlQuery& sql, const Query& query) {
   sql.text += " WHERE ";
-  sql.text += query.open_only ? "to_offset IS NULL" : "1";
+  sql.text += query.open_only && !query.cut ? "to_offset IS NULL" : "1";
+  if (query.cut) {
+    add_cut(sql, "", *query.cut, query.open_only);
+    // A bound of the caller's is closer.
+    if (!(query.below && !query.order_by.empty() && query.order_by.front() == kFromOffset))
+      add_end_of_cut(sql, *query.cut);
+  }
   for (const Filter& filter : query.where) {
     sql.text += " AND ";
     add_filter(sql, query.view, filter);
@@ -146,9 +198,20 @@ const std::string& select_columns(View view) {
   return kTexts[static_cast<std::size_t>(view)];
 }
 
+void add_cut(SqlQuery& sql, const std::string& table, const Cut& cut, bool open) {
+  // The plus keeps the conditions out of the choice of an index.
+  sql.text += " AND +" + table + "from_offset <= ";
+  add_last_of_cut(sql, table, cut);
+  if (!open) return;
+  sql.text += " AND (" + table + "to_offset IS NULL OR " + table + "to_offset > ";
+  add_last_of_cut(sql, table, cut);
+  sql.text += ")";
+}
+
 SqlQuery select_sql(const Query& query) {
   SqlQuery sql;
-  sql.text = "SELECT " + select_columns(query.view) + " FROM " + quoted(schema_of(query.view).name);
+  sql.text = "SELECT " + select_columns(query.view);
+  add_from(sql, query);
   add_where(sql, query);
   if (query.above) add_bound(sql, query, *query.above, true);
   if (query.below) add_bound(sql, query, *query.below, false);
@@ -166,7 +229,8 @@ SqlQuery select_sql(const Query& query) {
 
 SqlQuery count_sql(const Query& query) {
   SqlQuery sql;
-  sql.text = "SELECT count(*) FROM " + quoted(schema_of(query.view).name);
+  sql.text = "SELECT count(*)";
+  add_from(sql, query);
   add_where(sql, query);
   return sql;
 }

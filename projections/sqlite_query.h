@@ -19,6 +19,9 @@ struct SqlQuery {
 SqlQuery select_sql(const Query& query);
 SqlQuery count_sql(const Query& query);
 
+// " AND .." : the version of `table` begins in the cut; and if `open`, it does not end there.
+void add_cut(SqlQuery& sql, const std::string& table, const Cut& cut, bool open);
+
 // Those columns, with commas between them.
 const std::string& select_columns(View view);
 

@@ -113,11 +113,18 @@ void add_conditions(SqlQuery& sql, const SearchQuery& search, const char* hint) 
     sql.text += " AND created_at <= ?";
     sql.parameters.emplace_back(*search.end_at);
   }
+  if (search.cut) add_cut(sql, "message.", *search.cut, false);
+  sql.text += " AND EXISTS (SELECT 1 FROM agents WHERE agents.id = message.agent_id AND importing = 0";
+  if (search.cut) {
+    add_cut(sql, "agents.", *search.cut, true);
+  } else {
+    sql.text += " AND agents.to_offset IS NULL";
+  }
   sql.text +=
-      " AND EXISTS (SELECT 1 FROM agents WHERE agents.id = message.agent_id AND agents.to_offset IS NULL "
-      "AND importing = 0)"
-      " AND NOT EXISTS (SELECT 1 FROM messages AS newer WHERE newer.id = message.id "
-      "AND (newer.from_offset, newer.from_ordinal) > (message.from_offset, message.from_ordinal))";
+      ") AND NOT EXISTS (SELECT 1 FROM messages AS newer WHERE newer.id = message.id "
+      "AND (newer.from_offset, newer.from_ordinal) > (message.from_offset, message.from_ordinal)";
+  if (search.cut) add_cut(sql, "newer.", *search.cut, false);
+  sql.text += ")";
 }
 
 // The rows whose rowids `sql` selects.

@@ -96,7 +96,9 @@ void bind_value(sqlite::Statement& statement, int parameter, const Value& value)
 
 Result<std::vector<Row>> SqliteViewReader::select(const Query& query) {
   if (const auto checked = check_query(query); !checked) return checked.error();
-  return rows_of(query.view, select_sql(query));
+  auto rows = rows_of(query.view, select_sql(query));
+  if (rows) reopen(*rows, query.cut);
+  return rows;
 }
 
 Result<std::int64_t> SqliteViewReader::count(const Query& query) {
@@ -144,6 +146,7 @@ Result<std::vector<SearchHit>> SqliteViewReader::search_messages(const SearchQue
     };
     return place(left.from) > place(right.from);
   });
+  reopen(*found, search.cut);
   std::vector<SearchHit> hits;
   for (Row& row : *found) {
     if (hits.size() == search.limit) break;
@@ -208,6 +211,21 @@ Result<std::vector<QuarantineRow>> SqliteViewReader::quarantine(Partition partit
   if (!statement) return statement.error();
   (*statement)->bind(1, partition.value());
   return quarantine_rows(**statement);
+}
+
+Result<std::optional<TimesRow>> SqliteViewReader::batch_at(Partition partition, Offset offset) {
+  const auto statement = connection_.statement(
+      "SELECT first_offset, last_offset, first_at, last_at FROM times "
+      "WHERE \"partition\" = ? AND first_offset <= ? ORDER BY first_offset DESC LIMIT 1");
+  if (!statement) return statement.error();
+  sqlite::Statement& row = **statement;
+  const Running running{row};
+  row.bind(1, partition.value()).bind(2, column_number(offset));
+  const auto found = row.step();
+  if (!found) return found.error();
+  if (!*found) return std::optional<TimesRow>{};
+  return std::optional<TimesRow>{
+      {offset_at(row, 0), offset_at(row, 1), WallTime{row.integer(2)}, WallTime{row.integer(3)}}};
 }
 
 }  // namespace varve

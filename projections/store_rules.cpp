@@ -1,6 +1,7 @@
 #include "projections/store_rules.h"
 
 #include <algorithm>
+#include <limits>
 #include <set>
 
 #include "runtime/check.h"
@@ -90,6 +91,49 @@ Status check_search(const SearchQuery& search) {
                  "a search names at most " + std::to_string(kSearchRolesMax) + " roles"};
   }
   return ok();
+}
+
+bool is_there(const Row& row, const std::optional<Cut>& cut) {
+  return !cut || cut->holds({row.from.partition, row.from.offset});
+}
+
+bool is_open(const Row& row, const std::optional<Cut>& cut) {
+  return !row.to || (cut && !cut->holds({row.from.partition, row.to->offset}));
+}
+
+void reopen(std::vector<Row>& rows, const std::optional<Cut>& cut) {
+  if (!cut) return;
+  for (Row& row : rows) {
+    if (is_open(row, cut)) row.to.reset();
+  }
+}
+
+std::vector<Filter> entity_as_of_cut(const Query& query) {
+  std::vector<Filter> key;
+  if (!query.cut || !query.open_only) return key;
+  for (std::size_t column = 0; column < schema_of(query.view).key_columns; ++column) {
+    const auto named = std::find_if(query.where.begin(), query.where.end(), [column](const Filter& filter) {
+      return filter.column == static_cast<int>(column) && filter.op == Filter::Op::equal &&
+             !std::holds_alternative<std::monostate>(filter.values[0]);
+    });
+    if (named == query.where.end()) return {};
+    key.push_back(*named);
+  }
+  return key;
+}
+
+std::int64_t column_number(Offset offset) {
+  constexpr std::int64_t kLast = std::numeric_limits<std::int64_t>::max();
+  return offset.value() < static_cast<std::uint64_t>(kLast) ? static_cast<std::int64_t>(offset.value())
+                                                            : kLast;
+}
+
+std::optional<std::int64_t> newest_offset(const Cut& cut) {
+  if (cut.others_whole()) return std::nullopt;
+  std::int64_t newest = -1;
+  for (const LogPosition& position : cut.positions())
+    newest = std::max(newest, column_number(position.offset));
+  return newest;
 }
 
 void check_batch(const Batch& batch) {

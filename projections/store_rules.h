@@ -15,6 +15,23 @@ Status check_query(const Query& query);
 // Likewise for a search: a limit that is too high, too many roles.
 Status check_search(const SearchQuery& search);
 
+// Takes the closing from rows that the cut has it behind.
+void reopen(std::vector<Row>& rows, const std::optional<Cut>& cut);
+
+// Whether a version is there as of a cut (absent: now), and whether it is open then.
+bool is_there(const Row& row, const std::optional<Cut>& cut);
+bool is_open(const Row& row, const std::optional<Cut>& cut);
+
+// The filters that name one entity, if the query asks for its version that is open as of a cut. That is the
+// newest which begins in the cut, if any: all others need not be looked at, however many they are.
+std::vector<Filter> entity_as_of_cut(const Query& query);
+
+// The newest offset of a cut that names its partitions, as a column holds it; nothing if a partition is there
+// whole. An index can be bounded by it, whatever the partition.
+std::optional<std::int64_t> newest_offset(const Cut& cut);
+// An offset as a column holds it. Nothing is beyond the last number of a column.
+std::int64_t column_number(Offset offset);
+
 // CHECKs what only a bug of the fold can get wrong: versions that follow each other, rows of the batch's own
 // partition, values that fit the schema.
 void check_batch(const Batch& batch);

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "eventlog/admission.h"
+#include "eventlog/cut.h"
 #include "projections/schema.h"
 #include "runtime/task.h"
 
@@ -128,6 +129,9 @@ struct Query {
   std::optional<std::vector<Value>> above;
   std::optional<std::vector<Value>> below;
   std::size_t limit = 10'000;
+  // As of this cut: a version is there if it begins in the cut, and open if it does not end there; rows come
+  // back without a closing that lies behind it. The store must have passed it. Absent: now.
+  std::optional<Cut> cut;
 };
 inline constexpr std::size_t kRowsPerQueryMax = 10'000;
 
@@ -142,6 +146,7 @@ struct SearchQuery {
   std::optional<std::int64_t> start_at;
   std::optional<std::int64_t> end_at;
   std::size_t limit = 50;
+  std::optional<Cut> cut;  // As Query::cut.
 };
 inline constexpr std::size_t kSearchHitsMax = 100;
 inline constexpr std::size_t kSearchRolesMax = 8;
@@ -161,6 +166,10 @@ class ViewReader {
   virtual Result<std::vector<SearchHit>> search_messages(const SearchQuery& search) = 0;
   virtual Result<Checkpoint> checkpoint(Partition partition) = 0;
   virtual Result<std::vector<QuarantineRow>> quarantine() = 0;
+  // The newest batch that begins at `offset` or before it. Its first_at is the newest `at` before it.
+  virtual Result<std::optional<TimesRow>> batch_at(Partition partition, Offset offset) = 0;
+  // True if it answers as of a cut, for which indexes of what is open now are of no use.
+  virtual bool is_past() const { return false; }
 };
 
 class ViewStore {

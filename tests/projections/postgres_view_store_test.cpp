@@ -180,6 +180,17 @@ TEST_F(PostgresViewStoreTest, TheMainQueriesWalkAnIndex) {
         "agents_created_at_id_idx");
   walks("SELECT * FROM $.agents WHERE to_offset IS NULL AND name = 'n' ORDER BY created_at, id LIMIT 50",
         "agents_name_created_at_id_idx");
+  // As of a cut: what came later is not walked past, and of an entity one version is looked at.
+  const std::string in_cut = "from_offset <= coalesce(('{5,9}'::bigint[])[from_partition + 1], -1)";
+  walks("SELECT * FROM $.messages WHERE TRUE AND " + in_cut +
+            " AND from_offset <= 9 AND agent_id = 'a' "
+            "ORDER BY from_offset DESC, from_ordinal DESC, from_partition DESC LIMIT 50",
+        "Index Cond: ((agent_id = 'a'::text) AND (from_offset <= 9))");
+  walks("SELECT * FROM (SELECT * FROM $.blocks WHERE TRUE AND id = 'b' AND " + in_cut +
+            " AND from_offset <= 9 ORDER BY from_offset DESC, from_ordinal DESC LIMIT 1) AS newest "
+            "WHERE TRUE AND " +
+            in_cut + " AND id = 'b' LIMIT 1",
+        "Index Cond: ((id = 'b'::text) AND (from_offset <= 9))");
   // Of runs there is an index of the open ones, too, but not by their ids.
   for (const std::string table : {"messages", "runs", "steps"}) {
     walks("UPDATE $." + table +

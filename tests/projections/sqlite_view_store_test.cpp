@@ -11,6 +11,7 @@
 #include "eventlog/sqlite_support.h"
 #include "migrations/migrations.h"
 #include "projections/search_terms.h"
+#include "projections/sqlite_query.h"
 #include "projections/sqlite_snapshot_store.h"
 #include "tests/projections/snapshot_store_contract.h"
 #include "tests/projections/temp_directory.h"
@@ -337,6 +338,28 @@ TEST_F(SqliteViewStoreTest, TheMainQueriesWalkAnIndex) {
             "SCAN agents USING INDEX agents_by_creation");
   EXPECT_EQ(plan("SELECT * FROM agents WHERE to_offset IS NULL AND name = ? ORDER BY created_at, id LIMIT ?"),
             "SEARCH agents USING INDEX agents_by_name (name=?)");
+  // As of a cut: what came later is not walked past, and of an entity one version is looked at.
+  Query past{.view = View::messages,
+             .where = {equal(messages::agent_id, text("a1"))},
+             .open_only = false,
+             .order_by = {kFromOffset, kFromOrdinal},
+             .descending = true,
+             .cut = Cut{{{Partition{0}, Offset{5}}, {Partition{1}, Offset{9}}}}};
+  EXPECT_EQ(plan(select_sql(past).text),
+            "SEARCH messages USING INDEX messages_by_agent (agent_id=? AND from_offset<?)");
+  past.below = std::vector<Value>{number(4), number(0)};
+  EXPECT_EQ(
+      plan(select_sql(past).text),
+      "SEARCH messages USING INDEX messages_by_agent (agent_id=? AND (from_offset,from_ordinal)<(?,?))");
+  Query one{.view = View::blocks, .where = {equal(blocks::id, text("b1"))}, .limit = 1, .cut = past.cut};
+  EXPECT_NE(plan(select_sql(one).text)
+                .find("SEARCH blocks USING INDEX sqlite_autoindex_blocks_1 (id=? AND from_offset<?)"),
+            std::string::npos)
+      << plan(select_sql(one).text);
+  one.cut = Cut::of_partition({Partition{0}, Offset{5}});
+  EXPECT_NE(plan(select_sql(one).text).find("SEARCH blocks USING INDEX sqlite_autoindex_blocks_1 (id=?)"),
+            std::string::npos)
+      << plan(select_sql(one).text);
   EXPECT_EQ(
       plan("UPDATE messages SET to_offset = ?, to_at = ? WHERE to_offset IS NULL AND from_partition = ? "
            "AND id = ?"),
