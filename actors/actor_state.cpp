@@ -115,10 +115,25 @@ struct Applier {
   void operator()(const MessagesImported& event) const {
     const std::set<std::string_view> outside(event.out_of_context.begin(), event.out_of_context.end());
     for (const Message& message : event.messages) {
-      if (!outside.contains(message.id)) remember(message, "");
+      if (outside.contains(message.id)) continue;
+      if (message.role == Role::summary) {
+        remember_summary(message);
+      } else {
+        remember(message, "");
+      }
     }
     ++agent().records_imported;
   }
+  // A history has it where it was made; it stands for what came before everything else in the context.
+  void remember_summary(const Message& summary) const {
+    std::vector<ContextMessage>& context = agent().context;
+    auto place = context.empty() ? context.begin() : std::next(context.begin());
+    while (place != context.end() && place->message->role == Role::summary) ++place;
+    const std::int64_t tokens = tokens_of(summary);
+    context.insert(place, {std::make_shared<const Message>(summary), "", tokens});
+    agent().context_tokens += tokens;
+  }
+  void operator()(const AgentForked& /*event*/) const { agent(); }
 
   CatalogueState& catalogue() const {
     if (auto* catalogue = std::get_if<CatalogueState>(&state.body)) return *catalogue;

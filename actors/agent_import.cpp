@@ -52,6 +52,9 @@ Result<Decision> AgentDecider::operator()(const BeginImport& command) const {
   }
   if (const Status fits = check_settings(command.settings); !fits) return fits.error();
   Decision decision;
+  if (!command.origin.value().empty()) {
+    decision.events.emplace_back(AgentForked{command.origin, command.origin_cut});
+  }
   AgentCreated created;
   created.settings = command.settings;
   auto born = born_blocks(facts, command.new_blocks);

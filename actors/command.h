@@ -95,6 +95,8 @@ struct BeginImport {
   bool system_message = false;         // Compile one, because what follows does not begin with one.
   std::int64_t records = 0;            // How many AppendImport follow.
   std::string hash;                    // Of the file and what was asked for: the same import has the same.
+  StreamId origin;                     // Of a fork: the agent that it was made from; empty = it is none.
+  std::string origin_cut;              // Of a fork: as of which cut.
   friend bool operator==(const BeginImport&, const BeginImport&) = default;
 };
 struct AppendImport {
@@ -199,12 +201,22 @@ struct DropDeletedBlock {  // An agent has learned that a block of it was delete
   friend bool operator==(const DropDeletedBlock&, const DropDeletedBlock&) = default;
 };
 
+// ---- an operator's command ----
+
+// The event of this stream, which nobody here can read, is absent for ever (Shard::rule). The answer has the
+// ruling's position. Errc::conflict: the stream is not damaged by this event.
+struct SkipEvent {
+  Offset offset;           // Of the record that holds the event.
+  std::int64_t event = 0;  // Its ordinal among the record's events of the stream.
+  friend bool operator==(const SkipEvent&, const SkipEvent&) = default;
+};
+
 using Command =
     std::variant<CreateAgent, UpdateAgent, DeleteAgent, AttachBlock, DetachBlock, SendMessages, ResolveLabel,
                  CreateBlock, UpdateBlock, DeleteBlock, ReadBlock, EditBlock, RecordReply, RecordToolReturn,
                  FailTurn, ResumeTurn, HandOverTurn, DropDeletedBlock, ChangeTools, CancelTurn, ResetMessages,
                  FollowTurn, SummarizeContext, PutTool, UpdateTool, DeleteTool, ReadTools, RecordSummary,
-                 BeginImport, AppendImport, SealImport, PreviewTurn>;
+                 BeginImport, AppendImport, SealImport, PreviewTurn, SkipEvent>;
 
 std::string_view type_of(const Command& command);
 

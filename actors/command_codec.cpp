@@ -304,6 +304,8 @@ void write_data(JsonWriter& out, const BeginImport& command) {
   write_blocks(out, command.new_blocks);
   out.field_boolean("system_message", command.system_message).field_integer("records", command.records);
   out.field("hash", command.hash);
+  if (command.origin.value().empty()) return;
+  out.field("origin", command.origin.value()).field("origin_cut", command.origin_cut);
 }
 void read_data(JsonFields& fields, BeginImport& command) {
   auto settings = read_settings(fields.object("settings"));
@@ -313,6 +315,8 @@ void read_data(JsonFields& fields, BeginImport& command) {
   command.system_message = fields.boolean_or("system_message", false);
   command.records = fields.integer("records");
   command.hash = fields.text("hash");
+  command.origin = StreamId{fields.optional_text("origin").value_or("")};
+  command.origin_cut = fields.optional_text("origin_cut").value_or("");
 }
 void write_data(JsonWriter& out, const AppendImport& command) {
   out.field_integer("ordinal", command.ordinal);
@@ -330,6 +334,15 @@ void read_data(JsonFields& fields, AppendImport& command) {
 }
 void write_data(JsonWriter& /*out*/, const SealImport& /*command*/) {}
 void read_data(JsonFields& /*fields*/, SealImport& /*command*/) {}
+
+void write_data(JsonWriter& out, const SkipEvent& command) {
+  out.field_integer("offset", static_cast<std::int64_t>(command.offset.value()));
+  out.field_integer("event", command.event);
+}
+void read_data(JsonFields& fields, SkipEvent& command) {
+  command.offset = Offset{static_cast<std::uint64_t>(fields.integer("offset"))};
+  command.event = fields.integer("event");
+}
 
 template <class C>
 Result<Command> read_as(const Json& data) {
@@ -379,6 +392,7 @@ constexpr std::array<Entry, std::variant_size_v<Command>> kEntries{{
     {"AppendImport", read_as<AppendImport>},
     {"SealImport", read_as<SealImport>},
     {"PreviewTurn", read_as<PreviewTurn>},
+    {"SkipEvent", read_as<SkipEvent>},
 }};
 
 }  // namespace

@@ -23,7 +23,10 @@ struct Router {
 
   template <class C>
   Result<Decision> operator()(const C& command) const {
-    if constexpr (std::is_invocable_v<AgentDecider, const C&>) {
+    if constexpr (std::is_same_v<C, SkipEvent>) {
+      // A ruling is a record of its own: the shard writes it (Shard::rule).
+      return Error{Errc::invalid_argument, "a ruling is not decided by its stream"};
+    } else if constexpr (std::is_invocable_v<AgentDecider, const C&>) {
       if (!is_stream_of(facts.self, "agent-")) {
         return Error{Errc::invalid_argument, "'" + facts.self.value() + "' is not an agent"};
       }

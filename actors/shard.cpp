@@ -122,6 +122,9 @@ Task<CommandAnswer> Shard::execute(CommandEnvelope envelope, CallLimits limits) 
   if (auto* tools = std::get_if<ReadTools>(&envelope.command)) {
     co_return co_await read_tools(envelope.stream, std::move(*tools));
   }
+  if (const auto* event = std::get_if<SkipEvent>(&envelope.command)) {
+    co_return co_await skip(envelope.stream, *event, limits.deadline);
+  }
   if (auto* preview = std::get_if<PreviewTurn>(&envelope.command)) {
     co_return co_await preview_turn(envelope.stream, std::move(*preview), limits.deadline);
   }

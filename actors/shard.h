@@ -167,6 +167,7 @@ class Shard final : public PartitionListener {
   Task<bool> is_hidden(StreamId imported_with);
   Task<CommandAnswer> read_block(StreamId stream);
   Task<CommandAnswer> read_tools(StreamId stream, ReadTools question);
+  Task<CommandAnswer> skip(StreamId stream, SkipEvent command, MonoTime deadline);
   Task<std::vector<BlockFact>> ask_blocks(StreamId asking, std::vector<StreamId> blocks);
   CommandAnswer answer_from(const ActorState& state) const;
   // Sends a command of the shard itself to one of its actors.

@@ -67,6 +67,17 @@ Task<LogPosition> Shard::rule(EventPlace place, MonoTime deadline) {
   co_return position;
 }
 
+Task<CommandAnswer> Shard::skip(StreamId stream, SkipEvent command, MonoTime deadline) {
+  EventPlace place{stream, command.offset, command.event};
+  auto ruled = co_await rule(std::move(place), deadline);
+  if (!ruled) co_return ruled.error();
+  CommandAnswer answer;
+  answer.stream = std::move(stream);
+  answer.positions = {*ruled};
+  answer.offset = ruled->offset;
+  co_return answer;
+}
+
 void Shard::on_ruling(const Ruling& ruling, Offset offset) {
   ++records_since_round_;
   absent_.insert(place_of(ruling));

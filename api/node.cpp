@@ -90,7 +90,13 @@ Node::Node(Env& env, NodeIdentity identity, Ports ports, NodeOptions options)
       status_(env, {ports.log, ports.views, progress_, member_, lag_}, identity_.url,
               [this] { return failure(); }),
       api_(env, {sender_, ports.views, progress_, lag_},
-           api_options(options_, ports.log.partitions(), *this)) {}
+           api_options(options_, ports.log.partitions(), *this)),
+      quarantine_(env_, {ports.log, ports.views, progress_, sender_}) {}
+
+boost::asio::awaitable<Response> Node::handle(Request request) {
+  if (QuarantineRoutes::serves(request.target)) return quarantine_.handle(std::move(request));
+  return api_.handle(std::move(request));
+}
 
 std::unique_ptr<Shard> Node::make_shard(Partition partition, PartitionOwner::Proof prove) {
   const Shard::Ports ports{ports_.log, ports_.snapshots, sender_, ports_.model, &search_};

@@ -12,6 +12,7 @@
 #include "api/api.h"
 #include "api/folding.h"
 #include "api/metrics.h"
+#include "api/quarantine_routes.h"
 #include "api/ready.h"
 #include "cluster/sender.h"
 #include "cluster/static_assignment.h"
@@ -69,7 +70,7 @@ class Node {
   // Every partition that is assigned to this node is owned, and the views have passed the log's ends as of
   // now. Fails at once if a partition or a projection has failed for good.
   Task<> wait_ready(MonoTime deadline);
-  boost::asio::awaitable<Response> handle(Request request) { return api_.handle(std::move(request)); }
+  boost::asio::awaitable<Response> handle(Request request);
   // What providers have may change while the server runs.
   void set_models(KnownModels models) { api_.set_models(std::move(models)); }
   // Takes no new commands, hands over open turns, takes snapshots, stops the workers, leaves the cluster.
@@ -108,6 +109,7 @@ class Node {
   ViewLag lag_;
   NodeStatus status_;
   Api api_;
+  QuarantineRoutes quarantine_;
 };
 
 }  // namespace varve

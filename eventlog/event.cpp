@@ -289,6 +289,14 @@ void read_data(JsonFields& fields, MessagesImported& event) {
   event.out_of_context = fields.texts("out_of_context");
 }
 
+void write_data(JsonWriter& out, const AgentForked& event) {
+  out.field("origin", event.origin.value()).field("cut", event.cut);
+}
+void read_data(JsonFields& fields, AgentForked& event) {
+  event.origin = StreamId{fields.text("origin")};
+  event.cut = fields.text("cut");
+}
+
 ToolValue tool_in(JsonFields& fields) {
   auto tool = read_tool(fields.object("tool"));
   if (!tool) {
@@ -381,6 +389,7 @@ const std::array<CatalogueEntry, std::variant_size_v<Event>>& catalogue() {
       {"ToolCreated", 1, read_as<ToolCreated>, {}},
       {"ToolUpdated", 1, read_as<ToolUpdated>, {}},
       {"ToolDeleted", 1, read_as<ToolDeleted>, {}},
+      {"AgentForked", 1, read_as<AgentForked>, {}},
   }};
   return kEntries;
 }

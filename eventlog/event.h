@@ -233,6 +233,14 @@ struct MessagesImported {
   friend bool operator==(const MessagesImported&, const MessagesImported&) = default;
 };
 
+// The first event of an agent that was made from another one, as that was at a cut of the log. What it was
+// made of follows as an import.
+struct AgentForked {
+  StreamId origin;
+  std::string cut;  // As to_string(Cut): "0:17,1:88".
+  friend bool operator==(const AgentForked&, const AgentForked&) = default;
+};
+
 // ---- the catalogue ----
 
 struct ToolCreated {
@@ -268,7 +276,7 @@ using Event = std::variant<AgentCreated, AgentUpdated, AgentDeleted, BlockAttach
                            ContextTrimmed, UserMessageReceived, AssistantReplied, ToolReturned, TurnResumed,
                            TurnHandedOver, TurnFinished, TurnFailed, TurnCancelled, ImportBegun, ImportSealed,
                            BlockCreated, BlockUpdated, BlockDeleted, ContextSummarized, MessagesImported,
-                           ToolCreated, ToolUpdated, ToolDeleted>;
+                           ToolCreated, ToolUpdated, ToolDeleted, AgentForked>;
 
 // "AgentCreated"
 std::string_view type_of(const Event& event);

@@ -183,6 +183,7 @@ struct Folder {
   }
   void operator()(const ImportBegun& /*event*/) {}   // Its commit holds AgentCreated,
   void operator()(const ImportSealed& /*event*/) {}  // and this one's AgentUpdated.
+  void operator()(const AgentForked& /*event*/) {}   // Its import makes the rows.
   void operator()(const MessagesImported& event) {
     for (const Message& message : event.messages) message_row(message, "");
     for (const std::string& outside : event.out_of_context) close(View::messages, {text(outside)});

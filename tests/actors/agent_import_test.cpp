@@ -76,6 +76,41 @@ TEST(AgentImport, BeginsTakesItsRecordsAndIsSealed) {
   EXPECT_NE("not_found", outcome(actor.send("x", UpdateAgent{})));
 }
 
+TEST(AgentImport, AForkBeginsWithWhatItWasMadeOf) {
+  ImportedActor actor;
+  BeginImport begin = actor.begin(1);
+  begin.origin = StreamId{"agent-0"};
+  begin.origin_cut = "0:17,1:88";
+  const auto begun = actor.send("b", begin);
+  EXPECT_EQ("AgentForked AgentCreated ImportBegun ", outcome(begun));
+  EXPECT_EQ((Event{AgentForked{StreamId{"agent-0"}, "0:17,1:88"}}), begun->events.front());
+  EXPECT_TRUE(actor.state.agent()->importing);
+  EXPECT_EQ("", outcome(actor.send("b", begin)));
+  actor.done("r0", ImportedActor::append(0));
+  EXPECT_EQ("AgentUpdated ImportSealed ", outcome(actor.send("s", SealImport{})));
+}
+
+// A history has a summary where it was made; what it stands for came before everything that is left.
+TEST(AgentImport, ASummaryIsInFrontOfWhatItDoesNotStandFor) {
+  ImportedActor actor;
+  actor.done("b", actor.begin(1));
+  AppendImport append;
+  append.messages = {test::sample_message("", Role::system, "S"), test::sample_message("", Role::user, "old"),
+                     test::sample_message("", Role::user, "kept"),
+                     test::sample_message("", Role::summary, "first"),
+                     test::sample_message("", Role::summary, "second")};
+  append.out_of_context = {1};
+  actor.done("r0", append);
+  std::string context;
+  std::int64_t tokens = 0;
+  for (const ContextMessage& entry : actor.state.agent()->context) {
+    context += text_of(*entry.message) + ";";
+    tokens += entry.tokens;
+  }
+  EXPECT_EQ("S;first;second;kept;", context);
+  EXPECT_EQ(tokens, actor.state.agent()->context_tokens);
+}
+
 TEST(AgentImport, EveryCommandMayComeAgain) {
   ImportedActor actor;
   actor.done("b", actor.begin(1));
@@ -136,8 +171,12 @@ TEST(AgentImport, ASnapshotAndACommandKeepIt) {
   ASSERT_TRUE(state) << state.error().message;
   EXPECT_EQ(actor.state, *state);
   EXPECT_EQ(1, state->agent()->records_imported);
-  for (const Command& command : {Command{actor.begin(3)}, Command{append}, Command{SealImport{}},
-                                 Command{PreviewTurn{append.messages, R"({"a":1})"}}}) {
+  BeginImport fork = actor.begin(3);
+  fork.origin = StreamId{"agent-0"};
+  fork.origin_cut = "0:17,";
+  for (const Command& command :
+       {Command{actor.begin(3)}, Command{fork}, Command{append}, Command{SealImport{}},
+        Command{PreviewTurn{append.messages, R"({"a":1})"}}, Command{SkipEvent{Offset{88}, 2}}}) {
     const CommandEnvelope envelope{{command_id_from_text("b"), {}, false}, StreamId{"agent-1"}, command};
     const auto decoded = decode_command(encode_command(envelope));
     ASSERT_TRUE(decoded) << decoded.error().message;

@@ -111,6 +111,7 @@ inline std::vector<Event> sample_events() {
       ToolCreated{sample_tool()},
       ToolUpdated{sample_tool(), WallTime{9}},
       ToolDeleted{"tool-1"},
+      AgentForked{StreamId{"agent-0"}, "0:17,1:88"},
   };
 }
 
