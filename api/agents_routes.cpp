@@ -89,7 +89,8 @@ Api::Answer Api::create_agent(Call call) {
     co_return refused;
   }
   Render render = [id = stream.value()](ViewReader& reader) { return render_one_agent(reader, id, {}); };
-  Response response = co_await answer_write(std::move(call), std::move(*answer), std::move(render));
+  Response response =
+      co_await answer_write(std::move(call), std::move(*answer), std::move(render), OwnRows::are_all);
   co_return response;
 }
 
@@ -139,7 +140,8 @@ Api::Answer Api::update_agent(Call call) {
     co_return refused;
   }
   Render render = [id](ViewReader& reader) { return render_one_agent(reader, id, {}); };
-  Response response = co_await answer_write(std::move(call), std::move(*answer), std::move(render));
+  Response response =
+      co_await answer_write(std::move(call), std::move(*answer), std::move(render), OwnRows::are_all);
   co_return response;
 }
 
@@ -230,9 +232,9 @@ Api::Answer Api::attach_or_detach(Call call, bool attach) {
     co_return refused;
   }
   // Its events alone do not make the agent's row: while the views are behind, it is printed as they have it.
-  answer->commit.reset();
   Render render = [id](ViewReader& reader) { return render_one_agent(reader, id, {}); };
-  Response response = co_await answer_write(std::move(call), std::move(*answer), std::move(render));
+  Response response =
+      co_await answer_write(std::move(call), std::move(*answer), std::move(render), OwnRows::are_some);
   co_return response;
 }
 

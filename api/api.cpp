@@ -5,6 +5,7 @@
 #include <charconv>
 
 #include "api/http_status.h"
+#include "projections/cut_reader.h"
 #include "projections/fold.h"
 #include "projections/memory_view_store.h"
 #include "runtime/mutant.h"
@@ -240,6 +241,9 @@ Api::Answer Api::dispatch(Request request, Target target, const Route** route_of
 Api::Answer Api::run_route(const Route& route, Call call) {
   const bool write = route.method != "GET";
   if (auto refused = prepare(call, write)) co_return std::move(*refused);
+  if (write && !call.target.path.ends_with("/search") && query_value(call.target, "as_of")) {
+    co_return unprocessable("query.as_of: only reads take it; the past cannot be written to");
+  }
   if (const auto header = call.request.header("varve-wait-for"); header && !write) {
     auto positions = parse_positions(*header);
     if (!positions) {
@@ -356,7 +360,35 @@ Task<std::optional<std::string>> Api::read_views(Render render) {
   co_return std::move(*rendered);
 }
 
+// Everything that is read for an answer, as of one cut.
+static std::function<Result<std::optional<std::string>>(ViewReader&)> at_cut(
+    Cut cut, std::function<Result<std::optional<std::string>>(ViewReader&)> render) {
+  return [cut = std::move(cut), render = std::move(render)](ViewReader& reader) {
+    CutReader past(reader, cut);
+    return render(past);
+  };
+}
+
+Task<ResolvedCut> Api::resolve(std::string as_of, MonoTime deadline) {
+  const std::string field = "query.as_of: ";
+  auto asked = parse_as_of(as_of);
+  if (!asked) co_return Error{asked.error().code, field + asked.error().message};
+  const AsOfSources sources{env_, ports_.log, ports_.views, ports_.progress};
+  const MonoTime until = std::min(deadline, env_.now() + options_.view_wait);
+  auto resolved = co_await resolve_as_of(sources, std::move(*asked), until);
+  if (!resolved) co_return Error{resolved.error().code, field + resolved.error().message};
+  co_return std::move(*resolved);
+}
+
 Api::Answer Api::answer_read(Call call, Render render, std::string not_found) {
+  Headers past;
+  if (auto asked = query_value(call.target, "as_of")) {
+    auto resolved = co_await resolve(std::move(*asked), call.deadline);
+    if (!resolved) co_return error_response(resolved.error(), call.keyless);
+    past.emplace("varve-as-of", to_string(resolved->cut));
+    if (resolved->behind) past.emplace("varve-view", "behind");
+    render = at_cut(std::move(resolved->cut), std::move(render));
+  }
   auto text = co_await read_views(std::move(render));
   Response response;
   if (!text) {
@@ -366,6 +398,7 @@ Api::Answer Api::answer_read(Call call, Render render, std::string not_found) {
   } else {
     response = json_response(std::move(**text));
   }
+  response.headers.merge(past);
   co_return response;
 }
 
@@ -386,21 +419,25 @@ static MemoryViewStorage rows_of(const Commit& commit, LogPosition position) {
   return storage;
 }
 
-Api::Answer Api::answer_write(Call call, CommandAnswer answer, Render render) {
+// The command's own value: what later commands have made of it meanwhile is not in the answer.
+Api::Answer Api::answer_write(Call call, CommandAnswer answer, Render render, OwnRows own) {
   Headers headers = co_await settle(answer, call);
   const bool behind = headers.contains("varve-view");
+  const bool printable = answer.commit && own == OwnRows::are_all;
+  const LogPosition position{partition_of(answer.stream, options_.partitions), answer.offset};
   Result<std::optional<std::string>> text{std::optional<std::string>{}};
-  if (!behind || !answer.commit) text = co_await read_views(render);
-  if ((!text || !*text) && answer.commit) {
-    const MemoryViewStorage storage =
-        rows_of(*answer.commit, {partition_of(answer.stream, options_.partitions), answer.offset});
+  if (!behind || !printable) {
+    text = co_await read_views(answer.commit ? at_cut(Cut::of_partition(position), render) : render);
+  }
+  if ((!text || !*text) && printable) {
+    const MemoryViewStorage storage = rows_of(*answer.commit, position);
     MemoryViewReader reader(storage);
     text = render(reader);
   }
   Response response;
   if (text && *text) {
     response = json_response(std::move(**text));
-  } else if ((!text || behind) && !answer.commit) {
+  } else if ((!text || behind) && !printable) {
     // A retry whose first answer was lost: the views do not show yet what it made, and null is no answer.
     response = error_response(
         {Errc::outcome_unknown, "the command has taken effect, and what it made cannot be shown yet"},

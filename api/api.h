@@ -16,6 +16,7 @@
 #include "api/body.h"
 #include "api/queries.h"
 #include "api/view_lag.h"
+#include "projections/as_of.h"
 #include "projections/view_progress.h"
 
 namespace varve {
@@ -44,6 +45,7 @@ class Api {
     ViewStore& views;
     ViewProgress& progress;
     ViewLag& lag;
+    EventLog& log;  // Read for as_of only.
   };
 
   Api(Env& env, Ports ports, ApiOptions options);
@@ -152,8 +154,12 @@ class Api {
                                             MonoTime deadline);
   // Renders from the views; while they are behind, from the command's own events.
   using Render = std::function<Result<std::optional<std::string>>(ViewReader&)>;
-  Answer answer_write(Call call, CommandAnswer answer, Render render);
+  // Whether the command's own events make all the rows that its answer prints.
+  enum class OwnRows : unsigned char { are_all, are_some };
+  Answer answer_write(Call call, CommandAnswer answer, Render render, OwnRows own);
+  // As of the cut that the query's as_of means, if there is one.
   Answer answer_read(Call call, Render render, std::string not_found);
+  Task<ResolvedCut> resolve(std::string as_of, MonoTime deadline);
   Task<std::optional<std::string>> read_views(Render render);
   Answer attach_or_detach(Call call, bool attach);
   Answer change_block(Call call, StreamId block, UpdateBlock update);

@@ -28,7 +28,8 @@ Api::Answer Api::create_block(Call call) {
     co_return refused;
   }
   Render render = [id = stream.value()](ViewReader& reader) { return render_one_block(reader, id); };
-  Response response = co_await answer_write(std::move(call), std::move(*answer), std::move(render));
+  Response response =
+      co_await answer_write(std::move(call), std::move(*answer), std::move(render), OwnRows::are_all);
   co_return response;
 }
 
@@ -74,7 +75,8 @@ Api::Answer Api::change_block(Call call, StreamId block, UpdateBlock update) {
     co_return refused;
   }
   Render render = [id = block.value()](ViewReader& reader) { return render_one_block(reader, id); };
-  Response response = co_await answer_write(std::move(call), std::move(*answer), std::move(render));
+  Response response =
+      co_await answer_write(std::move(call), std::move(*answer), std::move(render), OwnRows::are_all);
   co_return response;
 }
 

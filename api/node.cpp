@@ -89,7 +89,7 @@ Node::Node(Env& env, NodeIdentity identity, Ports ports, NodeOptions options)
       lag_(env, ports.views, progress_),
       status_(env, {ports.log, ports.views, progress_, member_, lag_}, identity_.url,
               [this] { return failure(); }),
-      api_(env, {sender_, ports.views, progress_, lag_},
+      api_(env, {sender_, ports.views, progress_, lag_, ports.log},
            api_options(options_, ports.log.partitions(), *this)),
       quarantine_(env_, {ports.log, ports.views, progress_, sender_}) {}
 

@@ -152,6 +152,36 @@ Result<std::set<std::string>> hidden_blocks(ViewReader& reader) {
   return hidden;
 }
 
+Result<bool> is_hidden_block(ViewReader& reader, const std::string& id) {
+  if (!reader.is_past()) {  // An index has the few agents that are being imported now.
+    auto hidden = hidden_blocks(reader);
+    if (!hidden) return hidden.error();
+    return hidden->contains(id);
+  }
+  auto attached = reader.select(open_rows(View::attachments, equal(attachments::block_id, id)));
+  if (!attached) return attached.error();
+  for (const Row& row : *attached) {
+    auto agent =
+        first_row(reader, open_rows(View::agents, equal(agents::id, row.text(attachments::agent_id))));
+    if (!agent) return agent.error();
+    if (*agent && (*agent)->integer(agents::importing) != 0) return true;
+  }
+  return false;
+}
+
+// The blocks of these ids that there are.
+Result<std::vector<Row>> blocks_with_ids(ViewReader& reader, const std::vector<std::string>& ids) {
+  if (!reader.is_past()) return reader.select(open_rows(View::blocks, one_of(blocks::id, ids)));
+  // One by one: of a block that has been changed often only the newest version is looked at.
+  std::vector<Row> rows;
+  for (const std::string& id : ids) {
+    auto row = first_row(reader, open_rows(View::blocks, equal(blocks::id, id)));
+    if (!row) return row.error();
+    if (*row) rows.push_back(std::move(**row));
+  }
+  return rows;
+}
+
 }  // namespace
 
 Result<std::optional<AgentParts>> find_agent(ViewReader& reader, const std::string& id,
@@ -167,9 +197,9 @@ Result<std::optional<AgentParts>> find_agent(ViewReader& reader, const std::stri
 }
 
 Result<std::optional<Row>> find_block(ViewReader& reader, const std::string& id) {
-  auto hidden = hidden_blocks(reader);
+  auto hidden = is_hidden_block(reader, id);
   if (!hidden) return hidden.error();
-  if (hidden->contains(id)) return std::optional<Row>{};
+  if (*hidden) return std::optional<Row>{};
   return first_row(reader, open_rows(View::blocks, equal(blocks::id, id)));
 }
 
@@ -190,7 +220,7 @@ Result<std::vector<Row>> attached_blocks(ViewReader& reader, const std::string& 
   if (attached->empty()) return found;
   std::vector<std::string> ids;
   for (const Row& row : *attached) ids.push_back(row.text(attachments::block_id));
-  auto rows = reader.select(open_rows(View::blocks, one_of(blocks::id, ids)));
+  auto rows = blocks_with_ids(reader, ids);
   if (!rows) return rows.error();
   for (const std::string& id : ids) {
     for (Row& row : *rows) {

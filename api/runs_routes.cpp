@@ -180,14 +180,13 @@ Api::Answer Api::stream_run(Call call) {
 // POST messages/async: the run that was opened, as it is at its beginning.
 Api::Answer Api::opened_run(Call call, CommandAnswer answer) {
   const std::string id = "run-" + derived_uuid(call.command.id, "run", 0);
-  answer.commit.reset();
   Render render = of_run(id, [](ViewReader&, Row run) -> Result<Text> {
     run.values[runs::status] = std::string("created");
     run.values[runs::stop_reason] = Value{};
     run.values[runs::completed_at] = Value{};
     return Text{render_run(run)};
   });
-  co_return co_await answer_write(std::move(call), std::move(answer), std::move(render));
+  co_return co_await answer_write(std::move(call), std::move(answer), std::move(render), OwnRows::are_some);
 }
 
 // {run_ids?}: {"run-..":"cancelled"|"failed"}; 409 if nothing is open.
@@ -252,7 +251,6 @@ Api::Answer Api::get_step(Call call) {
 // The agent after a change, for clients of old; null for those that do not look.
 Api::Answer Api::agent_after(Call call, CommandAnswer answer, bool whole) {
   const std::string id = call.ids[0];
-  answer.commit.reset();
   Render render = [id, whole](ViewReader& reader) -> Result<Text> {
     if (!whole) return Text{"null"};
     auto agent = find_agent(reader, id, {});
@@ -262,7 +260,7 @@ Api::Answer Api::agent_after(Call call, CommandAnswer answer, bool whole) {
     render_agent(out, **agent, {});
     return Text{out.take()};
   };
-  co_return co_await answer_write(std::move(call), std::move(answer), std::move(render));
+  co_return co_await answer_write(std::move(call), std::move(answer), std::move(render), OwnRows::are_some);
 }
 
 Api::Answer Api::reset_messages(Call call) {

@@ -220,7 +220,7 @@ Api::Answer Api::update_tool(Call call) {
     if (!*tool) return std::optional<std::string>{};
     return std::optional<std::string>{(*tool)->json};
   };
-  co_return co_await answer_write(std::move(call), std::move(*answer), std::move(render));
+  co_return co_await answer_write(std::move(call), std::move(*answer), std::move(render), OwnRows::are_all);
 }
 
 Api::Answer Api::delete_tool(Call call) {
