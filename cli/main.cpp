@@ -9,6 +9,7 @@
 #include <iostream>
 
 #include "cli/commands.h"
+#include "cli/inspect_commands.h"
 #include "cli/migrate.h"
 #include "cli/suggest.h"
 
@@ -166,6 +167,7 @@ struct Commands {
   varve::ImportCommand import_options;
   varve::DumpOptions dump_options;
   varve::TailOptions tail_options;
+  varve::InspectCommands inspect;
   bool show_json = false;
 };
 
@@ -262,6 +264,9 @@ void add_commands(CLI::App& app, Commands& commands) {
   add_import(app, commands);
   add_migrate(app, commands);
   add_cluster_commands(app, commands);
+  varve::add_inspect_commands(app, commands.inspect, [&commands](CLI::App& command) {
+    add_log_place(command, commands.flags);
+  });
   commands.verify =
       app.add_subcommand("verify", "Fold the log anew and compare: digests, rows and log must agree");
   add_log_place(*commands.verify, commands.flags);
@@ -308,6 +313,7 @@ int run(const Commands& commands) {
   if (*commands.copy) return varve::run_log_copy(*config);
   if (*commands.dump) return varve::run_dump(*config, commands.dump_options);
   if (*commands.tail) return varve::run_tail(*config, commands.tail_options);
+  if (const auto code = varve::run_inspect_command(commands.inspect, *config)) return *code;
   return varve::run_verify(*config);
 }
 

@@ -20,6 +20,7 @@ Json told_state(const ActorState& state) {
        {"v", "stream", "sequence", "recent", "born", "created_at", "created_by", "kind"}) {
     json->remove(noise);
   }
+  if (!state.deleted) json->remove("deleted");
   if (!state.corrupt) {
     for (const char* noise : {"corrupt", "bad_offset", "why_corrupt"}) json->remove(noise);
   }
@@ -236,6 +237,7 @@ Result<bool> PartitionReplay::holds(const Expression& expression, const std::opt
 }
 
 Value field_of(const ReplayedRecord& record, std::size_t number, EventField field) {
+  if (number == kNoEvent) return Value{};
   const ReplayedEvent* event = number < record.events.size() ? &record.events[number] : nullptr;
   const Commit* commit = record.commit();
   const auto text = [](const std::string& value) { return value.empty() ? Value{} : Value{value}; };

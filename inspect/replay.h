@@ -60,7 +60,8 @@ class PartitionReplay {
 
   // The actor's state as JSON, as its snapshot would hold it; empty: there is no such stream (yet).
   std::string state_of(const StreamId& stream) const;
-  // What an expression sees; `record` and its event `number`, if it has one, are the event.
+  // What an expression sees; `record` and its event `number`, if it has one, are the event. kNoEvent: nothing
+  // is known of the event.
   Result<bool> holds(const Expression& expression, const std::optional<StreamId>& about,
                      const ReplayedRecord& record, std::size_t number) const;
   const MemoryViewStorage& views() const { return *storage_; }
@@ -81,6 +82,7 @@ class PartitionReplay {
 };
 
 // The value of a field of an event of a replayed record.
+inline constexpr std::size_t kNoEvent = static_cast<std::size_t>(-1);
 Value field_of(const ReplayedRecord& record, std::size_t number, EventField field);
 
 // All admitted records of the log, noted.
