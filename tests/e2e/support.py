@@ -151,7 +151,7 @@ def answers(port, path="/v1/health/"):
         client.close()
 
 
-def retried(client, method, path, body, headers, deadline):
+def retried(client, method, path, body, headers, deadline, pause_max=0.5):
     """Sends the same request until it is answered with something other than 5xx or 429."""
     pause = 0.02
     while True:
@@ -168,7 +168,7 @@ def retried(client, method, path, body, headers, deadline):
         if time.monotonic() >= deadline:
             raise Failure("%s %s: no success in time; the last was %s" % (method, path, seen))
         time.sleep(pause)
-        pause = min(pause * 1.5, 0.5)
+        pause = min(pause * 1.5, pause_max)
 
 
 def key(text):
