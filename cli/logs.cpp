@@ -5,6 +5,24 @@
 
 namespace varve {
 
+namespace {
+
+Result<std::unique_ptr<EventLog>> open_topic(RealEnv& env, const Config& config, std::uint32_t partitions,
+                                             bool make) {
+  KafkaEventLog::Options options;
+  options.connection = {brokers_of(config.kafka), config.kafka.properties};
+  options.topic = config.kafka.topic;
+  options.partitions = partitions;
+  options.replication_factor = config.kafka.replication_factor;
+  options.make_topic = make;
+  options.client_id = "varve-" + config.cluster;
+  auto log = KafkaEventLog::open(env, std::move(options));
+  if (!log) return log.error();
+  return std::unique_ptr<EventLog>(std::move(*log));
+}
+
+}  // namespace
+
 std::string brokers_of(const KafkaConfig& config) {
   std::string all;
   for (const std::string& broker : config.brokers) all += (all.empty() ? "" : ",") + broker;
@@ -13,19 +31,11 @@ std::string brokers_of(const KafkaConfig& config) {
 
 Result<std::unique_ptr<EventLog>> open_kafka_log(RealEnv& env, const Config& config,
                                                  std::uint32_t partitions) {
-  KafkaEventLog::Options options;
-  options.connection = {brokers_of(config.kafka), config.kafka.properties};
-  options.topic = config.kafka.topic;
-  options.partitions = partitions;
-  options.replication_factor = config.kafka.replication_factor;
-  options.client_id = "varve-" + config.cluster;
-  auto log = KafkaEventLog::open(env, std::move(options));
-  if (!log) return log.error();
-  return std::unique_ptr<EventLog>(std::move(*log));
+  return open_topic(env, config, partitions, true);
 }
 
 Result<std::unique_ptr<EventLog>> open_log_to_read(RealEnv& env, const Config& config) {
-  if (config.log == "kafka") return open_kafka_log(env, config, config.partitions);
+  if (config.log == "kafka") return open_topic(env, config, config.partitions, false);
   auto log = SqliteLogReader::open(env, config.data_dir);
   if (!log) return log.error();
   return std::unique_ptr<EventLog>(std::move(*log));

@@ -15,11 +15,12 @@ namespace varve {
 // "a:9092,b:9092"
 std::string brokers_of(const KafkaConfig& config);
 
-// The topic of the configuration, which is made if it is missing. Blocks. Errors: KafkaEventLog::open.
+// The topic of the configuration, which is made if it is missing, for who writes. Blocks. Errors:
+// KafkaEventLog::open.
 Result<std::unique_ptr<EventLog>> open_kafka_log(RealEnv& env, const Config& config,
                                                  std::uint32_t partitions);
 
-// Also while a server runs on it. Blocks.
+// Also while a server runs on it. It must be there: nothing is made. Blocks.
 Result<std::unique_ptr<EventLog>> open_log_to_read(RealEnv& env, const Config& config);
 
 }  // namespace varve

@@ -51,7 +51,7 @@ Result<std::unique_ptr<KafkaEventLog>> KafkaEventLog::open(RealEnv& env, Options
     return Error{Errc::invalid_argument, "a log has 1 to " + std::to_string(kPartitionsMax) + " partitions"};
   }
   const kafka::TopicSpec topic{options.topic, options.partitions, options.replication_factor,
-                               options.check_topic_settings};
+                               options.check_topic_settings, options.make_topic};
   auto reader = Reader::open(env, {options.connection, options.client_id, topic, options.open_time});
   if (!reader) return reader.error();
   std::unique_ptr<KafkaEventLog> log(new KafkaEventLog(std::make_shared<Impl>(env, std::move(options))));

@@ -42,6 +42,7 @@ class KafkaEventLog final : public EventLog {
     std::string topic = "varve.events";
     std::uint32_t partitions = kPartitionsDefault;
     std::uint32_t replication_factor = 1;  // Of a topic that is made by open().
+    bool make_topic = true;                // False, for who only reads: a topic that is missing is refused.
     std::string client_id = "varve";
     Duration open_time = std::chrono::seconds(10);  // How long open() tries.
     // False: the topic's settings are somebody else's business (librdkafka's mock cluster has none).
@@ -49,7 +50,8 @@ class KafkaEventLog final : public EventLog {
   };
 
   // Blocks for at most about open_time. Errc::invalid_argument: the settings, the login or the topic are
-  // wrong, in a sentence that says what is expected. Errc::unavailable: no broker answers.
+  // wrong, in a sentence that says what is expected. Errc::not_found: the topic is missing, and is not to be
+  // made. Errc::unavailable: no broker answers.
   static Result<std::unique_ptr<KafkaEventLog>> open(RealEnv& env, Options options);
   ~KafkaEventLog() override;
 

@@ -53,6 +53,7 @@ class Preparation {
     auto shape = ask_shape();
     if (!shape) return shape.error();
     if (!*shape) {
+      if (!spec_.make) return missing();
       if (Status created = create(); !created) return created;
       shape = ask_shape();
       while (shape && !*shape && left() > Millis{0}) shape = ask_shape();
@@ -71,6 +72,10 @@ class Preparation {
   Millis left() const {
     const Duration left = deadline_ - client_.env().now();
     return std::max(Millis{0}, std::chrono::duration_cast<Millis>(left));
+  }
+  Error missing() const {
+    return Error{Errc::not_found, "there is no topic '" + spec_.name + "' at the Kafka brokers " +
+                                      client_.connection().brokers + "; a server makes it when it starts"};
   }
   Error late(const std::string& what) const {
     std::string message = what + " (brokers " + client_.connection().brokers + ", after " +
@@ -172,6 +177,8 @@ class Preparation {
         {"retention.bytes", "-1"},
         {"max.message.bytes", std::to_string(kBatchBytesMax)},
         {"unclean.leader.election.enable", "false"},
+        // The broker's own time: by default it refuses records of a node whose clock is an hour ahead.
+        {"message.timestamp.type", "LogAppendTime"},
         {"min.insync.replicas", std::to_string(replicas_in_sync(spec_.replication_factor))}};
     for (const auto& [name, value] : settings) {
       rd_kafka_NewTopic_set_config(topic.get(), name.c_str(), value.c_str());

@@ -20,6 +20,7 @@ struct TopicSpec {
   std::uint32_t partitions = 0;
   std::uint32_t replication_factor = 1;  // Of a topic that is made here.
   bool check_settings = true;            // False: the partitions alone.
+  bool make = true;                      // False: it must be there.
 };
 
 // The largest batch that a topic must take: one record with everything that Kafka wraps around it.
@@ -39,7 +40,8 @@ Status judge_topic(const std::string& topic, TopicShape shape,
                    const std::map<std::string, std::string>& settings);
 
 // Makes the topic if it is not there, waits until it has leaders, and checks it. Errc::invalid_argument: the
-// topic, the login or the settings are wrong. Errc::unavailable: no broker answered in time.
+// topic, the login or the settings are wrong. Errc::not_found: it is not there and must be.
+// Errc::unavailable: no broker answered in time.
 Status prepare_topic(Client& client, const TopicSpec& spec, Duration limit);
 
 struct Watermarks {

@@ -8,6 +8,7 @@ new server answers with the same agents, messages and positions; `log dump`, `lo
 """
 
 import os
+import subprocess
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -71,6 +72,22 @@ def the_new_server_has_everything(workshop, place, seen):
     return node
 
 
+def reading_makes_no_topic(node, place):
+    missing = place.topic + "_missing"
+    topic = ("--log", "kafka", "--kafka-brokers", place.brokers, "--kafka-topic", missing)
+    views = ("--store", "postgres", "--postgres-url", place.postgres_url)
+    node.environment["VARVE_POSTGRES_PASSWORD"] = place.postgres_password
+    for words in (("log", "dump"), ("log", "tail"), ("verify", *views)):
+        code, out, err = tool(node, *words, *topic)
+        check_equal((code, out), (1, ""), "exit code and output of %s on a topic that is missing" % " ".join(words[:2]))
+        check(missing in err and place.brokers in err, "it names the topic and the brokers", err)
+    done = subprocess.run(["kcat", "-L", "-b", place.brokers], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          timeout=30, check=False)
+    listed = done.stdout.decode()
+    check('"%s"' % place.topic in listed and missing not in listed, "no topic was made", listed)
+    ok("commands that read refuse a topic that is missing, and make none")
+
+
 def what_is_no_copy_is_refused(old, node, place):
     code, _, err = copy_of(old, place, place.topic)
     check(code == 1 and "no copy of this log" in err and "where the original ends" in err,
@@ -94,6 +111,7 @@ def story(workshop, chosen):
     check_equal(old.terminate(), 0, "exit code after SIGTERM")
     the_log_is_copied(old, place)
     node = the_new_server_has_everything(workshop, place, seen)
+    reading_makes_no_topic(old, place)
     what_is_no_copy_is_refused(old, node, place)
 
 

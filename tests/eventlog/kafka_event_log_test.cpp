@@ -54,6 +54,17 @@ TEST_F(KafkaEventLogTest, MakesATopicThatItAcceptsItself) {
   EXPECT_EQ("", open_error(options()));
 }
 
+TEST_F(KafkaEventLogTest, WhoOnlyReadsMakesNoTopic) {
+  KafkaEventLog::Options to_read = options();
+  to_read.make_topic = false;
+  const std::string refused = "not_found: there is no topic '" + topic_ + "' at the Kafka brokers " +
+                              to_read.connection.brokers + "; a server makes it when it starts";
+  EXPECT_EQ(refused, open_error(to_read));
+  EXPECT_EQ(refused, open_error(to_read));  // It was not made in passing.
+  EXPECT_EQ("", open_error(options()));
+  EXPECT_EQ("", open_error(to_read));
+}
+
 TEST_F(KafkaEventLogTest, RefusesATopicWithAnotherNumberOfPartitions) {
   other_.make_topic(topic_, 3);
   EXPECT_EQ(
