@@ -77,6 +77,12 @@ Status open_topic(RealEnv& env, const Config& config, Backends& backends) {
   return ok();
 }
 
+// How long a group waits for partitions that it wants back: the coordinator has not given the member up by
+// then.
+Duration drain_time_of(const Config& config) {
+  return config.kafka.session_timeout * 5 / 6;
+}
+
 // The member of a group for each of the two things that are shared out, if this process does them.
 Result<std::unique_ptr<Assignment>> join_group(RealEnv& env, const Config& config, bool takes_part,
                                                const std::string& group) {
@@ -87,7 +93,7 @@ Result<std::unique_ptr<Assignment>> join_group(RealEnv& env, const Config& confi
   options.group = config.cluster + "." + group;
   options.instance = config.kafka.static_member;
   options.session_timeout = config.kafka.session_timeout;
-  options.drain_time = config.kafka.session_timeout * 5 / 6;
+  options.drain_time = drain_time_of(config);
   auto made = KafkaAssignment::open(env, std::move(options));
   if (!made) return made.error();
   return std::unique_ptr<Assignment>(std::move(*made));
@@ -100,6 +106,8 @@ Status join_groups(RealEnv& env, const Config& config, Backends& backends) {
   auto folding = join_group(env, config, config.roles.projections, "projections");
   if (!folding) return folding.error();
   backends.folding = std::move(*folding);
+  // The rest is for the last snapshots and for the release itself.
+  backends.hand_back_time = drain_time_of(config) * 4 / 5;
   return ok();
 }
 

@@ -28,6 +28,8 @@ struct Backends {
   // Null: this process has all partitions, for ever.
   std::unique_ptr<Assignment> owning;
   std::unique_ptr<Assignment> folding;
+  // How long a shard may drain that the group wants back: it ends before the group ceases to wait for it.
+  Duration hand_back_time{};
 };
 
 // Blocks until everything was reached, or says in a sentence why it cannot be. Errc::conflict: a file of it

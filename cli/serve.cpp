@@ -119,9 +119,9 @@ void make_node(Server& server, const std::string& own_url) {
   options.models = server.models->known();
   options.ready = {config.ready_lag_records, config.ready_lag};
   options.ack_log_lag_records = config.ack_log_lag_records;
-  options.hand_back_time = config.kafka.session_timeout * 2 / 3;
   options.owner_search = kOwnerSearch;
   Backends& backends = *server.backends;
+  if (backends.hand_back_time > Duration{}) options.hand_back_time = backends.hand_back_time;
   const Node::Ports ports{*backends.log,           *backends.snapshots,   *backends.views,
                           server.models->client(), backends.owning.get(), backends.folding.get(),
                           server.transport.get()};
