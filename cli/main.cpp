@@ -11,6 +11,7 @@
 #include "cli/commands.h"
 #include "cli/inspect_commands.h"
 #include "cli/migrate.h"
+#include "cli/projections.h"
 #include "cli/suggest.h"
 
 namespace {
@@ -165,6 +166,7 @@ struct Commands {
   CLI::App* cluster_status = nullptr;
   varve::ClusterStatusCommand cluster_options;
   varve::ImportCommand import_options;
+  varve::QuarantineWords quarantine;
   varve::DumpOptions dump_options;
   varve::TailOptions tail_options;
   varve::InspectCommands inspect;
@@ -264,6 +266,7 @@ void add_commands(CLI::App& app, Commands& commands) {
   add_import(app, commands);
   add_migrate(app, commands);
   add_cluster_commands(app, commands);
+  varve::add_quarantine(varve::projections_group(app), commands.flags, commands.quarantine);
   varve::add_inspect_commands(app, commands.inspect, [&commands](CLI::App& command) {
     add_log_place(command, commands.flags);
   });
@@ -297,6 +300,7 @@ int run(const Commands& commands) {
     options.password = config->password;
     return varve::run_cluster_status(options);
   }
+  if (commands.quarantine.chosen()) return varve::run(commands.quarantine, *config);
   if (*commands.migrate) return varve::run_migrate(*config, commands.migrate_options);
   if (*commands.serve) return varve::run_serve(*config);
   const bool looks_into_directory =
