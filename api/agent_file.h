@@ -35,6 +35,8 @@ struct ImportedAgent {
   std::vector<BlockValue> blocks;
   std::vector<Message> messages;  // Without ids, oldest first.
   std::vector<bool> in_context;   // One per message.
+  StreamId origin;                // Of a fork: BeginImport::origin and origin_cut.
+  std::string origin_cut;
 };
 
 struct AgentFile {

@@ -230,6 +230,8 @@ Task<std::vector<LogPosition>> Api::import_agent(CommandRef whole, std::size_t n
   begin.new_blocks = std::move(agent.blocks);
   begin.records = static_cast<std::int64_t>(records.size());
   begin.hash = to_hex(whole.hash);
+  begin.origin = agent.origin;
+  begin.origin_cut = agent.origin_cut;
   Command first = std::move(begin);
   auto answer = co_await send_part(whole, part, stream, std::move(first), deadline);
   if (!answer) co_return answer.error();

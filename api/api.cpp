@@ -121,6 +121,7 @@ const std::vector<Api::Route>& Api::routes() {
       {"GET", "/v1/agents/", &Api::list_agents_route},
       {"POST", "/v1/agents/import", &Api::import_agents},
       {"GET", "/v1/agents/{agent_id}/export", &Api::export_agent},
+      {"POST", "/v1/varve/agents/{agent_id}/fork", &Api::fork_agent},
       {"GET", "/v1/agents/{agent_id}", &Api::get_agent},
       {"PATCH", "/v1/agents/{agent_id}", &Api::update_agent},
       {"DELETE", "/v1/agents/{agent_id}", &Api::delete_agent},

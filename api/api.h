@@ -141,6 +141,7 @@ class Api {
   Answer send_to_conversation(Call call);
   Answer import_agents(Call call);  // agent_file_routes.cpp
   Answer export_agent(Call call);
+  Answer fork_agent(Call call);  // fork_routes.cpp
   Answer list_messages_route(Call call);
 
   // ---- shared by the routes ----
@@ -186,6 +187,7 @@ class Api {
                                    MonoTime deadline);
   Task<std::vector<LogPosition>> import_agent(CommandRef whole, std::size_t number, ImportedAgent agent,
                                               MonoTime deadline);
+  Task<ImportedAgent> read_fork(StreamId origin, Cut cut);
   Relationships relationships_of(const Call& call, std::string& fault) const;
 
   Env& env_;

@@ -9,6 +9,7 @@
 #include <iostream>
 
 #include "cli/commands.h"
+#include "cli/fork_words.h"
 #include "cli/inspect_commands.h"
 #include "cli/migrate.h"
 #include "cli/projections.h"
@@ -167,6 +168,7 @@ struct Commands {
   varve::ClusterStatusCommand cluster_options;
   varve::ImportCommand import_options;
   varve::QuarantineWords quarantine;
+  varve::ForkWords fork;
   varve::DumpOptions dump_options;
   varve::TailOptions tail_options;
   varve::InspectCommands inspect;
@@ -267,6 +269,7 @@ void add_commands(CLI::App& app, Commands& commands) {
   add_migrate(app, commands);
   add_cluster_commands(app, commands);
   varve::add_quarantine(varve::projections_group(app), commands.flags, commands.quarantine);
+  varve::add_fork(app, commands.flags, commands.fork);
   varve::add_inspect_commands(app, commands.inspect, [&commands](CLI::App& command) {
     add_log_place(command, commands.flags);
   });
@@ -301,6 +304,7 @@ int run(const Commands& commands) {
     return varve::run_cluster_status(options);
   }
   if (commands.quarantine.chosen()) return varve::run(commands.quarantine, *config);
+  if (commands.fork.chosen()) return varve::run(commands.fork, *config);
   if (*commands.migrate) return varve::run_migrate(*config, commands.migrate_options);
   if (*commands.serve) return varve::run_serve(*config);
   const bool looks_into_directory =
