@@ -91,6 +91,26 @@ class Import : public SimServer {
   std::size_t listed(const std::string& path) { return expect(200, "GET", path).items().size(); }
 };
 
+// Also of the past, at every record that the import consists of.
+TEST_F(Import, WhatWasNotWholeYetIsNotSeenInThePast) {
+  const std::string id = imported(long_file(20));
+  const Json blocks = expect(200, "GET", "/v1/agents/" + id + "/core-memory/blocks");
+  const std::string block = text(blocks.items().front(), "id");
+  const Partition home = partition_of(StreamId{id}, 4);
+  int hidden = 0;
+  int whole = 0;
+  for (const LogRecord& record : world_->log().records(home)) {
+    const std::string as_of = "?as_of=" + to_string(LogPosition{home, record.offset});
+    const bool there = call("GET", "/v1/agents/" + id + as_of).status == 200;
+    EXPECT_EQ(there ? 200 : 404, call("GET", "/v1/blocks/" + block + as_of).status) << as_of;
+    EXPECT_EQ(there ? 1U : 0U, listed("/v1/blocks/" + as_of)) << as_of;
+    EXPECT_EQ(there ? 1U : 0U, listed("/v1/agents/" + as_of)) << as_of;
+    ++(there ? whole : hidden);
+  }
+  EXPECT_GT(hidden, 2);
+  EXPECT_GT(whole, 0);
+}
+
 TEST_F(Import, WhatTheFileHoldsIsReadBack) {
   const Json answer = import(200, small_file());
   const std::string id = answer.find("agent_ids")->items().front().as_string();

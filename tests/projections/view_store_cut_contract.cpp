@@ -334,7 +334,7 @@ TEST_P(ViewStoreContract, AsOfAnyCutIsAViewWhoseFoldStoppedThere) {
   constexpr int kHistories = 5;
   constexpr int kCuts = 2000;
   constexpr std::chrono::seconds kTimeOfAServer{30};
-  const bool server = GetParam().name.starts_with("Postgres");
+  const bool server = GetParam().name.starts_with("postgres");
   const auto begun = std::chrono::steady_clock::now();
   int checked = 0;
   for (int seed = 1; seed <= kHistories && !HasFailure(); ++seed) {
