@@ -73,7 +73,7 @@ Node::Node(Env& env, NodeIdentity identity, Ports ports, NodeOptions options)
       everything_folded_(env, ports.log.partitions()),
       search_(ports.views),
       view_owners_(ports.views),
-      progress_(env, ports.views),
+      progress_(env, ports.views, options_.first_look),
       owners_(view_owners_),
       member_(
           env, ports.assignment != nullptr ? *ports.assignment : everything_owned_,

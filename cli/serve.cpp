@@ -24,6 +24,7 @@ namespace {
 constexpr std::chrono::minutes kReadyTime{30};
 constexpr std::chrono::seconds kLastAnswers{1};
 constexpr std::chrono::seconds kOwnerSearch{10};
+constexpr std::chrono::milliseconds kFirstLook{4};
 constexpr std::chrono::milliseconds kFailureInterval{250};
 
 LogLevel level_of(const std::string& name) {
@@ -120,6 +121,7 @@ void make_node(Server& server, const std::string& own_url) {
   options.ready = {config.ready_lag_records, config.ready_lag};
   options.ack_log_lag_records = config.ack_log_lag_records;
   options.owner_search = kOwnerSearch;
+  options.first_look = kFirstLook;
   Backends& backends = *server.backends;
   if (backends.hand_back_time > Duration{}) options.hand_back_time = backends.hand_back_time;
   const Node::Ports ports{*backends.log,           *backends.snapshots,   *backends.views,

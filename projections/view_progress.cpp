@@ -3,11 +3,6 @@
 #include <algorithm>
 
 namespace varve {
-namespace {
-
-constexpr std::chrono::milliseconds kPoll{200};
-
-}  // namespace
 
 // What one caller waits for, while it does.
 class ViewProgress::Waiting {
@@ -28,10 +23,21 @@ class ViewProgress::Waiting {
 };
 
 void ViewProgress::advance(Partition partition, Offset next) {
+  elsewhere_.erase(partition);
+  move(partition, next);
+}
+
+bool ViewProgress::move(Partition partition, Offset next) {
   Offset& known = next_[partition];
-  if (next <= known) return;
+  if (next <= known) return false;
   known = next;
   moved_.notify_all();
+  return true;
+}
+
+bool ViewProgress::are_folded_elsewhere(const std::vector<LogPosition>& positions) const {
+  return std::any_of(positions.begin(), positions.end(),
+                     [this](const LogPosition& position) { return elsewhere_.contains(position.partition); });
 }
 
 void ViewProgress::set_parked(Partition partition, const std::vector<StreamId>& parked) {
@@ -63,10 +69,18 @@ std::optional<Offset> ViewProgress::awaited(Partition partition) const {
 boost::asio::awaitable<bool> ViewProgress::wait_for(std::vector<LogPosition> positions, MonoTime deadline) {
   if (has_passed(positions)) co_return true;
   const Waiting waiting(*this, positions);
+  Duration pause = are_folded_elsewhere(positions) ? first_look_ : kLook;
+  MonoTime due = env_.now() + pause;
   while (!has_passed(positions) && env_.now() < deadline) {
-    const MonoTime poll = env_.now() + kPoll;
-    co_await moved_.wait(env_, std::min(deadline, poll));
-    if (!has_passed(positions) && env_.now() >= poll) co_await look(positions);
+    co_await moved_.wait(env_, std::min(deadline, due));
+    if (has_passed(positions)) break;
+    if (env_.now() >= due) {
+      co_await look(positions);
+      pause = std::min(2 * pause, kLook);
+      due = env_.now() + pause;
+    } else if (first_look_ == kLook) {
+      due = env_.now() + pause;  // Something moves: who folds here will tell.
+    }
   }
   co_return has_passed(positions);
 }
@@ -83,7 +97,9 @@ boost::asio::awaitable<void> ViewProgress::look(std::vector<LogPosition> positio
   };
   const Status read = co_await store_.read(std::move(work));
   if (!read) co_return;  // The next poll tries again.
-  for (const LogPosition& next : *seen) advance(next.partition, next.offset);
+  for (const LogPosition& next : *seen) {
+    if (move(next.partition, next.offset)) elsewhere_.insert(next.partition);
+  }
 }
 
 }  // namespace varve

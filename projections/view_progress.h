@@ -1,6 +1,6 @@
 // ViewProgress: how far the views of the active generation are, for whoever waits for a position. The
 // worker's notifications are hints; a waiter also looks into the store, because another process may do the
-// folding. Thread: the Env's.
+// folding: a partition that was seen to be folded elsewhere is looked for sooner. Thread: the Env's.
 #pragma once
 
 #include <map>
@@ -15,9 +15,16 @@ namespace varve {
 
 class ViewProgress {
  public:
-  ViewProgress(Env& env, ViewStore& store) : env_(env), store_(store) {}
+  // The longest time between two looks of a waiter.
+  static constexpr Duration kLook{std::chrono::milliseconds{200}};
 
-  // The views hold everything of `partition` before `next`.
+  // `first_look`: when somebody looks who waits for a partition that others fold; the next look is after
+  // twice the time, and so on.
+  ViewProgress(Env& env, ViewStore& store, Duration first_look)
+      : env_(env), store_(store), first_look_(first_look) {}
+  ViewProgress(Env& env, ViewStore& store) : ViewProgress(env, store, kLook) {}
+
+  // The views hold everything of `partition` before `next`: said by who folds it here.
   void advance(Partition partition, Offset next);
   void set_parked(Partition partition, const std::vector<StreamId>& parked);
   bool is_parked(const StreamId& stream) const;
@@ -36,11 +43,15 @@ class ViewProgress {
  private:
   class Waiting;
   boost::asio::awaitable<void> look(std::vector<LogPosition> positions);
+  bool are_folded_elsewhere(const std::vector<LogPosition>& positions) const;
+  bool move(Partition partition, Offset next);
 
   Env& env_;
   ViewStore& store_;
+  Duration first_look_;
   std::map<Partition, Offset> next_;
   std::map<Partition, std::set<StreamId>> parked_;
+  std::set<Partition> elsewhere_;  // Moved by somebody else since they last moved here.
   Notifier moved_;
   std::multiset<LogPosition> awaited_;
   Notifier wanted_;
