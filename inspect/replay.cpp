@@ -145,7 +145,7 @@ void PartitionReplay::replay_parts(const Commit& commit, const Folded& folded, R
 void PartitionReplay::apply_parts(const Commit& commit, Offset offset) {
   for (std::size_t i = 0; i < commit.parts.size(); ++i) {
     const Part& part = commit.parts[i];
-    apply_part(actors_[part.stream], commit, part, offset, i == 0, absent_);
+    apply_part(actors_[part.stream], commit, part, offset, i == 0);
   }
 }
 

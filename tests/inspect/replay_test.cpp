@@ -176,6 +176,23 @@ TEST_F(ReplayTest, APoisonedEventIsShownAndSoIsTheRulingThatEndsTheWait) {
   EXPECT_NE(std::string::npos, paths(ruling.state).find("block.value ")) << paths(ruling.state);
 }
 
+TEST_F(ReplayTest, AnEventThatThisProgramCanReadIsAbsentAllTheSameWhenARulingSaysSo) {
+  create_block(kBlock, "human", "Ann");
+  const LogPosition ruled = update_block(kBlock, "human", "nobody");
+  land(0, next_ruling(0, kBlock, ruled.offset));
+  update_block(kBlock, "persona", "Ann");
+  const auto recorder = replay();
+  ASSERT_EQ(5U, recorder->records.size());
+  EXPECT_EQ("a ruling about it follows", recorder->records[2].events.front().waits);
+  EXPECT_TRUE(recorder->records[2].events.front().rows.empty());
+  // The actor had read it; behind the ruling it has not.
+  const ReplayedRecord& ruling = recorder->records[3];
+  ASSERT_EQ(1U, ruling.state.size()) << paths(ruling.state);
+  EXPECT_EQ((JsonChange{"block.value", "\"nobody\"", "\"Ann\""}), ruling.state.front());
+  EXPECT_EQ("block.label ", paths(recorder->records[4].events.front().state));
+  EXPECT_EQ("~blocks ", rows(recorder->records[4].events.front().rows));
+}
+
 TEST_F(ReplayTest, WhatWasPassedIsThereAllTheSame) {
   create_block(kBlock, "human", "Ann");
   const LogPosition bad = poison(kBlock);

@@ -1,0 +1,116 @@
+#include "inspect/bisect_log.h"
+
+#include "inspect/replay_text.h"
+
+namespace varve {
+namespace {
+
+// The one record, with what it changed.
+class OneRecord final : public LogVisitor {
+ public:
+  OneRecord(EventLog& log, LogPosition position, Causes causes)
+      : replay(log, position.partition, std::move(causes)), position_(position) {}
+
+  PartitionReplay replay;
+  std::optional<ReplayedRecord> found;
+
+  Task<bool> take(LogRecord record) override {
+    if (record.offset < position_.offset) {
+      if (Status passed = co_await replay.pass(std::move(record)); !passed) co_return passed.error();
+      co_return true;
+    }
+    auto replayed = co_await replay.take(std::move(record));
+    if (!replayed) co_return replayed.error();
+    found = std::move(*replayed);
+    co_return false;
+  }
+  Task<bool> damaged(Offset /*offset*/, std::string /*why*/) override { co_return true; }
+
+ private:
+  LogPosition position_;
+};
+
+Task<ReplayedRecord> replay_one(EventLog& log, LogPosition position) {
+  auto causes = co_await read_causes(log);
+  if (!causes) co_return causes.error();
+  auto end = co_await log.end(position.partition);
+  if (!end) co_return end.error();
+  OneRecord one{log, position, std::move(*causes)};
+  if (Status begun = co_await one.replay.begin(*end); !begun) co_return begun.error();
+  const Offset start;
+  if (Status read = co_await visit_log(log, position.partition, start, *end, one); !read) {
+    co_return read.error();
+  }
+  if (!one.found) co_return Error{Errc::corrupt, "the log has changed while it was read"};
+  co_return std::move(*one.found);
+}
+
+std::string shown(const PastCut& cut) {
+  return cut.empty() ? "the empty log" : cut_text(cut);
+}
+
+std::string why_not(const BisectAnswer& answer, const PastCut& good, const PastCut& bad, Find find) {
+  if (answer.kind == BisectAnswer::Kind::true_at_good) {
+    return "the condition is true already at the good cut, " + shown(good);
+  }
+  const bool first = find == Find::first;
+  return std::string("the condition ") + (first ? "is never true up to" : "is false at") + " the bad cut, " +
+         shown(bad);
+}
+
+}  // namespace
+
+Task<BisectReport> bisect_log(EventLog& log, BisectQuestion question) {
+  auto history = co_await History::read(log);
+  if (!history) co_return history.error();
+  BisectReport report;
+  report.remarks = (*history)->remarks();
+  auto good = question.good.empty() ? Result<PastCut>{PastCut{}} : (*history)->cut_of(question.good);
+  if (!good) co_return Error{good.error().code, "good: " + good.error().message};
+  auto bad = question.bad.empty() ? Result<PastCut>{(*history)->end()} : (*history)->cut_of(question.bad);
+  if (!bad) co_return Error{bad.error().code, "bad: " + bad.error().message};
+  std::vector<PastRecord> records = (*history)->records();
+  auto answer = co_await bisect(**history, std::move(records), question.where, question.about, *good, *bad,
+                                question.find);
+  if (!answer) co_return answer.error();
+  report.answer = std::move(*answer);
+  if (report.answer.kind != BisectAnswer::Kind::found) {
+    report.why_not = why_not(report.answer, *good, *bad, question.find);
+    co_return report;
+  }
+  auto record = co_await replay_one(log, report.answer.position);
+  if (!record) co_return record.error();
+  report.record = std::move(*record);
+  co_return report;
+}
+
+std::string bisect_text(const BisectReport& report, Find find, bool colour) {
+  const ReplayStyle style{true, colour, std::nullopt};
+  std::string out = report.record ? replay_text(*report.record, style) : "";
+  out += find == Find::first ? "the first record" : "a record";
+  out += " at which it turns true, of " + std::to_string(report.answer.records) + "; " +
+         std::to_string(report.answer.states_asked) + " states were looked at\n";
+  out += "false at " + shown(report.answer.before) + "\ntrue at  " + shown(report.answer.after) + "\n";
+  return out;
+}
+
+std::string bisect_json(const BisectReport& report, const BisectQuestion& question) {
+  const bool found = report.answer.kind == BisectAnswer::Kind::found && report.record;
+  JsonWriter out;
+  out.begin_object().field("where", question.where->text()).field_boolean("found", found);
+  if (found) {
+    const ReplayStyle whole{};
+    out.field("position", to_string(report.answer.position));
+    out.field("false_at", cut_text(report.answer.before)).field("true_at", cut_text(report.answer.after));
+    out.field_raw("record", replay_json(*report.record, whole));
+  } else {
+    out.field("why_not", report.why_not);
+  }
+  out.field_integer("records", static_cast<std::int64_t>(report.answer.records));
+  out.field_integer("states_asked", static_cast<std::int64_t>(report.answer.states_asked));
+  out.key("remarks").begin_array();
+  for (const std::string& remark : report.remarks) out.string(remark);
+  return out.end_array().end_object().take();
+}
+
+}  // namespace varve
