@@ -1,6 +1,7 @@
 #include "projections/worker.h"
 
 #include "projections/quarantine.h"
+#include "runtime/check.h"
 #include "runtime/mutant.h"
 
 namespace varve {
@@ -51,6 +52,8 @@ bool is_passing(const Error& error) {
 Task<> ProjectionWorker::run() {
   while (!stopping_) {
     Status status = co_await follow();
+    const auto settled = co_await settle();
+    if (status && !settled) status = settled.error();
     if (status) continue;
     if (!is_passing(status.error())) {
       failure_ = status.error();
@@ -89,33 +92,39 @@ Task<> ProjectionWorker::follow() {
   };
   while (!stopping_ && trusted()) {
     ReadOptions options;
-    if (fold.empty()) options.wait_until = env_.now() + kReadWait;
+    if (fold.empty() && !beside_) options.wait_until = env_.now() + kReadWait;
     auto batch = co_await log_.read(partition_, fold.next(), options);
     if (!batch) co_return batch.error();
     for (const LogRecord& record : batch->records) {
       if (!fold.released_by(record).empty()) {
         // It looks at the rows that everything before it has made. Then all is loaded again.
-        if (fold.empty()) co_return co_await release(fold, record);
-        auto went_on = co_await commit(fold);
-        co_return went_on ? ok() : Status{went_on.error()};
+        const bool alone = fold.empty();
+        auto went_on = co_await settle_and_commit(fold);
+        if (!went_on) co_return went_on.error();
+        if (!*went_on || !alone) co_return ok();
+        co_return co_await release(fold, record);
       }
       if (Status taken = fold.take(record); !taken) co_return taken;
       if (fold.met_late()) {
         Status fits = co_await check_late_ruling(log_, partition_, *fold.met_late(), record.offset);
         if (!fits) co_return fits;
       }
-      if (fold.changes() < kBatchChangesMax) continue;
-      auto went_on = co_await commit(fold);
+      if (fold.changes() < changes_max_) continue;
+      Batch full = fold.take_batch();
+      auto went_on = co_await settle();
       if (!went_on) co_return went_on.error();
       if (!*went_on) co_return ok();
+      commit_beside(std::move(full));
     }
-    if (fold.empty()) continue;
-    if (!gathered && fold.changes() <= kGatherChangesMax && co_await gather(fold.next())) {
+    if (fold.empty() && !beside_) continue;
+    // There may be more, which makes the next batch full.
+    if (beside_ && !beside_->ready() && !batch->records.empty()) continue;
+    if (!beside_ && !gathered && fold.changes() <= kGatherChangesMax && co_await gather(fold.next())) {
       gathered = true;
       continue;
     }
     gathered = false;
-    auto went_on = co_await commit(fold);
+    auto went_on = co_await settle_and_commit(fold);
     if (!went_on) co_return went_on.error();
     if (!*went_on) co_return ok();
   }
@@ -138,7 +147,7 @@ Task<> ProjectionWorker::release(PartitionFold& fold, LogRecord record) {
   Status taken = co_await take_ruling(log_, store_, partition_, fold, std::move(record));
   if (!taken) co_return taken;
   env_.count("projection_releases");
-  auto committed = co_await commit(fold);
+  auto committed = co_await commit(fold.take_batch());
   co_return committed ? ok() : Status{committed.error()};
 }
 
@@ -152,12 +161,11 @@ Task<> ProjectionWorker::find_rulings(Checkpoint checkpoint) {
   co_return ok();
 }
 
-// False = load again.
-Task<bool> ProjectionWorker::commit(PartitionFold& fold) {
-  Batch batch = fold.take_batch();
+Task<bool> ProjectionWorker::commit(Batch batch) {
   const BatchSize size = size_of(batch);
   const bool parks = size.quarantined > 0;
-  if (mutant(Mutant::told_before_commit)) progress_.advance(partition_, fold.next());
+  const Offset next = batch.checkpoint.next;
+  if (mutant(Mutant::told_before_commit)) progress_.advance(partition_, next);
   const MonoTime begun = env_.now();
   auto outcome = co_await store_.commit(std::move(batch));
   env_.observe({"projection_batch", name_of(outcome), {}, {}}, env_.now() - begun);
@@ -169,8 +177,31 @@ Task<bool> ProjectionWorker::commit(PartitionFold& fold) {
     co_return false;
   }
   count_batch(env_, size);
-  progress_.advance(partition_, fold.next());
+  progress_.advance(partition_, next);
   co_return !parks;  // A newly parked stream is loaded again with the others.
+}
+
+void ProjectionWorker::commit_beside(Batch batch) {
+  CHECK(!beside_);
+  beside_ = std::make_shared<OneShot<bool>>();
+  env_.spawn("projection commit", run_beside(std::move(batch), beside_));
+}
+
+Task<> ProjectionWorker::run_beside(Batch batch, std::shared_ptr<OneShot<bool>> outcome) {
+  outcome->set(co_await commit(std::move(batch)));
+  co_return ok();
+}
+
+Task<bool> ProjectionWorker::settle() {
+  const auto beside = std::exchange(beside_, nullptr);
+  if (!beside) co_return true;
+  co_return co_await beside->get(env_, kNever);
+}
+
+Task<bool> ProjectionWorker::settle_and_commit(PartitionFold& fold) {
+  auto settled = co_await settle();
+  if (!settled || !*settled || fold.empty()) co_return settled;
+  co_return co_await commit(fold.take_batch());
 }
 
 }  // namespace varve

@@ -1,9 +1,10 @@
 // ProjectionWorker: folds one partition of the log into the views, batch by batch, each in one transaction
 // with its checkpoint. After a lost race, an unknown outcome or any error it drops all its memory and loads
-// it again in one read (rule 18). Several workers on one partition are harmless: the compare-and-set lets one
-// win. Thread: the Env's.
+// it again in one read (rule 18). While a full batch is being committed, the next one is folded. Several
+// workers on one partition are harmless: the compare-and-set lets one win. Thread: the Env's.
 #pragma once
 
+#include <memory>
 #include <optional>
 
 #include "eventlog/event_log.h"
@@ -16,8 +17,15 @@ inline constexpr std::size_t kBatchChangesMax = 2000;
 
 class ProjectionWorker {
  public:
-  ProjectionWorker(Env& env, EventLog& log, ViewStore& store, ViewProgress& progress, Partition partition)
-      : env_(env), log_(log), store_(store), progress_(progress), partition_(partition) {}
+  // `changes_max`: with so many a batch is full.
+  ProjectionWorker(Env& env, EventLog& log, ViewStore& store, ViewProgress& progress, Partition partition,
+                   std::size_t changes_max = kBatchChangesMax)
+      : env_(env),
+        log_(log),
+        store_(store),
+        progress_(progress),
+        partition_(partition),
+        changes_max_(changes_max) {}
 
   // Runs until stop() or until something stops the partition for good: a damaged record, a truncated log,
   // rows that do not fit the log (a rebuild cures that). The Error is also in failure().
@@ -31,7 +39,13 @@ class ProjectionWorker {
   // Waits for a moment for more than what lies before `next`, unless somebody waits for that. False: it did
   // not wait.
   boost::asio::awaitable<bool> gather(Offset next);
-  Task<bool> commit(PartitionFold& fold);
+  // False = load again.
+  Task<bool> commit(Batch batch);
+  // At most one commit runs beside the folding. settle() waits for it: true if there is none.
+  void commit_beside(Batch batch);
+  Task<bool> settle();
+  Task<bool> settle_and_commit(PartitionFold& fold);
+  Task<> run_beside(Batch batch, std::shared_ptr<OneShot<bool>> outcome);
   // Takes a ruling that releases a stream, in a batch of its own.
   Task<> release(PartitionFold& fold, LogRecord record);
   Task<> find_rulings(Checkpoint checkpoint);
@@ -41,10 +55,12 @@ class ProjectionWorker {
   ViewStore& store_;
   ViewProgress& progress_;
   Partition partition_;
+  std::size_t changes_max_;
   bool stopping_ = false;
   // Of rulings that were in the log when this worker began. Facts of the log, not of the store: kept.
   std::optional<EventPlaces> ruled_;
   std::optional<Error> failure_;
+  std::shared_ptr<OneShot<bool>> beside_;
 };
 
 }  // namespace varve

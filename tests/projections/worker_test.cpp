@@ -250,6 +250,122 @@ TEST_F(WorkerTest, TwoWorkersOnOnePartitionFoldEverythingOnce) {
   env_.kill();
 }
 
+// Takes commits, and carries each out when it is told to.
+class HeldStore final : public ViewStore {
+ public:
+  HeldStore(Env& env, ViewStore& inner) : env_(env), inner_(inner) {}
+
+  Task<LoadedCheckpoint> load(Partition partition) override {
+    ++loads;
+    return inner_.load(partition);
+  }
+  Task<CommitOutcome> commit(Batch batch) override {
+    EXPECT_EQ(0U, holding);
+    ++holding;
+    while (allowed == 0) co_await changed_.wait(env_, kNever);
+    --allowed;
+    --holding;
+    if (std::exchange(next_is_lost, false)) co_return Error{Errc::outcome_unknown, "the connection was lost"};
+    batches.push_back(batch.changes.size());
+    co_return co_await inner_.commit(std::move(batch));
+  }
+  Task<> read(std::function<Status(ViewReader&)> work) override { return inner_.read(std::move(work)); }
+
+  void allow(std::size_t more) {
+    allowed += more;
+    changed_.notify_all();
+  }
+
+  std::size_t loads = 0;
+  std::size_t holding = 0;
+  std::size_t allowed = 0;
+  bool next_is_lost = false;
+  std::vector<std::size_t> batches;  // The changes of each.
+
+ private:
+  Env& env_;
+  ViewStore& inner_;
+  Notifier changed_;
+};
+
+// Gives three records at a time, and says where it was read last.
+class ReadLog final : public EventLog {
+ public:
+  explicit ReadLog(EventLog& inner) : inner_(inner) {}
+
+  std::uint32_t partitions() const override { return inner_.partitions(); }
+  Result<Delivery> append(Partition partition, std::string key, std::string bytes) override {
+    return inner_.append(partition, std::move(key), std::move(bytes));
+  }
+  Task<ReadBatch> read(Partition partition, Offset from, ReadOptions options) override {
+    options.records_max = 3;
+    last_from = from;
+    return inner_.read(partition, from, options);
+  }
+  Task<Offset> end(Partition partition) override { return inner_.end(partition); }
+
+  Offset last_from;
+
+ private:
+  EventLog& inner_;
+};
+
+// A worker whose batches are full with four changes, on a log of twenty-one blocks.
+class FullBatchesTest : public WorkerTest {
+ public:
+  void SetUp() override {
+    WorkerTest::SetUp();
+    for (int i = 0; i < 21; ++i) {
+      Event created = BlockCreated{test::sample_block()};
+      commit("block-" + std::to_string(i), {created});
+    }
+    env_.spawn("worker", behind_.run());
+    run_for(100);
+  }
+
+  HeldStore held_{env_, store_};
+  ReadLog read_{port_};
+  ProjectionWorker behind_{env_, read_, held_, progress_, kHome, 4};
+};
+
+TEST_F(FullBatchesTest, TheNextBatchIsFoldedWhileOneIsBeingCommitted) {
+  EXPECT_EQ(1U, held_.holding);
+  EXPECT_EQ(Offset{6}, read_.last_from);  // The eighth change makes the second batch full.
+  EXPECT_TRUE(rows(View::blocks).empty());
+  held_.allow(1);
+  run_for(1);
+  EXPECT_EQ(1U, held_.holding);  // At once.
+  EXPECT_EQ(4U, rows(View::blocks).size() + rows(View::shard_owners).size());
+  held_.allow(100);
+  run_for(100);
+  EXPECT_EQ(21U, rows(View::blocks).size());
+  EXPECT_EQ((std::vector<std::size_t>{4, 4, 4, 4, 4, 2}), held_.batches);
+  EXPECT_EQ(1U, held_.loads);
+  EXPECT_EQ("", verified());
+}
+
+TEST_F(FullBatchesTest, WhatWasFoldedBesideACommitThatIsLostIsFoldedAgain) {
+  held_.next_is_lost = true;
+  held_.allow(1);
+  run_for(10);
+  EXPECT_EQ(0U, held_.batches.size());
+  EXPECT_EQ(Offset{0}, progress_.next(kHome));
+  held_.allow(100);
+  run_for(1000);
+  EXPECT_EQ(2U, held_.loads);
+  EXPECT_EQ(21U, rows(View::blocks).size());
+  EXPECT_EQ("", verified());
+}
+
+TEST_F(FullBatchesTest, AStopWaitsForTheCommitsThatAreUnderWay) {
+  behind_.stop();
+  held_.allow(2);  // The next one was full already.
+  run_for(1000);
+  EXPECT_EQ(0U, held_.holding);
+  EXPECT_EQ((std::vector<std::size_t>{4, 4}), held_.batches);
+  EXPECT_EQ(Offset{8}, progress_.next(kHome));
+}
+
 // Every kind of damage to the stored rows is found and named.
 TEST_F(WorkerTest, WhatAFailoverOfTheStoreHasLostIsFoldedAgainThoughNothingNewComes) {
   commit("agent-a", {kCreated});
