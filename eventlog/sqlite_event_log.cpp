@@ -125,10 +125,14 @@ struct PartitionState {
   Notifier grown;
 };
 
+// Longer records are decoded when they are read: not all that are in flight at once.
+constexpr std::size_t kDecodedAheadMax = std::size_t{64} << 10U;
+
 // Appends that share a transaction. Offsets are given when the job starts: those of a job that failed are
 // free.
 struct WriteJob {
   std::vector<FileRecord> records;
+  std::vector<std::shared_ptr<DecodeOnce>> decodes;
   std::vector<Delivery> deliveries;
   std::size_t bytes = 0;
   WriteResult result;
@@ -241,7 +245,7 @@ void SqliteEventLog::Impl::take_in(const WriteJob& job) {
   for (std::size_t i = 0; i < job.records.size(); ++i) {
     const FileRecord& record = job.records[i];
     PartitionState& partition = partitions[record.partition.value()];
-    partition.tail.add({record.offset, record.bytes});
+    partition.tail.add({record.offset, record.bytes, job.decodes[i]});
     partition.end = next(record.offset);
     job.deliveries[i]->set(record.offset);
     partition.grown.notify_all();
@@ -280,11 +284,14 @@ Result<Delivery> SqliteEventLog::append(Partition partition, std::string key, st
   job.bytes += bytes.size();
   ++impl_->records_in_flight;
   impl_->bytes_in_flight += bytes.size();
-  job.records.push_back(
-      {partition, Offset{}, std::move(key), std::make_shared<const std::string>(std::move(bytes))});
+  const LogRecord ahead{Offset{}, std::make_shared<const std::string>(std::move(bytes))};
+  job.records.push_back({partition, Offset{}, std::move(key), ahead.bytes});
+  job.decodes.push_back(ahead.decode);
   job.deliveries.push_back(std::make_shared<OneShot<Offset>>());
   Delivery delivery = job.deliveries.back();
   impl_->start_job();
+  // Its readers will want it decoded: better now, beside the write, than while they are waited for.
+  if (ahead.bytes->size() <= kDecodedAheadMax) ignore_error(decoded(ahead), "they meet the same error");
   return delivery;
 }
 

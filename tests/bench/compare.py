@@ -3,8 +3,8 @@
 
     compare.py --runs 5 BIN_OLD BIN_NEW        # folders with `varve`; varve-load comes from the last one
 
-Every run starts a server on a fresh directory, makes 16 agents, and sends: POST messages on 1 connection, POST
-messages on 16, GET messages?limit=20 on 16. "CPU" is what the server's process has used (user and kernel) over
+Every run starts a server on a fresh directory, makes 16 agents, and sends: POST messages on 1 connection (--single
+of them, more than meet the fresh directory alone), POST messages on 16, GET messages?limit=20 on 16. "CPU" is what the server's process has used (user and kernel) over
 the POSTs of 16 connections. Alternating runs spread what else the machine does over all builds alike. Nothing
 is asserted: read the ratios.
 """
@@ -52,7 +52,7 @@ def load(binary, server, agents_file, connections, requests, *more):
     return {"per second": got["requests_per_second"], "p50 ms": got["p50_us"] / 1000, "p99 ms": got["p99_us"] / 1000}
 
 
-def one_run(folder, load_binary, requests):
+def one_run(folder, load_binary, single, requests):
     post = ("--mode", "post", "--path", "/v1/agents/{}/messages", "--body", '{"input":"hello {n}"}')
     with tempfile.TemporaryDirectory(prefix="varve-compare-") as directory:
         server = Server(os.path.join(folder, "varve"), os.path.join(directory, "data")).start()
@@ -62,7 +62,7 @@ def one_run(folder, load_binary, requests):
                 for number in range(AGENTS):
                     out.write(create_agent(server.client(), "agent %d" % number) + "\n")
             load(load_binary, server, agents, 1, 200, *post)  # Warm.
-            one = load(load_binary, server, agents, 1, 1000, *post)
+            one = load(load_binary, server, agents, 1, single, *post)
             before = cpu_seconds(server.process.pid)
             many = load(load_binary, server, agents, AGENTS, requests, *post)
             many["CPU us each"] = (cpu_seconds(server.process.pid) - before) / requests * 1e6
@@ -76,13 +76,14 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", nargs="+", metavar="BIN")
     parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--single", type=int, default=4000, help="POSTs on 1 connection")
     parser.add_argument("--requests", type=int, default=6000, help="POSTs on 16 connections")
     arguments = parser.parse_args()
     load_binary = os.path.join(arguments.folders[-1], "varve-load")
     runs = {folder: [] for folder in arguments.folders}
     for number in range(arguments.runs):
         for folder in arguments.folders:
-            runs[folder].append(one_run(folder, load_binary, arguments.requests))
+            runs[folder].append(one_run(folder, load_binary, arguments.single, arguments.requests))
             print("run %d %s: %s" % (number + 1, folder, json.dumps(runs[folder][-1])), file=sys.stderr, flush=True)
     print("| what | %s | last / first |" % " | ".join(arguments.folders))
     print("|---|%s---|" % ("---|" * len(arguments.folders)))
