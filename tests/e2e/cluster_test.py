@@ -15,8 +15,8 @@ import threading
 import time
 
 import support
-from cluster_nodes import (PARTITIONS, READY_SECONDS_MAX, SCRIPT, SECRET, TAKEOVER_SECONDS_MAX, Node, Place, epochs,
-                           make_agents, owners, real_services, wait_until_shared)
+from cluster_nodes import (PARTITIONS, READY_SECONDS_MAX, SECRET, TAKEOVER_SECONDS_MAX, Node, Place, epochs, make_agents,
+                           owners, real_services, wait_until_shared)
 from support import Background, check, check_equal, key, ok, poll, user_message
 
 STATIC_SESSION_SECONDS = 30  # Of members with a name: more than one needs to come back.

@@ -14,7 +14,7 @@ import sys
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import support  # noqa: E402
-from cluster_test import SCRIPT, Node, Place, real_services  # noqa: E402
+from cluster_nodes import SCRIPT, Node, Place, real_services  # noqa: E402
 from support import check, check_equal, create_agent, list_messages, ok, user_message  # noqa: E402
 
 
