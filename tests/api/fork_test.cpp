@@ -124,14 +124,17 @@ TEST_F(Fork, ATimeAndAPositionMeanACut) {
 TEST_F(Fork, WhatHasLeftTheContextIsHistoryAndASummaryStandsForIt) {
   start(R"({"summarizes":true,"replies":[{"match":"one","text":"Yes."}]})");
   const std::string ann = create_agent();
-  for (const char* words : {"one", "two", "three"}) talk(ann, words);
+  for (const char* words : {"one", "two", "three", "four"}) talk(ann, words + std::string(2000, '.'));
   expect(200, "POST", "/v1/agents/" + ann + "/summarize", "{}");
-  talk(ann, "four");
+  talk(ann, "five");
   const std::string cut = now();
   const Json then = expect(200, "GET", "/v1/agents/" + ann);
   const std::string prompt_then = prompt(ann);
   const std::string fork = forked(ann, cut);
   const Json agent = expect(200, "GET", "/v1/agents/" + fork);
+  // The system message, the summary, and then some that are older than it.
+  EXPECT_LT(4U, then.find("message_ids")->items().size());
+  EXPECT_GT(10U, then.find("message_ids")->items().size());
   EXPECT_EQ(then.find("message_ids")->items().size(), agent.find("message_ids")->items().size());
   EXPECT_EQ(history(ann), history(fork));
   EXPECT_EQ(prompt_then, prompt(fork));
