@@ -477,6 +477,7 @@ Batch PartitionFold::take_batch() {
   batch.expected_version = checkpoint_.version;
   batch.expected_next = std::exchange(taken_, checkpoint_.next);
   ++checkpoint_.version;
+  if (rewrite_) rewrite_(output_.changes);
   add_changes(checkpoint_.digests, partition_, output_.changes);
   batch.checkpoint = checkpoint_;
   batch.changes = std::move(output_.changes);

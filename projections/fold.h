@@ -3,8 +3,10 @@
 // which rows are there. It touches rows of the record's own partition only (I12). Pure.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <set>
+#include <utility>
 #include <vector>
 
 #include "eventlog/admission.h"
@@ -15,6 +17,10 @@
 namespace varve {
 
 inline constexpr const char* kCoreProjection = "core";
+
+// What a fold that is not this program's makes of the rows of a batch, before they are summed and stored: how
+// tests have the fold of another version.
+using RowRewrite = std::function<void(std::vector<RowChange>&)>;
 
 // An entity of a view.
 using RowKey = std::pair<View, std::vector<Value>>;
@@ -43,6 +49,8 @@ class PartitionFold {
   // Parks at these events also if they can be folded: a ruling about them follows in the log, or the views
   // that this fold is compared with are parked there.
   void stop_at(const EventPlaces& places) { stops_.insert(places.begin(), places.end()); }
+  // Null: nothing is changed.
+  void rewrite_with(RowRewrite rewrite) { rewrite_ = std::move(rewrite); }
 
   // Errc::corrupt for a record that cannot be decoded: it stops the partition and is never skipped.
   // Errc::invalid_argument, and nothing has changed, for a ruling that releases a stream: take_ruling().
@@ -73,6 +81,7 @@ class PartitionFold {
   Batch take_batch();
   bool empty() const { return !first_; }
   std::size_t changes() const { return output_.changes.size(); }
+  Partition partition() const { return partition_; }
   Offset next() const { return checkpoint_.next; }
   const Checkpoint& checkpoint() const { return checkpoint_; }
   // The first event at which each parked stream waits.
@@ -101,6 +110,7 @@ class PartitionFold {
   Offset begun_;  // Where this fold began.
   Offset taken_;  // Where the next batch begins.
   EventPlaces stops_;
+  RowRewrite rewrite_;
   std::optional<EventPlace> met_late_;
   std::set<StreamId> parked_;
   std::map<StreamId, Queue> waiting_;  // Of the parked streams, in order.

@@ -109,6 +109,17 @@ bool is_about_rows(const Error& error) {
   return error.code == Errc::conflict || error.code == Errc::invalid_argument || error.code == Errc::corrupt;
 }
 
+// Of the generation that is shown.
+std::string number_shown(const std::string& prefix) {
+  return "SELECT number FROM " + quoted_name(prefix + "_live") + ".generation";
+}
+
+// What was wrong with a batch is of no interest once another generation is shown.
+bool is_shown_no_more(PostgresSession& session, const std::string& prefix, std::uint64_t generation) {
+  const auto shown = session.ask(number_shown(prefix), {});
+  return shown && shown->size() == 1 && shown->unsigned_integer(0, 0) != generation;
+}
+
 Result<CommitOutcome> write_batch(PostgresSession& session, const ViewTables& tables, const Batch& batch) {
   const BatchPlan plan = plan_of(batch);
   if (plan.contradicts_itself) {
@@ -153,6 +164,19 @@ Result<std::string> make_generation(PostgresSession& session, std::uint64_t gene
   return prefix;
 }
 
+// Nothing: none is.
+Result<std::optional<std::uint64_t>> generation_shown(PostgresSession& session) {
+  const auto prefix = session.ask(
+      "SELECT views_prefix(), to_regclass(quote_ident(views_prefix() || '_live') || '.generation') IS NOT "
+      "NULL",
+      {});
+  if (!prefix) return prefix.error();
+  if (!prefix->boolean(0, 1)) return std::optional<std::uint64_t>{};
+  const auto shown = session.ask(number_shown(std::string{prefix->text(0, 0)}), {});
+  if (!shown) return shown.error();
+  return std::optional{shown->unsigned_integer(0, 0)};
+}
+
 }  // namespace
 
 Task<> PostgresViewStore::prepare() {
@@ -160,30 +184,54 @@ Task<> PostgresViewStore::prepare() {
   co_return prepared ? ok() : Status{prepared.error()};
 }
 
+PostgresViewStore::SharedTables PostgresViewStore::tables_of(const std::string& prefix,
+                                                             std::uint64_t generation) const {
+  const ViewTables own{schema_of(prefix, generation)};
+  if (options_.reads != Reads::live)
+    return std::make_shared<const Tables>(Tables{own, own, generation, prefix, ""});
+  // The switch takes this lock alone for itself before it touches what else is shown. The snapshot of the
+  // transaction is taken behind it: a read sees one generation, and all of what it had when it was shown.
+  const std::string lock = "LOCK TABLE " + quoted_name(prefix + "_live") + ".generation IN ACCESS SHARE MODE";
+  return std::make_shared<const Tables>(Tables{own, ViewTables{prefix + "_live"}, generation, prefix, lock});
+}
+
 Task<PostgresViewStore::SharedTables> PostgresViewStore::tables() {
   if (tables_) co_return tables_;
-  const std::uint64_t generation = options_.generation;
-  std::function<Result<std::string>(PostgresSession&)> job = [generation](PostgresSession& session) {
-    return make_generation(session, generation);
+  const Options options = options_;
+  const auto generation = std::make_shared<std::uint64_t>(options.generation);
+  std::function<Result<std::string>(PostgresSession&)> job =
+      [options, generation](PostgresSession& session) -> Result<std::string> {
+    if (options.follows_live) {
+      auto shown = generation_shown(session);
+      if (!shown) return shown.error();
+      *generation = shown->value_or(options.generation);
+    }
+    return make_generation(session, *generation);
   };
-  const PostgresUse how{Lane::store, pool_.options().answer};
+  const PostgresUse how{options_.lane, pool_.options().answer};
   const auto prefix = co_await pool_.run<std::string>(how, std::move(job));
   if (!prefix) co_return prefix.error();
-  const ViewTables own{schema_of(*prefix, generation)};
-  const ViewTables live{*prefix + "_live"};
-  tables_ = std::make_shared<const Tables>(Tables{own, options_.reads == Reads::live ? live : own});
+  tables_ = tables_of(*prefix, *generation);
   co_return tables_;
 }
 
 Task<LoadedCheckpoint> PostgresViewStore::load(Partition partition) {
   const auto prepared = co_await tables();
   if (!prepared) co_return prepared.error();
+  const auto generation = std::make_shared<std::uint64_t>((*prepared)->generation);
   std::function<Result<LoadedCheckpoint>(PostgresSession&)> job =
-      [tables = *prepared, partition](PostgresSession& session) -> Result<LoadedCheckpoint> {
+      [tables = *prepared, partition, generation,
+       follows = options_.follows_live](PostgresSession& session) -> Result<LoadedCheckpoint> {
     LoadedCheckpoint loaded;
     const Status read =
         session.transaction(PostgresMode::read_snapshot, "", [&](PostgresTransaction& transaction) -> Status {
-          PostgresViewReader reader{transaction, tables->own};
+          if (follows) {
+            const auto shown = transaction.run(number_shown(tables->prefix), PostgresParams{});
+            if (!shown) return shown.error();
+            *generation = shown->unsigned_integer(0, 0);
+          }
+          const ViewTables own = follows ? ViewTables{schema_of(tables->prefix, *generation)} : tables->own;
+          PostgresViewReader reader{transaction, own};
           auto checkpoint = reader.checkpoint(partition);
           if (!checkpoint) return checkpoint.error();
           auto quarantine = reader.quarantine(partition);
@@ -195,8 +243,10 @@ Task<LoadedCheckpoint> PostgresViewStore::load(Partition partition) {
     if (!read) return read.error();
     return loaded;
   };
-  const PostgresUse how{Lane::store, pool_.options().answer};
-  co_return co_await pool_.run<LoadedCheckpoint>(how, std::move(job));
+  const PostgresUse how{options_.lane, pool_.options().answer};
+  auto loaded = co_await pool_.run<LoadedCheckpoint>(how, std::move(job));
+  if (loaded && *generation != tables_->generation) tables_ = tables_of(tables_->prefix, *generation);
+  co_return loaded;
 }
 
 Task<CommitOutcome> PostgresViewStore::commit(Batch batch) {
@@ -204,11 +254,17 @@ Task<CommitOutcome> PostgresViewStore::commit(Batch batch) {
   const auto prepared = co_await tables();
   if (!prepared) co_return nothing_written(prepared.error());
   auto shared = std::make_shared<const Batch>(std::move(batch));
-  std::function<Result<CommitOutcome>(PostgresSession&)> job = [tables = *prepared,
-                                                                shared](PostgresSession& session) {
-    return write_batch(session, tables->own, *shared);
+  std::function<Result<CommitOutcome>(PostgresSession&)> job =
+      [tables = *prepared, shared,
+       follows = options_.follows_live](PostgresSession& session) -> Result<CommitOutcome> {
+    auto outcome = write_batch(session, tables->own, *shared);
+    if (!outcome && follows && is_about_rows(outcome.error()) &&
+        is_shown_no_more(session, tables->prefix, tables->generation)) {
+      return CommitOutcome::lost_race;
+    }
+    return outcome;
   };
-  const PostgresUse how{Lane::store, pool_.options().answer};
+  const PostgresUse how{options_.lane, pool_.options().answer};
   co_return co_await pool_.run<CommitOutcome>(how, std::move(job));
 }
 
@@ -217,7 +273,8 @@ Task<> PostgresViewStore::read(std::function<Status(ViewReader&)> work) {
   if (!prepared) co_return prepared.error();
   std::function<Result<Unit>(PostgresSession&)> job = [tables = *prepared,
                                                        work = std::move(work)](PostgresSession& session) {
-    return session.transaction(PostgresMode::read_snapshot, "", [&](PostgresTransaction& transaction) {
+    const std::string& begin = tables->begin_read;
+    return session.transaction(PostgresMode::read_snapshot, begin, [&](PostgresTransaction& transaction) {
       PostgresViewReader reader{transaction, tables->read};
       return work(reader);
     });

@@ -6,7 +6,7 @@
 // Reads are one transaction of one moment (REPEATABLE READ, read only). Several nodes may write and read one
 // generation. Nothing is kept between statements: the generation is in the text of each.
 //
-// Commits run on Lane::store, reads on Lane::read, on the connections of the pool.
+// Commits run on Lane::store (Options::lane), reads on Lane::read, on the connections of the pool.
 #pragma once
 
 #include <memory>
@@ -28,6 +28,12 @@ class PostgresViewStore final : public ViewStore {
   struct Options {
     std::uint64_t generation = 1;
     Reads reads = Reads::live;
+    // The store's generation is the one that is shown, whichever that is when a checkpoint is loaded; only
+    // where none is shown it is `generation`. A batch that was folded on another one loses its race.
+    bool follows_live = false;
+    // Where load() and commit() run. A rebuild takes Lane::read: what this process folds into the active
+    // generation waits on Lane::store while the switch waits for the next one.
+    Lane lane = Lane::store;
   };
 
   // Touches nothing yet. `pool` must outlive the store, and its database be migrated.
@@ -47,9 +53,13 @@ class PostgresViewStore final : public ViewStore {
   struct Tables {
     ViewTables own;
     ViewTables read;
+    std::uint64_t generation = 0;
+    std::string prefix;
+    std::string begin_read;  // What a reading transaction begins with.
   };
   using SharedTables = std::shared_ptr<const Tables>;
   Task<SharedTables> tables();
+  SharedTables tables_of(const std::string& prefix, std::uint64_t generation) const;
 
   PostgresPool& pool_;
   Options options_;

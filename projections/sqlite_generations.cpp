@@ -1,0 +1,311 @@
+#include "projections/sqlite_generations.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <functional>
+#include <limits>
+#include <map>
+#include <system_error>
+#include <vector>
+
+#include "eventlog/sqlite_support.h"
+#include "projections/sqlite_migrate.h"
+#include "runtime/suspend.h"
+
+namespace varve {
+
+namespace {
+
+constexpr std::chrono::milliseconds kPassWait{2};
+constexpr std::int64_t kNoSearchYet = std::numeric_limits<std::int64_t>::max() / 2;
+
+constexpr const char* kSecondary =
+    "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL ORDER BY name";
+
+struct Index {
+  std::string name;
+  std::string sql;
+};
+
+Result<std::vector<Index>> secondary_indexes(sqlite::Database& db) {
+  auto select = db.prepare(kSecondary);
+  if (!select) return select.error();
+  std::vector<Index> indexes;
+  for (;;) {
+    const auto row = select->step();
+    if (!row) return row.error();
+    if (!*row) return indexes;
+    indexes.push_back({std::string{select->text(0)}, std::string{select->text(1)}});
+  }
+}
+
+// As the migrations make them.
+Result<std::vector<Index>> wanted_indexes() {
+  auto db = sqlite::Database::open(":memory:", sqlite::Access::create);
+  if (!db) return db.error();
+  if (const auto made = migrate(*db, "views", ":memory:"); !made) return made.error();
+  return secondary_indexes(*db);
+}
+
+Result<std::int64_t> number_of(sqlite::Database& db, const std::string& sql) {
+  auto select = db.prepare(sql);
+  if (!select) return select.error();
+  const auto row = select->step();
+  if (!row) return row.error();
+  return *row ? select->integer(0) : 0;
+}
+
+Status in_transaction(sqlite::Database& db, const std::function<Status()>& work) {
+  if (const auto begun = db.exec("BEGIN IMMEDIATE"); !begun) return begun;
+  const Status status = work();
+  const auto ended = db.exec(status ? "COMMIT" : "ROLLBACK");
+  return status ? ended : status;
+}
+
+// Makes the file, without secondary indexes as long as it has no rows. True: it has none of them.
+Result<bool> prepare_file(const std::string& path) {
+  auto db = sqlite::Database::open(path, sqlite::Access::create);
+  if (!db) return db.error();
+  if (const auto set = db->exec("PRAGMA journal_mode = WAL"); !set) return set.error();
+  if (const auto made = migrate(*db, "views", path); !made) return made.error();
+  auto indexes = secondary_indexes(*db);
+  if (!indexes) return indexes.error();
+  if (indexes->empty()) return true;
+  const auto folded = number_of(*db, "SELECT count(*) FROM checkpoints");
+  if (!folded) return folded.error();
+  if (*folded > 0) return false;
+  const Status dropped = in_transaction(*db, [&]() -> Status {
+    for (const Index& index : *indexes) {
+      if (const auto done = db->exec("DROP INDEX \"" + index.name + "\""); !done) return done;
+    }
+    return ok();
+  });
+  if (!dropped) return dropped.error();
+  return true;
+}
+
+Status make_indexes(const std::string& path) {
+  const auto wanted = wanted_indexes();
+  if (!wanted) return wanted.error();
+  auto db = sqlite::Database::open(path, sqlite::Access::read_write);
+  if (!db) return db.error();
+  if (const auto set = db->exec("PRAGMA cache_size = -131072"); !set) return set;
+  return in_transaction(*db, [&]() -> Status {
+    for (const Index& index : *wanted) {
+      if (const auto made = db->exec(index.sql); !made) {
+        return Error{made.error().code == Errc::unavailable ? Errc::unavailable : Errc::corrupt,
+                     "the index " + index.name + " of " + path + " cannot be made: " + made.error().message};
+      }
+    }
+    return ok();
+  });
+}
+
+struct Place {
+  std::int64_t next = 0;
+  std::int64_t version = 0;
+};
+using Places = std::map<std::int64_t, Place>;
+
+// Of a file that is not there or cannot be read: none. A rebuild is what mends it.
+Places places_in(const std::string& path) {
+  Places places;
+  auto db = sqlite::Database::open(path, sqlite::Access::read_only);
+  if (!db) return places;
+  auto select = db->prepare("SELECT \"partition\", next_offset, version FROM checkpoints");
+  if (!select) return places;
+  for (;;) {
+    const auto row = select->step();
+    if (!row) return {};
+    if (!*row) return places;
+    places[select->integer(0)] = {select->integer(1), select->integer(2)};
+  }
+}
+
+bool has_passed(const Places& next, const Places& active) {
+  for (const auto& [partition, place] : active) {
+    const auto found = next.find(partition);
+    if (place.next > 0 && (found == next.end() || found->second.next < place.next)) return false;
+  }
+  return true;
+}
+
+// No version of the new generation is one that was there before the switch: a batch that was folded on the
+// old one fits nowhere.
+Status raise_versions(const std::string& path, const Places& active) {
+  std::int64_t highest = 0;
+  for (const auto& [partition, place] : active) highest = std::max(highest, place.version);
+  auto db = sqlite::Database::open(path, sqlite::Access::read_write);
+  if (!db) return db.error();
+  return db->exec("UPDATE checkpoints SET version = version + " + std::to_string(highest));
+}
+
+// True: there was something.
+Result<bool> remove_files(const std::string& path) {
+  bool any = false;
+  // The database last: as long as it is there, somebody sees what is left of it.
+  for (const char* end : {"-wal", "-shm", ""}) {
+    std::error_code fault;
+    any = std::filesystem::remove(path + end, fault) || any;
+    if (fault) return Error{Errc::unavailable, "cannot remove " + path + end + ": " + fault.message()};
+  }
+  return any;
+}
+
+Task<Places> places_of(Env& env, std::string path) {
+  std::function<Result<Places>()> job = [path]() -> Result<Places> { return places_in(path); };
+  return offload<Places>(env, Lane::store, std::move(job));
+}
+
+}  // namespace
+
+std::uint64_t active_generation_of(std::uint64_t named) {
+  const bool same_format = named / kGenerationsPerFormat == kViewsGeneration / kGenerationsPerFormat;
+  return same_format && named > kViewsGeneration ? named : kViewsGeneration;
+}
+
+Result<std::uint64_t> active_generation_in(const std::string& directory) {
+  const std::string path = SqliteSnapshotStore::path_of(directory);
+  std::error_code fault;
+  if (!std::filesystem::exists(path, fault)) return active_generation_of(1);
+  auto db = sqlite::Database::open(path, sqlite::Access::read_only);
+  if (!db) return db.error();
+  const auto named = number_of(*db, "SELECT generation FROM active_generation");
+  if (!named) return named.error();
+  return active_generation_of(static_cast<std::uint64_t>(*named));
+}
+
+std::string SqliteGenerations::path_of(std::uint64_t generation) const {
+  return SqliteViewStore::path_of({directory_, generation});
+}
+
+Task<GenerationsSeen> SqliteGenerations::look() {
+  std::function<Result<std::uint64_t>()> job = [directory = directory_] {
+    return active_generation_in(directory);
+  };
+  auto active = co_await offload<std::uint64_t>(env_, Lane::store, std::move(job));
+  if (!active) co_return active.error();
+  GenerationsSeen seen{*active, {}};
+  std::error_code ignored;
+  if (std::filesystem::exists(path_of(seen.active + 1), ignored)) seen.next = seen.active + 1;
+  co_return seen;
+}
+
+Task<> SqliteGenerations::begin() {
+  CHECK(control_ != nullptr);
+  auto seen = co_await look();
+  if (!seen) co_return seen.error();
+  active_ = seen->active;
+  shown_ = false;
+  next_.reset();
+  old_.reset();
+  std::function<Result<bool>()> job = [path = path_of(active_ + 1)] { return prepare_file(path); };
+  auto loading = co_await offload<bool>(env_, Lane::read, std::move(job));
+  if (!loading) co_return loading.error();
+  loading_ = *loading;
+  co_return co_await open_next(loading_ ? kNoSearchYet : kSearchWaitingMax);
+}
+
+Task<> SqliteGenerations::keep() {
+  co_return ok();  // The lock of the directory is what keeps others out.
+}
+
+Task<> SqliteGenerations::leave() {
+  if (!shown_) next_.reset();
+  co_return ok();
+}
+
+Task<> SqliteGenerations::open_next(std::int64_t search_waiting_max) {
+  SqliteViewStore::Options options;
+  options.directory = directory_;
+  options.generation = active_ + 1;
+  options.search_waiting_max = search_waiting_max;
+  using Opened = std::shared_ptr<SqliteViewStore>;
+  std::function<Result<Opened>()> job = [env = &env_, options]() -> Result<Opened> {
+    auto store = SqliteViewStore::open(*env, options);
+    if (!store) return store.error();
+    return Opened{std::move(*store)};
+  };
+  auto opened = co_await offload<Opened>(env_, Lane::read, std::move(job));
+  if (!opened) co_return opened.error();
+  next_ = std::move(*opened);
+  co_return ok();
+}
+
+Task<> SqliteGenerations::finish_loading() {
+  // A file that is closed is tidied up, which takes a while: not on the Env's thread.
+  const auto closing = std::make_shared<std::shared_ptr<SqliteViewStore>>(std::move(next_));
+  next_.reset();
+  std::function<Result<Unit>()> job = [path = path_of(active_ + 1), closing] {
+    closing->reset();
+    return make_indexes(path);
+  };
+  Status made = co_await offload<Unit>(env_, Lane::read, std::move(job));
+  if (made) loading_ = false;
+  // Its messages become searchable when it is opened.
+  const Status opened = co_await open_next(loading_ ? kNoSearchYet : kSearchWaitingMax);
+  co_return made ? opened : made;
+}
+
+// The active one is held: only the next one moves.
+Task<bool> SqliteGenerations::pass_active() {
+  auto active = co_await places_of(env_, path_of(active_));
+  if (!active) co_return active.error();
+  const MonoTime deadline = env_.now() + kSwitchTime;
+  for (;;) {
+    auto next = co_await places_of(env_, path_of(active_ + 1));
+    if (!next) co_return next.error();
+    if (has_passed(*next, *active)) break;
+    if (env_.now() >= deadline) co_return false;
+    co_await sleep_for(env_, kPassWait);
+  }
+  std::function<Result<Unit>()> job = [path = path_of(active_ + 1), places = *active] {
+    return raise_versions(path, places);
+  };
+  const Status raised = co_await offload<Unit>(env_, Lane::store, std::move(job));
+  if (!raised) co_return raised.error();
+  // The one moment that decides, also for whoever starts after this process was killed.
+  const Status named = co_await control_->set_active_generation(active_ + 1);
+  if (!named) co_return named.error();
+  co_return true;
+}
+
+Task<bool> SqliteGenerations::show(std::uint32_t /*partitions*/) {
+  if (shown_) co_return true;
+  if (live_ == nullptr) {
+    auto passed = co_await pass_active();
+    shown_ = passed && *passed;
+    co_return passed;
+  }
+  if (Status held = co_await live_->hold(env_.now() + kSwitchTime); !held) co_return false;
+  auto passed = co_await pass_active();
+  if (passed && *passed) {
+    shown_ = true;
+    old_ = live_->replace(next_);
+  } else {
+    live_->release();
+  }
+  co_return passed;
+}
+
+Task<> SqliteGenerations::drop_old() {
+  if (!shown_) co_return ok();
+  const auto closing = std::make_shared<std::shared_ptr<ViewStore>>(std::move(old_));
+  old_.reset();
+  std::function<Result<bool>()> job = [path = path_of(active_), closing] {
+    closing->reset();
+    return remove_files(path);
+  };
+  auto removed = co_await offload<bool>(env_, Lane::read, std::move(job));
+  co_return removed ? ok() : Status{removed.error()};
+}
+
+Task<bool> SqliteGenerations::abort() {
+  auto seen = co_await look();
+  if (!seen) co_return seen.error();
+  next_.reset();
+  std::function<Result<bool>()> job = [path = path_of(seen->active + 1)] { return remove_files(path); };
+  co_return co_await offload<bool>(env_, Lane::store, std::move(job));
+}
+
+}  // namespace varve
