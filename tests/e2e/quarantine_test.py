@@ -10,6 +10,7 @@ after a restart, and the views equal the log.
 
 import json
 import os
+import pty
 import subprocess
 
 import support
@@ -20,6 +21,20 @@ def quarantine(server, *words):
     """Runs the command; gives back exit code, standard output and standard error."""
     done = server.run_tool("projections", "quarantine", *words, "--server", server.base)
     return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+
+def typed(server, action, agent, answer):
+    """The same with somebody at a terminal who types the answer."""
+    keys, terminal = pty.openpty()
+    try:
+        os.write(keys, answer.encode() + b"\n")
+        done = subprocess.run([server.binary, "projections", "quarantine", action, agent, "--server", server.base],
+                              stdin=terminal, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60,
+                              env=server.environment, check=False)
+    finally:
+        os.close(keys)
+        os.close(terminal)
+    return done.returncode, done.stderr.decode()
 
 
 def poison(chosen, server, agent):
@@ -63,6 +78,10 @@ def story(workshop, chosen):
         code, said, error = quarantine(server, action, ann)
         check_equal((code, said), (2, ""), "%s without a yes" % action)
         check(place["position"] in error and "--yes" in error, "it says what it would do", error)
+    code, error = typed(server, "skip", ann, "no")
+    check(code == 1 and "Type yes" in error and "nothing was done" in error, "a skip that is thought better of", error)
+    code, error = typed(server, "retry", ann, "yes")
+    check(code == 1 and "still cannot be folded" in error, "a retry that is agreed to", error)
     code, _, error = quarantine(server, "retry", ann, "--yes")
     check(code == 1 and "still cannot be folded" in error, "a retry by the same program", error)
     code, _, error = quarantine(server, "skip", bob, "--yes")
