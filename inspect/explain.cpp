@@ -49,8 +49,9 @@ class Explainer final : public LogVisitor {
 
   Task<bool> take(LogRecord record) override {
     const bool named = record.bytes->find(explanation_.row.id) != std::string::npos;
-    // A ruling lets rows appear that are named in what it releases.
-    if (!named && !may_be_ruling(record)) {
+    // A ruling lets rows appear that are named in what it releases; what cannot be decoded ends what readers
+    // see.
+    if (!named && !may_be_ruling(record) && decoded(record)) {
       if (Status passed = co_await replay.pass(std::move(record)); !passed) co_return passed.error();
       co_return true;
     }

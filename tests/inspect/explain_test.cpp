@@ -144,6 +144,15 @@ TEST_F(ExplainTest, WhatWaitedForARulingIsExplainedByIt) {
   EXPECT_EQ(R"(BlockCreated 1:1 >"Ann"; Ruling 1:4 "Ann">"Anna")", chain(kBlock, "value"));
 }
 
+TEST_F(ExplainTest, WhatCannotBeDecodedIsRemarkedOn) {
+  create_block(kBlock, "human", "Ann");
+  land_bytes(1, R"({"v":9,"kind":"commit"})");
+  const auto explained = ask(kBlock);
+  ASSERT_TRUE(explained.has_value());
+  ASSERT_EQ(1U, explained->remarks.size());
+  EXPECT_EQ("1:2: ", explained->remarks.front().substr(0, 5));
+}
+
 TEST_F(ExplainTest, RefusesWhatIsNoRowAndNoField) {
   create_block(kBlock, "human", "Ann");
   EXPECT_NE(std::string::npos,
