@@ -91,10 +91,12 @@ Node::Node(Env& env, NodeIdentity identity, Ports ports, NodeOptions options)
               [this] { return failure(); }),
       api_(env, {sender_, ports.views, progress_, lag_, ports.log},
            api_options(options_, ports.log.partitions(), *this)),
-      quarantine_(env_, {ports.log, ports.views, progress_, sender_}) {}
+      quarantine_(env_, {ports.log, ports.views, progress_, sender_}),
+      inspect_(env_, ports.log, kInspectRecordsMax) {}
 
 boost::asio::awaitable<Response> Node::handle(Request request) {
   if (QuarantineRoutes::serves(request.target)) return quarantine_.handle(std::move(request));
+  if (InspectRoutes::serves(request.target)) return inspect_.handle(std::move(request));
   return api_.handle(std::move(request));
 }
 

@@ -11,6 +11,7 @@
 
 #include "api/api.h"
 #include "api/folding.h"
+#include "api/inspect_routes.h"
 #include "api/metrics.h"
 #include "api/quarantine_routes.h"
 #include "api/ready.h"
@@ -111,6 +112,7 @@ class Node {
   NodeStatus status_;
   Api api_;
   QuarantineRoutes quarantine_;
+  InspectRoutes inspect_;
 };
 
 }  // namespace varve
