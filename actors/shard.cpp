@@ -20,6 +20,10 @@ Error not_here_any_more() {
   return {Errc::unavailable, "the partition moves to another node; the request was not begun"};
 }
 
+Error shutting_down() {
+  return {Errc::unavailable, "the server is shutting down"};
+}
+
 Error key_reused() {
   return {Errc::conflict, "the idempotency key was used before for another request; use a new key"};
 }
@@ -113,7 +117,7 @@ Task<> Shard::stop(MonoTime deadline) {
 
 Task<CommandAnswer> Shard::execute(CommandEnvelope envelope, CallLimits limits) {
   if (fenced_) co_return not_here_any_more();
-  if (stopping_) co_return Error{Errc::unavailable, "the server is shutting down"};
+  if (stopping_) co_return shutting_down();
   if (!owner_.owned()) {
     const MonoTime patience = std::min(limits.deadline, env_.now() + options_.owner_wait);
     if (Status owned = co_await owner_.wait_owned(patience); !owned) co_return owned.error();
@@ -139,6 +143,7 @@ Task<CommandAnswer> Shard::enqueue(CommandEnvelope envelope, CallLimits limits, 
   auto activated = co_await activate(envelope.stream);
   if (!activated) co_return activated.error();
   if (fenced_) co_return not_here_any_more();
+  if (stopping_ && bounded) co_return shutting_down();
   Actor& actor = **activated;
   if (bounded && actor.mailbox.size() >= options_.mailbox_max) {
     co_return Error{Errc::resource_exhausted, "too many requests wait for '" + envelope.stream.value() + "'"};
@@ -198,6 +203,10 @@ Task<> Shard::handle(Actor* actor, PendingPtr pending) {
     co_return ok();
   }
   const CommandEnvelope& envelope = pending->envelope;
+  if (stopping_ && starts_turn(envelope.command)) {
+    pending->answer.set(shutting_down());  // Its turn would not be driven here.
+    co_return ok();
+  }
   const bool turn_open = actor->state.agent() != nullptr && actor->state.agent()->turn.has_value();
   if (starts_turn(envelope.command) && turn_open && !actor->state.corrupt) {
     if (actor->state.agent()->turn->command == envelope.command_ref.id) {

@@ -355,20 +355,24 @@ Task<> Shard::passivate(std::vector<StreamId> streams) {
 
 Task<> Shard::drain(MonoTime deadline) {
   stopping_ = true;
-  std::vector<std::pair<StreamId, std::string>> open;
-  for (const auto& [stream, actor] : actors_) {
-    if (actor->state.agent() != nullptr && actor->state.agent()->turn) {
-      open.emplace_back(stream, actor->state.agent()->turn->run_id);
+  // Again and again: a message whose commit was under way when this began opens its turn only now.
+  std::set<std::string> handed_over;
+  for (;;) {
+    std::vector<std::pair<StreamId, std::string>> open;
+    for (const auto& [stream, actor] : actors_) {
+      const AgentState* agent = actor->state.agent();
+      if (agent == nullptr || !agent->turn) continue;
+      if (handed_over.insert(agent->turn->run_id).second) open.emplace_back(stream, agent->turn->run_id);
     }
-  }
-  for (const auto& [stream, run_id] : open) {
-    Command hand_over = HandOverTurn{run_id};
-    ignore_error(co_await submit(stream, std::move(hand_over), deadline),
-                 "the turn is resumed all the same, it only counts");
-    const auto found = actors_.find(stream);
-    if (found != actors_.end() && found->second->turn) found->second->turn->abandon();
-  }
-  while (env_.now() < deadline && !fenced_) {
+    for (const auto& [stream, run_id] : open) {
+      Command hand_over = HandOverTurn{run_id};
+      ignore_error(co_await submit(stream, std::move(hand_over), deadline),
+                   "the turn is resumed all the same, it only counts");
+      const auto found = actors_.find(stream);
+      if (found != actors_.end() && found->second->turn) found->second->turn->abandon();
+    }
+    if (fenced_ || env_.now() >= deadline) break;
+    if (!open.empty()) continue;
     const bool busy = std::any_of(actors_.begin(), actors_.end(), [](const auto& entry) {
       return entry.second->pumping || !entry.second->mailbox.empty();
     });

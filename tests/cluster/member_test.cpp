@@ -217,5 +217,180 @@ TEST_F(MemberTest, AnImportThatIsOverIsOverForTheNextOwner) {
   EXPECT_EQ("not_found", append("b", 1));
 }
 
+class DrainTest : public MemberTest {
+ protected:
+  using Answer = std::shared_ptr<std::optional<Response>>;
+
+  Answer ask(Life& at, const StreamId& agent, const std::string& key) {
+    Request request;
+    request.method = "POST";
+    request.target = "/v1/agents/" + agent.value() + "/messages";
+    request.body = R"({"input":"slow"})";
+    request.headers.emplace("content-type", "application/json");
+    if (!key.empty()) request.headers.emplace("idempotency-key", key);
+    auto answer = std::make_shared<std::optional<Response>>();
+    at.env.spawn("http", handled(&at.node, std::move(request), answer));
+    return answer;
+  }
+  const OpenTurn* open_turn(Life& at, const StreamId& agent) {
+    seen_ = at.node.shard(home(agent)) ? at.node.shard(home(agent))->peek(agent) : std::nullopt;
+    return seen_ && seen_->agent() && seen_->agent()->turn ? &*seen_->agent()->turn : nullptr;
+  }
+
+ private:
+  static Task<> handled(Node* node, Request request, Answer answer) {
+    *answer = co_await node->handle(std::move(request));
+    co_return ok();
+  }
+  std::optional<ActorState> seen_;
+};
+
+// A drain may begin at any step of a request: before its message is taken, while the commit that opens the
+// turn is under way, or later. What was taken goes on elsewhere, and no attempt is counted.
+TEST_F(DrainTest, EveryTurnIsHandedOverAlsoOneThatIsAboutToOpen) {
+  script_ = kSlow;
+  std::size_t about_to_open = 0;
+  for (int steps = 0; steps < 60; ++steps) {
+    const bool keyed = steps % 2 == 0;
+    SCOPED_TRACE("after " + std::to_string(steps) + " steps");
+    two_nodes();
+    const StreamId agent = make_agent(life("a"), "make " + std::to_string(steps));
+    const Answer answer = ask(life("a"), agent, keyed ? "say " + std::to_string(steps) : "");
+    for (int i = 0; i < steps; ++i) scheduler_.step();
+    const bool open = open_turn(life("a"), agent) != nullptr;
+    ASSERT_FALSE(answer->has_value());
+
+    const auto drained =
+        finish(begin(life("a"), life("a").node.drain(life("a").env.now() + std::chrono::seconds{5})));
+    EXPECT_TRUE(drained.has_value());
+    ASSERT_TRUE(run_until([&] { return answer->has_value(); }, std::chrono::seconds{3}));
+    EXPECT_EQ(503, (*answer)->status) << (*answer)->body;
+    EXPECT_TRUE((*answer)->header("retry-after").has_value());
+    const std::size_t taken = count_of(events_of(agent), "UserMessageReceived");
+    EXPECT_EQ(taken, count_of(events_of(agent), "TurnHandedOver"));
+    // Only what may have happened must not be sent again without a key.
+    EXPECT_EQ(taken == 1 && !keyed ? "false" : "", (*answer)->header("x-should-retry").value_or(""));
+    if (taken == 1 && !open) ++about_to_open;
+
+    crash("a");
+    Life& next = life("b");
+    next.assignment.assign(all());
+    next.folding.assign(all());
+    ASSERT_TRUE(run_until([&] { return owns_all(next); }));
+    if (taken == 1) {
+      ASSERT_TRUE(run_until([&] { return count_of(events_of(agent), "TurnResumed") == 1; }));
+      ASSERT_TRUE(run_until([&] { return open_turn(next, agent) && !open_turn(next, agent)->handed_over; }));
+      EXPECT_EQ(0, open_turn(next, agent)->attempt);
+    }
+    ASSERT_TRUE(run_until([&] { return count_of(events_of(agent), "TurnFinished") == taken; }));
+    crash("b");
+  }
+  EXPECT_GT(about_to_open, 0U);
+}
+
+// The group wants the partition back while the commit that opens a turn is under way: the caller waits on.
+TEST_F(DrainTest, ATurnThatIsAboutToOpenMovesWithItsPartition) {
+  script_ = kSlow;
+  std::size_t about_to_open = 0;
+  for (int steps = 0; steps < 60; steps += 2) {
+    SCOPED_TRACE("after " + std::to_string(steps) + " steps");
+    two_nodes();
+    const std::string say_it = "say " + std::to_string(steps);
+    const StreamId agent = make_agent(life("a"), "make " + std::to_string(steps));
+    const auto said = begin_send(life("a"), command(say_it, agent, say("slow")));
+    for (int i = 0; i < steps; ++i) scheduler_.step();
+    const bool open = open_turn(life("a"), agent) != nullptr;
+    move("a", "b", {home(agent)});
+    const auto answer = finish(said);
+    ASSERT_TRUE(answer.has_value()) << answer.error().message;
+    ASSERT_TRUE(answer->turn.has_value());
+    EXPECT_EQ("end_turn", answer->turn->stop_reason);
+    EXPECT_EQ(1U, times_applied(say_it));
+    const auto events = events_of(agent);
+    // Either it was opened here and handed over, or it was opened there.
+    EXPECT_EQ(count_of(events, "TurnResumed"), count_of(events, "TurnHandedOver"));
+    if (!open && count_of(events, "TurnHandedOver") == 1) ++about_to_open;
+    crash("a");
+    crash("b");
+  }
+  EXPECT_GT(about_to_open, 0U);
+}
+
+class ClockTest : public MemberTest {
+ protected:
+  static void set_minutes(Life& life, std::int64_t minutes) {
+    life.env.set_clock({.wall_offset_us = minutes * 60 * 1'000'000});
+  }
+  // Whoever owns the partition dies; the other one takes it.
+  void fail_over(const std::string& from, const std::string& to, Partition partition) {
+    crash(from);
+    life(to).assignment.assign({partition});
+    ASSERT_TRUE(run_until([&] { return life(to).owns(partition); }));
+  }
+};
+
+// What a node with a slow clock began is not over for the next owner, however often it changes hands.
+TEST_F(ClockTest, ATurnHasItsTimeWhateverTheClocksOfItsOwnersSay) {
+  script_ = kSlow;
+  for (const std::int64_t minutes : {std::int64_t{-30}, std::int64_t{30}}) {
+    SCOPED_TRACE(std::to_string(minutes) + " minutes");
+    boot("a");
+    boot("b");
+    set_minutes(life("a"), minutes);
+    life("a").assignment.assign(all());
+    life("a").folding.assign(all());
+    ASSERT_TRUE(run_until([&] { return owns_all(life("a")); }));
+    const StreamId agent = make_agent(life("a"), "make " + std::to_string(minutes));
+    begin_send(life("a"), command("say " + std::to_string(minutes), agent, say("slow")));
+    ASSERT_TRUE(run_until([&] { return count_of(events_of(agent), "UserMessageReceived") == 1; }));
+    fail_over("a", "b", home(agent));
+    ASSERT_TRUE(run_until([&] { return count_of(events_of(agent), "TurnResumed") == 1; }));
+    boot("a");
+    set_minutes(life("a"), -minutes);
+    fail_over("b", "a", home(agent));
+    ASSERT_TRUE(run_until([&] { return count_of(events_of(agent), "TurnResumed") == 2; }));
+    ASSERT_TRUE(run_until([&] {
+      return events_of(agent).back().starts_with("Turn") && events_of(agent).back() != "TurnResumed";
+    }));
+    EXPECT_EQ("TurnFinished", events_of(agent).back());
+    crash("a");
+  }
+}
+
+// Its time is that of the clock that is never set.
+TEST_F(ClockTest, AClockThatJumpsEndsNoTurnAndKeepsNoneOpen) {
+  script_ = R"({"replies":[{"match":"slow","delay_ms":3000,"text":"at last"},
+                           {"match":"never","delay_ms":36000000,"text":"too late"}]})";
+  two_nodes();
+  const StreamId agent = make_agent(life("a"));
+  const auto slow = begin_send(life("a"), command("slow", agent, say("slow")));
+  ASSERT_TRUE(run_until([&] { return times_applied("slow") == 1; }));
+  set_minutes(life("a"), 30);
+  const auto answer = finish(slow);
+  ASSERT_TRUE(answer.has_value()) << answer.error().message;
+  ASSERT_TRUE(answer->turn.has_value());
+  EXPECT_EQ("end_turn", answer->turn->stop_reason);
+
+  begin_send(life("a"), command("never", agent, say("never")));
+  ASSERT_TRUE(run_until([&] { return times_applied("never") == 1; }));
+  set_minutes(life("a"), -30);
+  EXPECT_TRUE(
+      run_until([&] { return count_of(events_of(agent), "TurnFailed") == 1; }, std::chrono::minutes{11}));
+}
+
+// After an outage nobody waits for an answer any more.
+TEST_F(ClockTest, ATurnThatWasOverLongAgoIsNotResumed) {
+  script_ = kSlow;
+  two_nodes();
+  const StreamId agent = make_agent(life("a"));
+  begin_send(life("a"), command("say", agent, say("slow")));
+  ASSERT_TRUE(run_until([&] { return count_of(events_of(agent), "UserMessageReceived") == 1; }));
+  crash("a");
+  run_for(std::chrono::hours{2});
+  life("b").assignment.assign(all());
+  ASSERT_TRUE(run_until([&] { return count_of(events_of(agent), "TurnFailed") == 1; }));
+  EXPECT_EQ(0U, count_of(events_of(agent), "AssistantReplied"));
+}
+
 }  // namespace
 }  // namespace varve
