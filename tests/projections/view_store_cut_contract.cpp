@@ -222,7 +222,9 @@ class History {
                                               : text("e" + std::to_string(entity));
   }
   // An entity belongs to one partition.
-  std::uint64_t entity_of(Partition partition) { return 10 * partition.value() + rng_.below(4); }
+  std::uint64_t entity_of(Partition partition) {
+    return std::uint64_t{10} * partition.value() + rng_.below(4);
+  }
   std::uint64_t random_entity() {
     const Partition partition{static_cast<std::uint32_t>(rng_.below(kPartitions))};
     return entity_of(partition);
