@@ -88,18 +88,16 @@ struct SkipBody {
   LogPosition position;
   std::int64_t event = 0;
 };
-Result<SkipBody> parse_skip(const std::string& body) {
+std::optional<SkipBody> parse_skip(const std::string& body) {
   const auto json = Json::parse(body);
-  const Error expected{Errc::invalid_argument,
-                       R"(body: expected {"position":"PARTITION:OFFSET","event":NUMBER}, as it is listed)"};
-  if (!json || !json->is_object()) return expected;
+  if (!json || !json->is_object()) return std::nullopt;
   const Json* position = json->find("position");
   const Json* event = json->find("event");
-  if (position == nullptr || !position->is_string()) return expected;
-  if (event == nullptr || !event->as_integer()) return expected;
-  auto positions = parse_positions(position->as_string());
-  if (!positions || positions->size() != 1) return expected;
-  return SkipBody{positions->front(), *event->as_integer()};
+  if (position == nullptr || !position->is_string() || event == nullptr) return std::nullopt;
+  const auto positions = parse_positions(position->as_string());
+  const auto number = event->as_integer();
+  if (!positions || positions->size() != 1 || !number) return std::nullopt;
+  return SkipBody{positions->front(), *number};
 }
 
 // The path behind kQuarantinePath: {"agent-..","skip"}.
@@ -281,7 +279,10 @@ QuarantineRoutes::Answer QuarantineRoutes::retry_stream(StreamId stream) {
 
 QuarantineRoutes::Answer QuarantineRoutes::skip(StreamId stream, std::string body) {
   const auto named = parse_skip(body);
-  if (!named) co_return error_response(named.error(), false);
+  if (!named) {
+    co_return unprocessable(
+        R"(body: expected {"position":"PARTITION:OFFSET","event":NUMBER}, as it is listed)");
+  }
   const auto parked = co_await find(stream);
   if (!parked) co_return error_response(parked.error(), false);
   const bool same = LogPosition{parked->partition, parked->offset} == named->position;
