@@ -85,7 +85,7 @@ Node::Node(Env& env, NodeIdentity identity, Ports ports, NodeOptions options)
       sender_(env, {member_, owners_, receiver_, ports.transport, options_.owner_search}, identity_,
               ports.log.partitions()),
       folding_(env, ports.log, ports.views, progress_,
-               ports.folding != nullptr ? *ports.folding : everything_folded_),
+               ports.folding != nullptr ? *ports.folding : everything_folded_, options_.batch_changes_max),
       lag_(env, ports.views, progress_),
       status_(env, {ports.log, ports.views, progress_, member_, lag_}, identity_.url,
               [this] { return failure(); }),

@@ -17,6 +17,7 @@ NodeOptions node_options(const ModelClient& model, const ClusterWorld::Options& 
   options.models.models = model.models();
   options.shard.snapshot_records = world.snapshot_records;
   options.shard.idle = world.idle;
+  options.batch_changes_max = world.batch_changes;
   return options;
 }
 

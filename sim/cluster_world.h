@@ -31,6 +31,7 @@ class ClusterWorld {
     std::size_t store_history = 0;            // Transactions that a failover of the database may lose.
     std::uint64_t snapshot_records = 20;      // Often, so that recovery from snapshots is the normal case.
     Duration idle{std::chrono::seconds{20}};  // Actors leave memory soon.
+    std::size_t batch_changes = kBatchChangesMax;
   };
 
   ClusterWorld(Choices& choices, Options options);

@@ -73,7 +73,7 @@ std::vector<MutantInfo> shard_mutants() {
       {M::tool_call_without_id, "tool-call-without-id", "a tool's call has a new id at every try",
        Hunt::swarm, 200, true},
       {M::decision_grows_old, "decision-grows-old", "what was decided is written a while later", Hunt::swarm,
-       1000, false},
+       4000, false},
       {M::order_by_address, "order-by-address", "commands wait in the order of their addresses", Hunt::diff,
        50, true},
       {M::command_without_id, "command-without-id", "dropping a deleted block is a command with the id zero",
@@ -81,9 +81,9 @@ std::vector<MutantInfo> shard_mutants() {
       {M::older_snapshot_wins, "older-snapshot-wins", "a snapshot is replaced by an older one", Hunt::swarm,
        200, false},
       {M::recovery_row_moves_back, "recovery-row-moves-back", "a recovery row is written whatever is there",
-       Hunt::swarm, 400, false},
+       Hunt::swarm, 2000, false},
       {M::recovery_row_after_save, "recovery-row-after-save",
-       "the recovery row is of a moment after the snapshots", Hunt::swarm, 400, false},
+       "the recovery row is of a moment after the snapshots", Hunt::swarm, 2000, false},
       {M::recovery_without_admission, "recovery-without-admission",
        "recovery begins without the admission state", Hunt::swarm, 50, true},
       {M::missing_snapshot_ignored, "missing-snapshot-ignored", "snapshots that are missing are not missed",
@@ -100,9 +100,9 @@ std::vector<MutantInfo> shard_mutants() {
       {M::vanished_snapshot_believed, "vanished-snapshot-believed",
        "a snapshot that vanishes while a shard runs was never there", Hunt::swarm, 400, false},
       {M::snapshot_by_sequence, "snapshot-by-sequence",
-       "which of two snapshots is newer is said by their sequences", Hunt::quarantine, 600, false},
+       "which of two snapshots is newer is said by their sequences", Hunt::quarantine, 6000, false},
       {M::damaged_snapshot_gives_way, "damaged-snapshot-gives-way",
-       "a damaged snapshot is replaced by any other", Hunt::swarm, 400, false},
+       "a damaged snapshot is replaced by any other", Hunt::swarm, 2000, false},
       {M::retry_with_new_id, "retry-with-new-id",
        "after an unknown outcome a node tries again under a new id", Hunt::swarm, 100, true},
       {M::stream_ends_with_shard, "stream-ends-with-shard",
@@ -112,7 +112,7 @@ std::vector<MutantInfo> shard_mutants() {
       {M::false_not_written, "false-not-written",
        "the log's adapter says \"not written\" when it does not know", Hunt::swarm, 100, false},
       {M::lagging_view_is_truncation, "lagging-view-is-truncation",
-       "a record that cannot be read yet is one that was taken away", Hunt::swarm, 1000, false},
+       "a record that cannot be read yet is one that was taken away", Hunt::swarm, 8000, false},
   };
 }
 
@@ -161,7 +161,7 @@ std::vector<MutantInfo> disk_mutants() {
       {M::views_in_two_transactions, "views-in-two-transactions",
        "the checkpoint and its rows are two transactions", Hunt::disk_crash, 200, true},
       {M::checkpoint_of_unsynced, "checkpoint-of-unsynced",
-       "a checkpoint takes over pages whose sync has failed", Hunt::disk_syncs, 200, false},
+       "a checkpoint takes over pages whose sync has failed", Hunt::disk_syncs, 4000, false},
   };
 }
 
