@@ -3,11 +3,11 @@
 #include "cli/logs.h"
 #include "cluster/kafka_assignment.h"
 #include "eventlog/sqlite_event_log.h"
+#include "projections/postgres_generations.h"
 #include "projections/postgres_migrate.h"
 #include "projections/postgres_snapshot_store.h"
 #include "projections/postgres_view_store.h"
-#include "projections/sqlite_snapshot_store.h"
-#include "projections/sqlite_view_store.h"
+#include "projections/sqlite_generations.h"
 #include "runtime/sync.h"
 
 namespace varve {
@@ -60,10 +60,15 @@ Status open_log_file(RealEnv& env, const Config& config, Backends& backends) {
 Status open_view_files(RealEnv& env, const Config& config, Backends& backends) {
   auto snapshots = SqliteSnapshotStore::open(env, config.data_dir);
   if (!snapshots) return snapshots.error();
-  backends.snapshots = std::move(*snapshots);
-  auto views = SqliteViewStore::open(env, {config.data_dir, kViewsGeneration});
+  const auto generation = active_generation_in(config.data_dir);
+  if (!generation) return generation.error();
+  auto views = SqliteViewStore::open(env, {config.data_dir, *generation});
   if (!views) return views.error();
-  backends.views = std::move(*views);
+  auto live = std::make_unique<ActiveViewStore>(env, std::shared_ptr<ViewStore>{std::move(*views)});
+  backends.generations =
+      std::make_unique<SqliteGenerations>(env, config.data_dir, snapshots->get(), live.get());
+  backends.views = std::move(live);
+  backends.snapshots = std::move(*snapshots);
   return ok();
 }
 
@@ -134,13 +139,16 @@ Status open_database(RealEnv& env, const Config& config, Backends& backends) {
   auto made = PostgresPool::make(env, std::move(options));
   if (!made) return made.error();
   const std::shared_ptr<PostgresPool> pool = std::move(*made);
-  auto views = std::make_unique<PostgresViewStore>(*pool, PostgresViewStore::Options{});
+  PostgresViewStore::Options live;
+  live.follows_live = true;
+  auto views = std::make_unique<PostgresViewStore>(*pool, live);
   const Status ready = run_now(env, prepare_postgres(env, *pool, *views, config.postgres.migrate));
   if (!ready) return Error{ready.error().code, "PostgreSQL: " + ready.error().message};
   backends.database = pool;
   backends.cut_off = [pool] { pool->cut(); };
   backends.snapshots = std::make_unique<PostgresSnapshotStore>(*pool);
   backends.views = std::move(views);
+  backends.generations = std::make_unique<PostgresGenerations>(env, *pool, "server " + uuid4(env.rng()));
   backends.place += ", " + pool->where();
   return ok();
 }

@@ -11,6 +11,7 @@
 #include "cluster/assignment.h"
 #include "eventlog/event_log.h"
 #include "eventlog/snapshot_store.h"
+#include "projections/generations.h"
 #include "projections/view_store.h"
 #include "runtime/real_env.h"
 
@@ -25,6 +26,7 @@ struct Backends {
   std::function<void()> cut_off;
   std::unique_ptr<SnapshotStore> snapshots;
   std::unique_ptr<ViewStore> views;
+  std::unique_ptr<Generations> generations;  // Of the views.
   // Null: this process has all partitions, for ever.
   std::unique_ptr<Assignment> owning;
   std::unique_ptr<Assignment> folding;

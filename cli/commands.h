@@ -57,6 +57,10 @@ struct ClusterStatusCommand {
 };
 int run_cluster_status(const ClusterStatusCommand& options);
 
-int run_verify(const Config& config);
+struct VerifyCommand {
+  std::string view;            // Empty: all.
+  std::uint32_t sample = 100;  // Of every 100 entities so many are compared row by row.
+};
+int run_verify(const Config& config, const VerifyCommand& options);
 
 }  // namespace varve

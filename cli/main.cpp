@@ -12,6 +12,7 @@
 #include "cli/fork_words.h"
 #include "cli/inspect_commands.h"
 #include "cli/migrate.h"
+#include "cli/projection_commands.h"
 #include "cli/projections.h"
 #include "cli/suggest.h"
 
@@ -168,6 +169,8 @@ struct Commands {
   varve::ClusterStatusCommand cluster_options;
   varve::ImportCommand import_options;
   varve::QuarantineWords quarantine;
+  varve::ProjectionWords projections;
+  varve::VerifyCommand verify_options;
   varve::ForkWords fork;
   varve::DumpOptions dump_options;
   varve::TailOptions tail_options;
@@ -268,17 +271,22 @@ void add_commands(CLI::App& app, Commands& commands) {
   add_import(app, commands);
   add_migrate(app, commands);
   add_cluster_commands(app, commands);
+  varve::add_projection_words(varve::projections_group(app), commands.flags, commands.projections);
   varve::add_quarantine(varve::projections_group(app), commands.flags, commands.quarantine);
   varve::add_fork(app, commands.flags, commands.fork);
-  varve::add_inspect_commands(app, commands.inspect, [&commands](CLI::App& command) {
-    add_log_place(command, commands.flags);
-  });
+  varve::add_inspect_commands(app, commands.inspect,
+                              [&commands](CLI::App& command) { add_log_place(command, commands.flags); });
   commands.verify =
       app.add_subcommand("verify", "Fold the log anew and compare: digests, rows and log must agree");
   add_log_place(*commands.verify, commands.flags);
   add_value(*commands.verify, commands.flags, "store",
             "sqlite (in the data directory, the default) or postgres");
   add_database_options(*commands.verify, commands.flags);
+  commands.verify->add_option("--view", commands.verify_options.view, "Only this one");
+  commands.verify
+      ->add_option("--sample", commands.verify_options.sample, "Compare the rows of so many of 100 entities")
+      ->check(CLI::Range(1, 100))
+      ->capture_default_str();
 }
 
 int refuse(const std::string& what) {
@@ -303,6 +311,7 @@ int run(const Commands& commands) {
     options.password = config->password;
     return varve::run_cluster_status(options);
   }
+  if (commands.projections.chosen()) return varve::run(commands.projections, *config);
   if (commands.quarantine.chosen()) return varve::run(commands.quarantine, *config);
   if (commands.fork.chosen()) return varve::run(commands.fork, *config);
   if (*commands.migrate) return varve::run_migrate(*config, commands.migrate_options);
@@ -322,7 +331,7 @@ int run(const Commands& commands) {
   if (*commands.dump) return varve::run_dump(*config, commands.dump_options);
   if (*commands.tail) return varve::run_tail(*config, commands.tail_options);
   if (const auto code = varve::run_inspect_command(commands.inspect, *config)) return *code;
-  return varve::run_verify(*config);
+  return varve::run_verify(*config, commands.verify_options);
 }
 
 }  // namespace

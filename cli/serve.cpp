@@ -10,12 +10,13 @@
 #include "api/http_status.h"
 #include "api/http_transport.h"
 #include "api/node.h"
+#include "api/projection_routes.h"
 #include "api/prometheus_text.h"
 #include "cli/backends.h"
 #include "cli/commands.h"
 #include "cli/models.h"
 #include "cli/old_views.h"
-#include "projections/sqlite_view_store.h"
+#include "projections/sqlite_generations.h"
 #include "runtime/sync.h"
 
 namespace varve {
@@ -55,6 +56,7 @@ struct Server {
   std::unique_ptr<ServerModels> models;
   std::unique_ptr<Node> node;
   std::unique_ptr<ClusterRoutes> cluster;
+  std::unique_ptr<ProjectionRoutes> projections;
   Handler requests;    // Of clients, to the node.
   Handler clients;     // The same, behind the password.
   bool ready = false;  // The node may be asked.
@@ -136,6 +138,8 @@ void make_node(Server& server, const std::string& own_url) {
   const ClusterRoutes::Ports seen{*backends.log, *backends.views, server.node->member()};
   server.cluster =
       std::make_unique<ClusterRoutes>(server.env, seen, std::move(identity), names_of(config.roles));
+  const ProjectionRoutes::Ports folded{*backends.log, *backends.views, *backends.generations};
+  server.projections = std::make_unique<ProjectionRoutes>(server.env, folded);
 }
 
 // What a process answers whatever its roles are, and before it is ready.
@@ -150,6 +154,9 @@ boost::asio::awaitable<Response> answer_client(Server& server, Request request) 
   const auto target = parse_target(request.target);
   const std::string path = target ? target->path : "";
   if (server.node && path == kClusterPath) co_return co_await server.cluster->status(std::move(request));
+  if (server.node && ProjectionRoutes::serves(path)) {
+    co_return co_await server.projections->handle(std::move(request));
+  }
   if (!server.node || (!server.ready && !is_about_itself(path))) {
     co_return error_response({Errc::unavailable, "this node is starting"}, false);
   }
@@ -207,7 +214,9 @@ Task<> drain(Server& server) {
 // The present views have caught up, so nobody needs those of an older version of this program.
 void drop_old_views(Server& server) {
   if (server.config.store != "sqlite") return;
-  const OldViews old = remove_old_views(server.config.data_dir, kViewsGeneration);
+  const auto generation = active_generation_in(server.config.data_dir);
+  if (!generation) return;
+  const OldViews old = remove_old_views(server.config.data_dir, *generation);
   for (const std::string& name : old.removed)
     server.env.log(LogLevel::info, "removed " + name + ": views of an older generation");
   for (const std::string& why : old.failed)

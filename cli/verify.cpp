@@ -1,14 +1,11 @@
 // varve verify: folds the log anew and compares it with the stored views, partition by partition. Works while
 // the server runs.
-#include <filesystem>
 #include <iostream>
 
-#include "cli/backends.h"
 #include "cli/commands.h"
 #include "cli/logs.h"
-#include "projections/sqlite_view_store.h"
+#include "cli/projection_stores.h"
 #include "projections/verify.h"
-#include "runtime/real_env.h"
 
 namespace varve {
 namespace {
@@ -37,60 +34,104 @@ Task<bool> caught_up(RealEnv& env, ViewStore& views, Partition partition, Offset
   }
 }
 
-Task<bool> verify_partition(RealEnv& env, EventLog& log, ViewStore& views, Partition partition) {
-  auto end = co_await log.end(partition);
+struct Findings {
+  bool equal = true;
+  bool differs = false;      // A rebuild cures it.
+  bool log_damaged = false;  // Nothing does but a backup.
+};
+
+Task<> verify_partition(RealEnv& env, ProjectionStores& stores, Partition partition, VerifyOptions options,
+                        std::shared_ptr<Findings> findings) {
+  auto end = co_await stores.log->end(partition);
   if (!end) co_return end.error();
-  auto complete = co_await caught_up(env, views, partition, *end);
+  auto complete = co_await caught_up(env, *stores.views, partition, *end);
   if (!complete) co_return complete.error();
-  auto differences = co_await fold_equals(env, log, views, partition);
+  const bool sampled = options.sample < kWholeSample;
+  auto differences = co_await fold_equals(env, *stores.log, *stores.views, partition, std::move(options));
   if (!differences) co_return differences.error();
   for (const Difference& difference : *differences) {
     std::cout << "partition " << partition.value() << ": " << difference.what << "\n";
   }
-  const bool equal = *complete && differences->empty();
-  if (equal) std::cout << "partition " << partition.value() << ": the views equal the log\n";
-  co_return equal;
+  if (!differences->empty()) findings->differs = true;
+  if (!*complete || !differences->empty()) findings->equal = false;
+  if (*complete && differences->empty()) {
+    std::cout << "partition " << partition.value() << ": the views equal the log"
+              << (sampled ? " (rows of a sample; digests of all)" : "") << "\n";
+  }
+  co_return ok();
 }
 
-Task<> verify(RealEnv& env, EventLog& log, ViewStore& views, int& exit_code) {
-  for (std::uint32_t number = 0; number < log.partitions(); ++number) {
-    auto equal = co_await verify_partition(env, log, views, Partition{number});
-    if (!equal) std::cerr << "varve verify: partition " << number << ": " << equal.error().message << "\n";
-    if (!equal || !*equal) exit_code = kExitFailed;
+Task<> verify(RealEnv& env, ProjectionStores& stores, VerifyOptions options,
+              std::shared_ptr<Findings> findings) {
+  for (std::uint32_t number = 0; number < stores.log->partitions(); ++number) {
+    Status done = co_await verify_partition(env, stores, Partition{number}, options, findings);
+    if (done) continue;
+    findings->equal = false;
+    if (done.error().code == Errc::corrupt) findings->log_damaged = true;
+    std::cerr << "varve verify: partition " << number << ": " << done.error().message << "\n";
   }
   env.stop();
   co_return ok();
 }
 
+// The command that makes the views anew where these are.
+std::string rebuild_command(const Config& config) {
+  std::string command = "varve projections rebuild";
+  if (!config.data_dir.empty() && (config.log != "kafka" || config.store != "postgres"))
+    command += " --data-dir " + config.data_dir;
+  if (config.log == "kafka")
+    command +=
+        " --log kafka --kafka-brokers " + brokers_of(config.kafka) + " --kafka-topic " + config.kafka.topic;
+  if (config.store == "postgres") command += " --store postgres --postgres-url " + config.postgres.url;
+  return command;
+}
+
+void say_how_to_repair(const Config& config, const Findings& findings) {
+  if (findings.log_damaged) {
+    std::cout << "what was read is damaged, and if it is the log, no rebuild mends it: see \"Backup\" in "
+                 "docs/operations.md\n";
+  }
+  if (findings.differs) {
+    std::cout << "the views can be made anew from the log, while the server runs or not:\n  "
+              << rebuild_command(config) << "\n";
+  }
+}
+
+std::optional<View> view_named(const std::string& name) {
+  for (const View view : all_views()) {
+    if (schema_of(view).name == name) return view;
+  }
+  return std::nullopt;
+}
+
 }  // namespace
 
-int run_verify(const Config& config) {
-  RealEnv env;
-  Backends stores;  // Its views alone.
-  const auto fail = [](const Error& error) {
-    std::cerr << "varve verify: " << error.message << "\n";
-    return kExitFailed;
-  };
-  auto log = open_log_to_read(env, config);
-  if (!log) return fail(log.error());
-  if (config.store == "postgres") {
-    if (Status opened = open_database(env, config, stores); !opened) return fail(opened.error());
-  } else {
-    const SqliteViewStore::Options where{config.data_dir, kViewsGeneration};
-    if (!std::filesystem::exists(SqliteViewStore::path_of(where))) {
-      return fail({Errc::not_found,
-                   "there are no views in " + config.data_dir + "; a server makes them from the log"});
+int run_verify(const Config& config, const VerifyCommand& command) {
+  VerifyOptions options;
+  options.sample = command.sample;
+  if (!command.view.empty()) {
+    options.view = view_named(command.view);
+    if (!options.view) {
+      std::cerr << "varve verify: there is no view '" << command.view << "'; the views are:";
+      for (const View view : all_views()) std::cerr << " " << schema_of(view).name;
+      std::cerr << "\n";
+      return kExitUsage;
     }
-    auto views = SqliteViewStore::open(env, where);
-    if (!views) return fail(views.error());
-    stores.views = std::move(*views);
   }
-  int exit_code = kExitDone;
-  env.spawn("verify", verify(env, **log, *stores.views, exit_code));
+  RealEnv env;
+  auto stores = open_to_look(env, config);
+  if (!stores) {
+    std::cerr << "varve verify: " << stores.error().message << "\n";
+    return kExitFailed;
+  }
+  const auto findings = std::make_shared<Findings>();
+  env.spawn("verify", verify(env, **stores, options, findings));
   env.run();
+  say_how_to_repair(config, *findings);
   std::cout.flush();
+  if ((*stores)->cut_off) (*stores)->cut_off();
   env.shut_down();
-  return exit_code;
+  return findings->equal ? kExitDone : kExitFailed;
 }
 
 }  // namespace varve
