@@ -48,8 +48,9 @@ class Comparer {
     while (head < shorter && old_items[head] == new_items[head]) ++head;
     std::size_t tail = 0;
     while (tail < shorter - head &&
-           old_items[old_items.size() - 1 - tail] == new_items[new_items.size() - 1 - tail])
+           old_items[old_items.size() - 1 - tail] == new_items[new_items.size() - 1 - tail]) {
       ++tail;
+    }
     const std::size_t gone = old_items.size() - head - tail;
     const std::size_t come = new_items.size() - head - tail;
     if (gone == come) {
