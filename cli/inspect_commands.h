@@ -9,7 +9,7 @@
 #include "cli/config.h"
 #include "eventlog/event_log.h"
 
-namespace CLI {
+namespace CLI {  // NOLINT(readability-identifier-naming): the library's.
 class App;
 }
 
