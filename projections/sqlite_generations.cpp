@@ -19,6 +19,9 @@ namespace {
 constexpr std::chrono::milliseconds kPassWait{2};
 constexpr std::int64_t kNoSearchYet = std::numeric_limits<std::int64_t>::max() / 2;
 
+// Generations that are looked for when the old ones are removed.
+constexpr std::size_t kOldMax = 100;
+
 constexpr const char* kSecondary =
     "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL ORDER BY name";
 
@@ -144,7 +147,7 @@ Status raise_versions(const std::string& path, const Places& active) {
 Result<bool> remove_files(const std::string& path) {
   bool any = false;
   // The database last: as long as it is there, somebody sees what is left of it.
-  for (const char* end : {"-wal", "-shm", ""}) {
+  for (const char* end : {"-journal", "-wal", "-shm", ""}) {
     std::error_code fault;
     any = std::filesystem::remove(path + end, fault) || any;
     if (fault) return Error{Errc::unavailable, "cannot remove " + path + end + ": " + fault.message()};
@@ -255,7 +258,8 @@ Task<bool> SqliteGenerations::pass_active() {
   for (;;) {
     auto next = co_await places_of(env_, path_of(active_ + 1));
     if (!next) co_return next.error();
-    if (has_passed(*next, *active)) break;
+    // Without a server nobody has read the active one: it may even claim more than the log holds.
+    if (live_ == nullptr || has_passed(*next, *active)) break;
     if (env_.now() >= deadline) co_return false;
     co_await sleep_for(env_, kPassWait);
   }
@@ -292,9 +296,16 @@ Task<> SqliteGenerations::drop_old() {
   if (!shown_) co_return ok();
   const auto closing = std::make_shared<std::shared_ptr<ViewStore>>(std::move(old_));
   old_.reset();
-  std::function<Result<bool>()> job = [path = path_of(active_), closing] {
+  std::vector<std::string> paths;
+  // A rebuild that was killed behind its switch has left older ones.
+  for (std::uint64_t number = active_; number > 0 && paths.size() < kOldMax; --number)
+    paths.push_back(path_of(number));
+  std::function<Result<bool>()> job = [paths, closing]() -> Result<bool> {
     closing->reset();
-    return remove_files(path);
+    for (const std::string& path : paths) {
+      if (auto removed = remove_files(path); !removed) return removed;
+    }
+    return true;
   };
   auto removed = co_await offload<bool>(env_, Lane::read, std::move(job));
   co_return removed ? ok() : Status{removed.error()};
