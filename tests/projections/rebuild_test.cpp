@@ -212,6 +212,19 @@ TEST_F(RebuildTest, WhatDoesNotAddUpIsNotShown) {
   EXPECT_TRUE(has_file(2));
 }
 
+// It was killed between the switch and the removal.
+TEST_F(RebuildTest, TheNextOneRemovesWhatAnotherHasLeft) {
+  history_.write(50);
+  fold_all();
+  ASSERT_TRUE(run(env_, control_->set_active_generation(4)));
+  EXPECT_NE(nullptr, open_file(4));
+  ASSERT_TRUE(has_file(2));
+  ASSERT_TRUE(rebuild(test::small_steps()));
+  EXPECT_FALSE(has_file(2));
+  EXPECT_FALSE(has_file(4));
+  EXPECT_TRUE(has_file(5));
+}
+
 TEST_F(RebuildTest, ABatchOfTheOldGenerationLosesItsRaceAfterTheSwitch) {
   fold_all();
   const auto loaded = run(env_, live_->load(Partition{0}));
