@@ -108,7 +108,7 @@ bool is_sdk_client(const Request& request) {
 Api::Api(Env& env, Ports ports, ApiOptions options)
     : env_(env), ports_(ports), options_(std::move(options)) {}
 
-const std::vector<Api::Route>& Api::routes() {
+const std::vector<Api::Route>& Api::routes() {  // NOLINT(readability-function-size): a table.
   static const std::vector<Route> kRoutes{
       {"GET", "/v1/health/", &Api::health},
       {"GET", "/v1/ready/", &Api::ready},

@@ -79,9 +79,10 @@ std::string rebuild_command(const Config& config) {
   std::string command = "varve projections rebuild";
   if (!config.data_dir.empty() && (config.log != "kafka" || config.store != "postgres"))
     command += " --data-dir " + config.data_dir;
-  if (config.log == "kafka")
+  if (config.log == "kafka") {
     command +=
         " --log kafka --kafka-brokers " + brokers_of(config.kafka) + " --kafka-topic " + config.kafka.topic;
+  }
   if (config.store == "postgres") command += " --store postgres --postgres-url " + config.postgres.url;
   return command;
 }

@@ -199,9 +199,10 @@ Task<> extend(EventLog& log, std::shared_ptr<Replay> replay, Offset to) {
       const Status taken = releases ? co_await replay_ruling(log, replay, record) : replay->fold.take(record);
       if (!taken) co_return taken;
     }
-    if (replay->fold.next() == from)
+    if (replay->fold.next() == from) {
       co_return Error{kMisplaced, "the checkpoint at offset " + std::to_string(to.value()) +
                                       " lies between two records of the log: it was moved"};
+    }
     if (Status applied = apply(*replay); !applied) co_return applied;
   }
   co_return ok();

@@ -4,9 +4,9 @@
     compare.py --runs 5 BIN_OLD BIN_NEW        # folders with `varve`; varve-load comes from the last one
 
 Every run starts a server on a fresh directory, makes 16 agents, and sends: POST messages on 1 connection (--single
-of them, more than meet the fresh directory alone), POST messages on 16, GET messages?limit=20 on 16. "CPU" is what the server's process has used (user and kernel) over
-the POSTs of 16 connections. Alternating runs spread what else the machine does over all builds alike. Nothing
-is asserted: read the ratios.
+of them, more than meet the fresh directory alone), POST messages on 16, GET messages?limit=20 on 16. "CPU" is what the
+server's process has used (user and kernel) over the POSTs of 16 connections. Alternating runs spread what else the
+machine does over all builds alike. Nothing is asserted: read the ratios.
 """
 
 import argparse
