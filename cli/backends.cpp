@@ -1,6 +1,7 @@
 #include "cli/backends.h"
 
 #include "cli/logs.h"
+#include "cli/run_now.h"
 #include "cluster/kafka_assignment.h"
 #include "eventlog/sqlite_event_log.h"
 #include "projections/postgres_generations.h"
@@ -29,23 +30,6 @@ class NoAssignment final : public Assignment {
  private:
   Env& env_;
 };
-
-template <class T>
-Task<> keep(RealEnv& env, Task<T> task, std::shared_ptr<Result<T>> result) {
-  *result = co_await std::move(task);
-  env.stop();
-  co_return ok();
-}
-
-// Runs the Env until `task` has ended.
-template <class T>
-Result<T> run_now(RealEnv& env, Task<T> task) {
-  const auto result = std::make_shared<Result<T>>();
-  env.spawn("open", keep(env, std::move(task), result));
-  env.run();
-  env.io_context().restart();
-  return std::move(*result);
-}
 
 // ---- files of one process
 

@@ -5,6 +5,7 @@
 #include <filesystem>
 
 #include "cli/logs.h"
+#include "cli/run_now.h"
 #include "eventlog/ids.h"
 #include "eventlog/sqlite_event_log.h"
 #include "projections/postgres_generations.h"
@@ -15,22 +16,6 @@ namespace varve {
 namespace {
 
 constexpr const char* kNoViews = "; a server makes them from the log";
-
-template <class T>
-Task<> keep(RealEnv& env, Task<T> task, std::shared_ptr<Result<T>> result) {
-  *result = co_await std::move(task);
-  env.stop();
-  co_return ok();
-}
-
-template <class T>
-Result<T> run_now(RealEnv& env, Task<T> task) {
-  const auto result = std::make_shared<Result<T>>();
-  env.spawn("open", keep(env, std::move(task), result));
-  env.run();
-  env.io_context().restart();
-  return std::move(*result);
-}
 
 Task<> reach(PostgresPool& pool) {
   if (Status reached = co_await pool.probe(); !reached) co_return reached;

@@ -3,21 +3,10 @@
 #include <iostream>
 
 #include "cli/projection_commands.h"
+#include "cli/projections.h"
 
 namespace varve {
 namespace {
-
-bool is_chosen(const CLI::App* command) {
-  return command != nullptr && command->parsed();
-}
-
-void add_key(CLI::App& command, ConfigFlags& flags, const std::string& name, const std::string& key,
-             const std::string& about) {
-  const std::function<void(const std::string&)> keep = [&flags, key](const std::string& value) {
-    flags[key] = {value};
-  };
-  command.add_option_function<std::string>(name, keep, about);
-}
 
 // Where log and views are.
 void add_stores(CLI::App& command, ConfigFlags& flags) {

@@ -5,8 +5,6 @@
 #include "cli/config.h"
 
 namespace varve {
-namespace {
-
 bool is_chosen(const CLI::App* command) {
   return command != nullptr && command->parsed();
 }
@@ -18,8 +16,6 @@ void add_key(CLI::App& command, ConfigFlags& flags, const std::string& name, con
   };
   command.add_option_function<std::string>(name, keep, about);
 }
-
-}  // namespace
 
 CLI::App& projections_group(CLI::App& app) {
   for (CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; })) {

@@ -19,6 +19,12 @@ struct Config;
 // What the command line says of keys of the configuration.
 using ConfigFlags = std::map<std::string, std::vector<std::string>>;
 
+// Whether the command line named it; null: no.
+bool is_chosen(const CLI::App* command);
+// An option --name VALUE that sets `key`.
+void add_key(CLI::App& command, ConfigFlags& flags, const std::string& name, const std::string& key,
+             const std::string& about);
+
 // The group; whoever asks for it first makes it.
 CLI::App& projections_group(CLI::App& app);
 

@@ -10,6 +10,7 @@
 #include "cli/projection_commands.h"
 #include "cli/projection_stores.h"
 #include "cli/server_client.h"
+#include "cli/table.h"
 #include "projections/status.h"
 #include "runtime/hash.h"
 #include "runtime/json.h"
@@ -19,30 +20,6 @@ namespace {
 
 constexpr std::chrono::seconds kWatchEvery{1};
 constexpr const char* kPath = "/v1/varve/projections";
-using Line = std::vector<std::string>;
-
-std::string shown(const Json& object, std::string_view key) {
-  const Json* value = object.find(key);
-  if (value == nullptr || value->is_null()) return "-";
-  if (!value->is_string()) return value->dump();
-  return value->as_string().empty() ? "-" : value->as_string();
-}
-
-void print_table(const std::vector<Line>& lines) {
-  std::vector<std::size_t> columns;
-  for (const Line& line : lines) {
-    columns.resize(std::max(columns.size(), line.size()));
-    for (std::size_t i = 0; i < line.size(); ++i) columns[i] = std::max(columns[i], line[i].size());
-  }
-  for (const Line& line : lines) {
-    std::string text;
-    for (std::size_t i = 0; i < line.size(); ++i) {
-      text += line[i];
-      if (i + 1 < line.size()) text.append(columns[i] - line[i].size() + 2, ' ');
-    }
-    std::cout << text << "\n";
-  }
-}
 
 // One line for all views of a partition: the whole is in --json.
 std::string digest_of(const Json& partition) {
@@ -56,7 +33,7 @@ std::string digest_of(const Json& partition) {
 void print_quarantine(const Json& status) {
   const Json* parked = status.find("quarantined");
   if (parked == nullptr || parked->items().empty()) return;
-  std::vector<Line> lines{{"QUARANTINED", "PARTITION", "OFFSET", "EVENT", "REASON"}};
+  std::vector<TableLine> lines{{"QUARANTINED", "PARTITION", "OFFSET", "EVENT", "REASON"}};
   for (const Json& one : parked->items()) {
     const std::string reason = shown(one, "reason");
     lines.push_back({shown(one, "stream"), shown(one, "partition"), shown(one, "offset"), shown(one, "type"),
@@ -71,7 +48,7 @@ void print_status(const Json& status) {
   if (shown(status, "next") != "-")
     std::cout << "; generation " << shown(status, "next") << " is being made, or was left by a rebuild";
   std::cout << "\n\n";
-  std::vector<Line> lines{{"PARTITION", "FOLDED", "END", "LAG", "SECONDS", "NEWEST", "DIGEST"}};
+  std::vector<TableLine> lines{{"PARTITION", "FOLDED", "END", "LAG", "SECONDS", "NEWEST", "DIGEST"}};
   if (const Json* partitions = status.find("partitions")) {
     for (const Json& one : partitions->items()) {
       lines.push_back({shown(one, "partition"), shown(one, "next_offset"), shown(one, "end"),
@@ -100,7 +77,7 @@ void print_list(const Json& status) {
       seconds = std::max(seconds, late->as_integer().value_or(0));
     }
   }
-  std::vector<Line> lines{{"PROJECTION", "VIEW", "GENERATION", "PARTITIONS", "LAG", "SECONDS"}};
+  std::vector<TableLine> lines{{"PROJECTION", "VIEW", "GENERATION", "PARTITIONS", "LAG", "SECONDS"}};
   if (const Json* views = status.find("views")) {
     for (const Json& view : views->items()) {
       lines.push_back({shown(status, "projection"), view.is_string() ? view.as_string() : "-",

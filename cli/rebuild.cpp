@@ -19,6 +19,7 @@ constexpr std::chrono::milliseconds kTerminalEvery{200};
 constexpr std::chrono::seconds kLineEvery{5};
 constexpr std::chrono::milliseconds kAskEvery{500};
 constexpr const char* kPath = "/v1/varve/projections/rebuild";
+constexpr const char* kWhere = " (--server says where the server of the data directory listens)";
 constexpr std::int64_t kMillis = 1'000;
 
 int fail(const Error& error) {
@@ -174,7 +175,9 @@ Result<Json> ask(const ServerPlace& place, const char* method, const std::string
   question.path = kPath;
   question.body = body;
   if (!body.empty()) question.headers["content-type"] = "application/json";
-  return body_of(ask_server(place, question));
+  auto answer = ask_server(place, question);
+  if (!answer) return Error{answer.error().code, answer.error().message + kWhere};
+  return body_of(answer);
 }
 
 std::int64_t integer(const Json& json, std::string_view key) {

@@ -88,6 +88,7 @@ class Printer final : public Player {
  public:
   explicit Printer(Session& session) : Player(session) {}
   bool held() const { return held_; }
+  bool anything() const { return anything_; }
   Task<> begin(Offset end) { return replay_->begin(end); }
 
   Task<bool> take(LogRecord record) override {
@@ -99,18 +100,23 @@ class Printer final : public Player {
     if (!replayed) co_return replayed.error();
     const auto held = holds_at(*replayed);
     if (!held) co_return held.error();
-    if (shown(*replayed) || *held) print(*replayed);
+    if (shown(*replayed) || *held) {
+      print(*replayed);
+      anything_ = true;
+    }
     if (*held) print_held(*replayed, **held);
     held_ = held->has_value();
     co_return !held_ && std::cout.good();
   }
   Task<bool> damaged(Offset /*offset*/, std::string why) override {
     print_damaged(why);
+    anything_ = true;
     co_return true;
   }
 
  private:
   bool held_ = false;
+  bool anything_ = false;  // Was printed.
 };
 
 // Stops at every record that is shown, and does what it is told.
@@ -290,6 +296,11 @@ Task<int> played(std::shared_ptr<Session> session) {
   const Offset start;
   if (Status read = co_await visit_log(session->log, session->partition, start, stop, printer); !read) {
     co_return read.error();
+  }
+  if (session->style.stream && !printer.anything()) {
+    const std::string where = "partition " + std::to_string(session->partition.value());
+    const std::string what = session->style.stream->value() + ", which would be in " + where;
+    co_return complain(kName, "nothing there is of " + what, kExitFailed);
   }
   if (session->until == nullptr || printer.held()) co_return kExitDone;
   co_return complain(kName, "it never held: " + session->until->text(), kExitFailed);

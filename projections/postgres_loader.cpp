@@ -233,12 +233,9 @@ Task<LoadedCheckpoint> PostgresLoader::load(Partition partition) {
         session.transaction(PostgresMode::read_snapshot, "", [&](PostgresTransaction& transaction) -> Status {
           const ViewTables tables{schema};
           PostgresViewReader reader{transaction, tables};
-          auto checkpoint = reader.checkpoint(partition);
-          if (!checkpoint) return checkpoint.error();
-          auto quarantine = reader.quarantine(partition);
-          if (!quarantine) return quarantine.error();
-          std::vector<StreamId> parked = streams_of(*quarantine);
-          loaded = LoadedCheckpoint{*std::move(checkpoint), std::move(parked), *std::move(quarantine)};
+          auto found = reader.load(partition);
+          if (!found) return found.error();
+          loaded = *std::move(found);
           return ok();
         });
     if (!read) return read.error();

@@ -170,4 +170,13 @@ Result<std::optional<TimesRow>> PostgresViewReader::batch_at(Partition partition
                                   WallTime{found->integer(0, 3)}}};
 }
 
+Result<LoadedCheckpoint> PostgresViewReader::load(Partition partition) {
+  auto found = checkpoint(partition);
+  if (!found) return found.error();
+  auto waiting = quarantine(partition);
+  if (!waiting) return waiting.error();
+  std::vector<StreamId> parked = streams_of(*waiting);
+  return LoadedCheckpoint{*std::move(found), std::move(parked), *std::move(waiting)};
+}
+
 }  // namespace varve

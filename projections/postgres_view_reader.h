@@ -24,6 +24,8 @@ class PostgresViewReader final : public ViewReader {
   Result<std::optional<TimesRow>> batch_at(Partition partition, Offset offset) override;
   // Of one partition, in the same order.
   Result<std::vector<QuarantineRow>> quarantine(Partition partition);
+  // What ViewStore::load() answers.
+  Result<LoadedCheckpoint> load(Partition partition);
 
  private:
   Result<PostgresRows> run(const PostgresStatement& statement);

@@ -232,12 +232,9 @@ Task<LoadedCheckpoint> PostgresViewStore::load(Partition partition) {
           }
           const ViewTables own = follows ? ViewTables{schema_of(tables->prefix, *generation)} : tables->own;
           PostgresViewReader reader{transaction, own};
-          auto checkpoint = reader.checkpoint(partition);
-          if (!checkpoint) return checkpoint.error();
-          auto quarantine = reader.quarantine(partition);
-          if (!quarantine) return quarantine.error();
-          std::vector<StreamId> parked = streams_of(*quarantine);
-          loaded = LoadedCheckpoint{*std::move(checkpoint), std::move(parked), *std::move(quarantine)};
+          auto found = reader.load(partition);
+          if (!found) return found.error();
+          loaded = *std::move(found);
           return ok();
         });
     if (!read) return read.error();

@@ -10,21 +10,18 @@ directions, and after a planned stop; nothing acknowledged is lost; in the log n
 also not where the slow clock's node followed the fast one's; the views are the fold of the log.
 """
 
-import argparse
 import calendar
 import email.utils
 import json
 import os
-import sys
 import threading
 import time
-import traceback
 
 import cluster_test
 import support
 from cluster_test import (Load, Node, Place, events_of, make_agents, owners, real_services, said,
                           wait_until_shared)
-from support import Background, Failure, check, check_equal, key, ok, poll, user_message
+from support import Background, check, check_equal, key, ok, poll, user_message
 
 MINUTES, MINUTES_FAR = 10, 150
 SECONDS_OFF_MAX = 60  # Of what a clock says from what it was told to say.
@@ -190,26 +187,10 @@ def story(workshop, chosen):
     hours_ahead(workshop, place.services, chosen.wrong_clock)
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--varve", required=True, help="path of the varve binary")
-    parser.add_argument("--wrong-clock", required=True, help="path of tests/support/wrong_clock.cpp as a library")
-    parser.add_argument("--keep", action="store_true", help="keep the data directory")
-    chosen = parser.parse_args()
-    chosen.wrong_clock = os.path.abspath(chosen.wrong_clock)
-    try:
-        with support.Workshop(os.path.abspath(chosen.varve)) as workshop:
-            workshop.keep = chosen.keep
-            story(workshop, chosen)
-    except Failure as failure:
-        print("FAILED: %s" % failure, file=sys.stderr)
-        sys.exit(1)
-    except Exception:  # A fault of the test itself, or a connection that should have held.
-        traceback.print_exc()
-        print("FAILED: see above", file=sys.stderr)
-        sys.exit(1)
-    ok("all")
+def own_arguments(parser):
+    parser.add_argument("--wrong-clock", required=True, type=os.path.abspath,
+                        help="path of tests/support/wrong_clock.cpp as a library")
 
 
 if __name__ == "__main__":
-    main()
+    support.main(__doc__, story, more=own_arguments)

@@ -148,6 +148,7 @@ def exit_codes(workshop, copy, block):
     code(2, "the log has partitions 0 to 3", "replay", "--partition", "9")
     code(2, "replay what?", "replay")
     code(2, "beyond the end of the log", "bisect", "--where", "agent exists", "--good", "0:999999")
+    code(1, "nothing there is of block-nowhere", "replay", "--stream", "block-nowhere")
     code(1, "it never held", "replay", "--stream", block, "--until", "event.type = \"AgentSang\"")
     code(1, "false at the bad cut", "bisect", "--where", "agents.count > 99")
     code(1, "true already at the good cut", "bisect", "--where", "agents.count = 0")

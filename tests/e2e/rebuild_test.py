@@ -150,6 +150,8 @@ def a_server_rebuilds_while_it_serves(server, seen):
     check(again.status == 409 and "already" in again.detail(), "two at once are refused", again)
     code, _, err = here(server, "projections", "rebuild", "--server", server.base)
     check(code == 1 and "already" in err, "the command says so, too", (code, err))
+    code, _, err = here(server, "projections", "rebuild", "--server", "http://127.0.0.1:1")
+    check(code == 1 and "no answer" in err and "--server says" in err, "how to find the server is said", (code, err))
     check_equal(client.expect(422, "POST", "/v1/varve/projections/rebuild", {"jobs": 0}).status, 422, "bad jobs")
     check_equal(client.request("DELETE", "/v1/varve/projections").status, 405, "no such method")
     client.expect(200, "DELETE", "/v1/varve/projections/rebuild")

@@ -371,18 +371,20 @@ class Workshop:
         return server
 
 
-def arguments(about, rounds):
+def arguments(about, rounds, more):
     parser = argparse.ArgumentParser(description=about)
     parser.add_argument("--varve", required=True, help="path of the varve binary")
     parser.add_argument("--rounds", type=int, default=rounds, help="how often (default %d)" % rounds)
     parser.add_argument("--seed", type=int, default=None, help="seed of this test's own choices")
     parser.add_argument("--keep", action="store_true", help="keep the data directory")
+    if more:
+        more(parser)
     return parser.parse_args()
 
 
-def main(about, story, rounds=1):
-    """Runs story(workshop, arguments) and ends the process with 0 or 1."""
-    chosen = arguments(about, rounds)
+def main(about, story, rounds=1, more=None):
+    """Runs story(workshop, arguments) and ends the process with 0 or 1. more(parser): adds a test's own arguments."""
+    chosen = arguments(about, rounds, more)
     binary = os.path.abspath(chosen.varve)
     if not os.access(binary, os.X_OK):
         print("FAILED: there is no program at " + binary, file=sys.stderr)

@@ -319,10 +319,16 @@ class FullBatchesTest : public WorkerTest {
       Event created = BlockCreated{test::sample_block()};
       commit("block-" + std::to_string(i), {created});
     }
-    env_.spawn("worker", behind_.run());
+    env_.spawn("worker", run_to_the_end());
     run_for(100);
   }
+  Task<> run_to_the_end() {
+    Status status = co_await behind_.run();
+    ended_ = true;
+    co_return status;
+  }
 
+  bool ended_ = false;
   HeldStore held_{env_, store_};
   ReadLog read_{port_};
   ProjectionWorker behind_{env_, read_, held_, progress_, kHome, 4};
@@ -359,9 +365,14 @@ TEST_F(FullBatchesTest, WhatWasFoldedBesideACommitThatIsLostIsFoldedAgain) {
 
 TEST_F(FullBatchesTest, AStopWaitsForTheCommitsThatAreUnderWay) {
   behind_.stop();
-  held_.allow(2);  // The next one was full already.
+  held_.allow(1);
+  run_for(1000);
+  EXPECT_EQ(1U, held_.holding);  // The next one was full already.
+  EXPECT_FALSE(ended_);
+  held_.allow(1);
   run_for(1000);
   EXPECT_EQ(0U, held_.holding);
+  EXPECT_TRUE(ended_);
   EXPECT_EQ((std::vector<std::size_t>{4, 4}), held_.batches);
   EXPECT_EQ(Offset{8}, progress_.next(kHome));
 }
