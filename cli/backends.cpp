@@ -2,6 +2,7 @@
 
 #include "cli/logs.h"
 #include "cli/run_now.h"
+#include "cli/writeback.h"
 #include "cluster/kafka_assignment.h"
 #include "eventlog/sqlite_event_log.h"
 #include "projections/postgres_generations.h"
@@ -46,7 +47,11 @@ Status open_view_files(RealEnv& env, const Config& config, Backends& backends) {
   if (!snapshots) return snapshots.error();
   const auto generation = active_generation_in(config.data_dir);
   if (!generation) return generation.error();
-  auto views = SqliteViewStore::open(env, {config.data_dir, *generation});
+  SqliteViewStore::Options options;
+  options.directory = config.data_dir;
+  options.generation = *generation;
+  options.begin_writeback = begin_writeback();
+  auto views = SqliteViewStore::open(env, std::move(options));
   if (!views) return views.error();
   auto live = std::make_unique<ActiveViewStore>(env, std::shared_ptr<ViewStore>{std::move(*views)});
   backends.generations =

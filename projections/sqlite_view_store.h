@@ -24,7 +24,7 @@ inline constexpr std::int64_t kSearchWaitingMax = 128;
 
 // Pages of the write-ahead log (4 KiB each) at which a checkpoint follows the commit, which keeps it bounded.
 // Fewer: shorter stalls, but more of them (docs/benchmarks.md).
-inline constexpr int kCheckpointPages = 4500;
+inline constexpr int kCheckpointPages = 9000;
 
 class SqliteViewStore final : public ViewStore {
  public:
@@ -33,6 +33,10 @@ class SqliteViewStore final : public ViewStore {
     std::uint64_t generation = 1;
     std::int64_t search_waiting_max = kSearchWaitingMax;
     int checkpoint_pages = kCheckpointPages;
+    // Begins to write so many bytes of the file from `offset` on to the disk, and does not wait: a hint,
+    // called on Lane::store after commits. Most of a checkpoint is the sync of the write-ahead log; what was
+    // begun early is clean by then. Empty: the system writes when it likes.
+    std::function<void(const std::string& file, std::int64_t offset, std::int64_t bytes)> begin_writeback;
   };
 
   // Makes the file, or brings it to the newest schema; blocks the caller meanwhile. `env` must outlive the

@@ -424,6 +424,69 @@ TEST_F(SqliteViewStoreTest, TheWriteAheadLogStaysSmall) {
   EXPECT_EQ(message_ids().size(), kCommits);
 }
 
+// What was asked for while many commits waited: [offset, end) of the write-ahead log.
+struct Writeback {
+  std::string file;
+  std::int64_t offset;
+  std::int64_t end;
+};
+
+// Commits one batch to each of four partitions, all at once.
+Task<> commit_at_once(Env* env, ViewStore* store, std::uint64_t round) {
+  TaskGroup group(*env);
+  for (std::uint32_t partition = 0; partition < 4; ++partition) {
+    const std::string id = "m" + std::to_string(partition) + "-" + std::to_string(round);
+    Task<> one = [](ViewStore* views, Batch batch) -> Task<> {
+      const auto done = co_await views->commit(std::move(batch));
+      if (!done) co_return done.error();
+      co_return ok();
+    }(store, batch_of(partition, round, {message(id, "a1", at(round + 1, 0, partition))}));
+    if (Status spawned = group.spawn("commit", std::move(one)); !spawned) co_return spawned;
+  }
+  co_return co_await group.join(kNever);
+}
+
+TEST_F(SqliteViewStoreTest, WritebackBeginsBehindCommitsThatShareATransaction) {
+  store_.reset();
+  constexpr std::int64_t kHead = 32;
+  constexpr std::int64_t kFrame = 4096 + 24;
+  std::vector<Writeback> asked;  // Of the lane's thread; looked at when that has ended.
+  SqliteViewStore::Options options{.directory = directory_.path(), .checkpoint_pages = 200};
+  options.begin_writeback = [&asked](const std::string& file, std::int64_t offset, std::int64_t bytes) {
+    asked.push_back({file, offset, offset + bytes});
+  };
+  auto store = SqliteViewStore::open(*env_, options);
+  ASSERT_TRUE(store) << to_string(store.error());
+  store_ = *std::move(store);
+  for (std::uint64_t i = 0; i < 30; ++i) {
+    ASSERT_EQ(commit(batch_of(4, i, {message("s" + std::to_string(i), "a1", at(i + 1, 0, 4))})), "committed");
+  }
+  for (std::uint64_t i = 0; i < 100; ++i) {
+    const auto done = run(*env_, commit_at_once(env_.get(), store_.get(), i));
+    ASSERT_TRUE(done) << to_string(done.error());
+  }
+  const std::string log = path() + "-wal";
+  const auto size = static_cast<std::int64_t>(std::filesystem::file_size(log));
+  store_.reset();
+  env_->shut_down();
+
+  ASSERT_GE(asked.size(), 3U);
+  std::int64_t end = kHead;
+  std::size_t restarts = 0;
+  for (const Writeback& each : asked) {
+    EXPECT_EQ(each.file, log);
+    if (each.offset == kHead && end != kHead) ++restarts;
+    EXPECT_EQ(each.offset, each.offset == kHead ? kHead : end) << "a hole, or twice";
+    EXPECT_EQ((each.end - each.offset) % kFrame, 0);
+    EXPECT_GT(each.end, each.offset);
+    EXPECT_LE(each.end, size);
+    end = each.end;
+  }
+  EXPECT_GE(restarts, 1U) << "the log begins again after a checkpoint";
+  // The thirty that came alone were more than a megabyte, and waited for company.
+  EXPECT_GE(asked.front().end - asked.front().offset, 100 * kFrame);
+}
+
 TEST_F(SqliteViewStoreTest, WordsOfAnotherVersionAreMadeAnewAndOfThisOneAreKept) {
   ASSERT_EQ(commit(batch_of(0, 0, {said({"m1", "tea"}, at(1))})), "committed");
   reopen();
