@@ -23,7 +23,6 @@ Query first_page(View view, Partition partition) {
   query.view = view;
   query.where.push_back({kFromPartition, Filter::Op::equal, {std::int64_t{partition.value()}}});
   query.open_only = false;
-  query.limit = kPageRows;
   for (std::size_t i = 0; i < schema_of(view).key_columns; ++i) query.order_by.push_back(static_cast<int>(i));
   query.order_by.push_back(kFromOffset);
   query.order_by.push_back(kFromOrdinal);
@@ -40,27 +39,40 @@ std::vector<Value> place_of(View view, const Row& row) {
 
 }  // namespace
 
-void add_changes(ViewDigests& digests, Partition partition, const std::vector<RowChange>& changes) {
-  for (const RowChange& change : changes) {
-    if (const auto* insert = std::get_if<RowInsert>(&change)) {
-      add_row(of(digests, insert->view), insert->view, insert->row);
-    } else {
-      const auto& close = std::get<RowClose>(change);
-      of(digests, close.view).closings +=
-          xxh128(canonical_closing(close.view, close.key, partition, close.to));
-    }
+void add_row(ViewDigests& digests, View view, const Row& row) {
+  add_row(of(digests, view), view, row);
+}
+
+void add_change(ViewDigests& digests, Partition partition, const RowChange& change) {
+  if (const auto* insert = std::get_if<RowInsert>(&change)) {
+    add_row(digests, insert->view, insert->row);
+    return;
   }
+  const auto& close = std::get<RowClose>(change);
+  of(digests, close.view).closings += xxh128(canonical_closing(close.view, close.key, partition, close.to));
+}
+
+void add_changes(ViewDigests& digests, Partition partition, const std::vector<RowChange>& changes) {
+  for (const RowChange& change : changes) add_change(digests, partition, change);
+}
+
+Result<std::vector<Row>> rows_behind(ViewReader& reader, View view, Partition partition, const Row* last,
+                                     std::size_t limit) {
+  Query query = first_page(view, partition);
+  query.limit = limit;
+  if (last != nullptr) query.above = place_of(view, *last);
+  return reader.select(query);
 }
 
 Status for_each_row(ViewReader& reader, View view, Partition partition,
                     const std::function<void(const Row&)>& visit) {
-  Query query = first_page(view, partition);
+  std::optional<Row> last;
   for (;;) {
-    const auto rows = reader.select(query);
+    const auto rows = rows_behind(reader, view, partition, last ? &*last : nullptr, kPageRows);
     if (!rows) return rows.error();
     for (const Row& row : *rows) visit(row);
-    if (rows->size() < query.limit) return ok();
-    query.above = place_of(view, rows->back());
+    if (rows->size() < kPageRows) return ok();
+    last = rows->back();
   }
 }
 

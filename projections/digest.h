@@ -15,7 +15,10 @@ namespace varve {
 
 using ViewDigests = std::array<ViewDigest, kViews>;
 
-// What a batch of `partition` changes.
+// One row, with its closing if it has one.
+void add_row(ViewDigests& digests, View view, const Row& row);
+// What a change in `partition` adds, and what a batch does.
+void add_change(ViewDigests& digests, Partition partition, const RowChange& change);
 void add_changes(ViewDigests& digests, Partition partition, const std::vector<RowChange>& changes);
 
 // The digests of the rows that are stored, closed ones too.
@@ -27,6 +30,9 @@ Status for_each_row(ViewReader& reader, View view, Partition partition,
                     const std::function<void(const Row&)>& visit);
 inline constexpr std::size_t kPageRows = 1'000;
 static_assert(kPageRows <= kRowsPerQueryMax);
+// A page of them: those behind `last`; nullptr: from the beginning. Fewer than `limit`: these are the last.
+Result<std::vector<Row>> rows_behind(ViewReader& reader, View view, Partition partition, const Row* last,
+                                     std::size_t limit);
 // That order, for two rows of one partition.
 bool place_before(View view, const Row& left, const Row& right);
 

@@ -4,13 +4,13 @@
 #include "projections/fold.h"
 #include "projections/memory_view_store.h"
 #include "projections/quarantine.h"
+#include "projections/verify_rows.h"
 #include "runtime/hash.h"
 
 namespace varve {
 namespace {
 
 constexpr int kAttemptsMax = 20;
-constexpr std::size_t kDifferencesMax = 20;
 // The checkpoint is not where a fold of this log could have left it: a difference, not a damaged log.
 constexpr Errc kMisplaced = Errc::not_found;
 
@@ -58,83 +58,20 @@ Status apply(Replay& replay) {
   return applied ? ok() : Status{applied.error()};
 }
 
-std::string printed(const Value& value) {
-  if (std::holds_alternative<std::monostate>(value)) return "null";
-  if (const auto* number = std::get_if<std::int64_t>(&value)) return std::to_string(*number);
-  const auto& text = std::get<std::string>(value);
-  return "'" + (text.size() > 80 ? text.substr(0, 77) + "..." : text) + "'";
-}
-
-std::string closing_of(const Row& row) {
-  return row.to ? "closed at offset " + std::to_string(row.to->offset.value()) : "open";
-}
-
-// The first thing in which two versions of one row differ.
-std::string difference_of(View view, const Row& stored, const Row& replayed) {
-  const auto columns = schema_of(view).columns;
-  for (std::size_t i = 0; i < columns.size(); ++i) {
-    if (stored.values[i] != replayed.values[i]) {
-      return std::string(columns[i].name) + " is " + printed(stored.values[i]) + ", the log says " +
-             printed(replayed.values[i]);
-    }
-  }
-  if (stored.to != replayed.to)
-    return "it is " + closing_of(stored) + ", the log says " + closing_of(replayed);
-  return "its time or sequence differs from the log's";
-}
-
 // Compares one view row by row; both sides are in the order of entity and position.
 Status compare_view(View view, Partition partition, const VerifyOptions& options, ViewReader& stored,
                     ViewReader& replayed, std::vector<Difference>& differences) {
   std::vector<Row> expected;
   const auto keep = [&expected](const Row& row) { expected.push_back(row); };
   if (Status read = for_each_row(replayed, view, partition, keep); !read) return read;
-  std::size_t at = 0;
-  const auto report = [&](const Row& row, const std::string& what) {
-    if (differences.size() < kDifferencesMax) {
-      differences.push_back(
-          {partition, describe(view, row) + ": " + what + " (last touched at offset " +
-                          std::to_string((row.to ? row.to->offset : row.from.offset).value()) + ")"});
-    }
-  };
   std::erase_if(expected, [&](const Row& row) { return !is_compared(options, view, key_of(view, row)); });
+  RowComparison comparison{view, partition, std::move(expected), differences};
   const auto compare = [&](const Row& row) {
-    if (!is_compared(options, view, key_of(view, row))) return;
-    while (at < expected.size() && place_before(view, expected[at], row)) {
-      report(expected[at++], "the row is missing in the table");
-    }
-    if (at >= expected.size() || place_before(view, row, expected[at])) {
-      report(row, "the row is in the table, but not in the log");
-      return;
-    }
-    if (!(row == expected[at])) report(row, difference_of(view, row, expected[at]));
-    ++at;
+    if (is_compared(options, view, key_of(view, row))) comparison.take(row);
   };
   if (Status read = for_each_row(stored, view, partition, compare); !read) return read;
-  while (at < expected.size()) report(expected[at++], "the row is missing in the table");
+  comparison.end();
   return ok();
-}
-
-std::string printed(const Mark& mark) {
-  return mark.none ? "none"
-                   : "offset " + std::to_string(mark.offset.value()) + ", hash " + std::to_string(mark.hash);
-}
-
-// What a checkpoint says of the log besides its digests.
-void compare_checkpoint(Partition partition, const Checkpoint& stored, const Checkpoint& replayed,
-                        std::vector<Difference>& differences) {
-  const auto report = [&](const std::string& what, const std::string& is, const std::string& should) {
-    differences.push_back({partition, "the checkpoint at offset " + std::to_string(stored.next.value()) +
-                                          ": its " + what + " is " + is + ", the log says " + should});
-  };
-  const auto admission = [](const AdmissionState& state) {
-    return "epoch " + std::to_string(state.epoch.value()) + ", index " + std::to_string(state.index.value());
-  };
-  if (!(stored.admission == replayed.admission))
-    report("place in the epochs", admission(stored.admission), admission(replayed.admission));
-  if (!(stored.mark == replayed.mark)) report("mark", printed(stored.mark), printed(replayed.mark));
-  if (stored.at != replayed.at)
-    report("time", format_rfc3339_micros(stored.at), format_rfc3339_micros(replayed.at));
 }
 
 Status compare(ViewReader& stored, Partition partition, const Checkpoint& checkpoint, const Replay& replay,
@@ -146,12 +83,9 @@ Status compare(ViewReader& stored, Partition partition, const Checkpoint& checkp
   for (const View view : all_views()) {
     if (replay.options.view && *replay.options.view != view) continue;
     const auto i = static_cast<std::size_t>(view);
-    const std::string name{schema_of(view).name};
-    if (!((*of_rows)[i] == checkpoint.digests[i])) {
-      differences.push_back({partition, name + ": the rows do not add up to the checkpoint's digest"});
-    }
+    if (!((*of_rows)[i] == checkpoint.digests[i])) differences.push_back(rows_do_not_add_up(partition, view));
     if (!(replay.fold.checkpoint().digests[i] == checkpoint.digests[i])) {
-      differences.push_back({partition, name + ": the checkpoint's digest is not that of the log"});
+      differences.push_back(digest_is_not_the_logs(partition, view));
     }
     if (Status compared = compare_view(view, partition, replay.options, stored, replayed, differences);
         !compared)
@@ -189,9 +123,7 @@ Task<> extend(EventLog& log, std::shared_ptr<Replay> replay, Offset to) {
     auto batch = co_await log.read(replay->partition, from, options);
     if (!batch) co_return batch.error();
     if (batch->records.empty()) {
-      co_return Error{kMisplaced, "the log ends before the checkpoint at offset " +
-                                      std::to_string(to.value()) +
-                                      ": the checkpoint was moved, or the log was cut or exchanged"};
+      co_return Error{kMisplaced, log_ends_before(to)};
     }
     for (const LogRecord& record : batch->records) {
       if (record.offset >= to) break;
@@ -200,8 +132,7 @@ Task<> extend(EventLog& log, std::shared_ptr<Replay> replay, Offset to) {
       if (!taken) co_return taken;
     }
     if (replay->fold.next() == from) {
-      co_return Error{kMisplaced, "the checkpoint at offset " + std::to_string(to.value()) +
-                                      " lies between two records of the log: it was moved"};
+      co_return Error{kMisplaced, lies_between_records(to)};
     }
     if (Status applied = apply(*replay); !applied) co_return applied;
   }
