@@ -1,10 +1,13 @@
 #include "api/inspect_routes.h"
 
 #include <algorithm>
+#include <charconv>
+#include <limits>
 
 #include "api/http_status.h"
 #include "inspect/bisect_log.h"
 #include "inspect/explain.h"
+#include "inspect/replay_page.h"
 #include "runtime/suspend.h"
 
 namespace varve {
@@ -31,6 +34,67 @@ std::optional<std::string> unknown(const Target& target, const std::vector<std::
   return std::nullopt;
 }
 
+// Digits alone, as a column holds it; nothing: it is none.
+std::optional<std::uint64_t> number_in(const std::string& text) {
+  std::uint64_t value = 0;
+  const char* const end = text.data() + text.size();
+  const auto read = std::from_chars(text.data(), end, value);
+  if (text.empty() || read.ec != std::errc{} || read.ptr != end) return std::nullopt;
+  if (value >= static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max())) return std::nullopt;
+  return value;
+}
+
+Error wrong(const std::string& what) {
+  return Error{Errc::invalid_argument, what};
+}
+
+Status place_of_replay(const Target& target, const EventLog& log, ReplayQuestion& question) {
+  const std::string stream = parameter(target, "stream");
+  const std::string partition = parameter(target, "partition");
+  if (stream.empty() == partition.empty()) return wrong("stream or partition: give one of them");
+  if (!stream.empty()) {
+    question.stream = StreamId{stream};
+    question.partition = partition_of(*question.stream, log.partitions());
+    return ok();
+  }
+  const auto number = number_in(partition);
+  if (!number || *number >= log.partitions())
+    return wrong("partition: expected 0 to " + std::to_string(log.partitions() - 1) + ", got '" + partition +
+                 "'");
+  question.partition = Partition{static_cast<std::uint32_t>(*number)};
+  return ok();
+}
+
+Result<ReplayQuestion> replay_question(const Target& target, const EventLog& log) {
+  if (const auto other = unknown(target, {"stream", "partition", "from", "to", "until", "limit"}))
+    return wrong("replay takes stream or partition, from, to, until and limit, not '" + *other + "'");
+  ReplayQuestion question;
+  if (Status placed = place_of_replay(target, log, question); !placed) return placed.error();
+  if (const std::string from = parameter(target, "from"); !from.empty()) {
+    const auto offset = number_in(from);
+    if (!offset) return wrong("from: expected an offset, as 17, got '" + from + "'");
+    question.from = Offset{*offset};
+  }
+  if (const std::string to = parameter(target, "to"); !to.empty()) {
+    const auto offset = number_in(to);
+    if (!offset) return wrong("to: expected an offset, as 17, got '" + to + "'");
+    if (*offset < question.from.value()) return wrong("to: it lies before from");
+    question.to = Offset{*offset};
+  }
+  if (const std::string limit = parameter(target, "limit"); !limit.empty()) {
+    const auto number = number_in(limit);
+    if (!number || *number < 1 || *number > kReplayRecordsMax)
+      return wrong("limit: expected 1 to " + std::to_string(kReplayRecordsMax) + ", got '" + limit + "'");
+    question.records_max = static_cast<std::size_t>(*number);
+  }
+  if (const std::string until = parameter(target, "until"); !until.empty()) {
+    auto parsed = Expression::parse(until, Expression::Asks::states_and_event);
+    if (!parsed) return Error{parsed.error().code, "until: " + parsed.error().message};
+    question.until = std::make_shared<const Expression>(std::move(*parsed));
+  }
+  return question;
+}
+
 // A read, which may be repeated.
 Response refusal(const Error& error) {
   return error_response(error, false);
@@ -51,16 +115,18 @@ class Turn {
 }  // namespace
 
 bool InspectRoutes::serves(std::string_view target) {
-  return is_path(target, kExplainPath) || is_path(target, kBisectPath);
+  return is_path(target, kExplainPath) || is_path(target, kBisectPath) || is_path(target, kReplayPath);
 }
 
 boost::asio::awaitable<Response> InspectRoutes::handle(Request request) {
   env_.count("http_requests");
   const MonoTime begun = env_.now();
-  const bool explains = is_path(request.target, kExplainPath);
+  const std::string_view path = is_path(request.target, kExplainPath)  ? kExplainPath
+                                : is_path(request.target, kBisectPath) ? kBisectPath
+                                                                       : kReplayPath;
   Response response = co_await route(std::move(request));
   const char* status = response.status < 300 ? "2xx" : response.status < 500 ? "4xx" : "5xx";
-  const TimingName name{"http", "GET", explains ? kExplainPath : kBisectPath, status};
+  const TimingName name{"http", "GET", path, status};
   env_.observe(name, env_.now() - begun);
   co_return response;
 }
@@ -81,9 +147,11 @@ InspectRoutes::Answer InspectRoutes::route(Request request) {
   }
   const Turn turn(busy_);
   co_await yield(env_);  // What is waiting goes first.
-  const bool explains = target->path == kExplainPath;
-  Response answer = explains ? co_await explained(std::move(*target)) : co_await bisected(std::move(*target));
-  co_return answer;
+  Answer answer = target->path == kExplainPath  ? explained(std::move(*target))
+                  : target->path == kBisectPath ? bisected(std::move(*target))
+                                                : replayed(std::move(*target));
+  Response response = co_await std::move(answer);
+  co_return response;
 }
 
 Task<> InspectRoutes::check_length() {
@@ -129,10 +197,30 @@ InspectRoutes::Answer InspectRoutes::bisected(Target target) {
   question.good = parameter(target, "good");
   question.bad = parameter(target, "bad");
   question.find = first == "true" ? Find::first : Find::any;
-  if (Status fits = co_await check_length(); !fits) co_return refusal(fits.error());
-  auto report = co_await bisect_log(log_, question);
+  const Status fits = co_await check_length();
+  if (!fits && (question.find == Find::first || fits.error().code != Errc::conflict))
+    co_return refusal(fits.error());
+  const AskedViews asked{env_, log_, views_};
+  Task<BisectReport> answer = question.find == Find::first
+                                  ? bisect_log(log_, question)
+                                  : bisect_by_views(asked, question, fits ? Play::if_needed : Play::never);
+  auto report = co_await std::move(answer);
   if (!report) co_return refusal(report.error());
   co_return json_response(bisect_json(*report, question));
+}
+
+InspectRoutes::Answer InspectRoutes::replayed(Target target) {
+  auto question = replay_question(target, log_);
+  if (!question) co_return refusal(question.error());
+  if (Status fits = co_await check_length(); !fits) co_return refusal(fits.error());
+  auto page = co_await replay_page(log_, *question);
+  if (!page) co_return refusal(page.error());
+  if (!page->known && !page->next) {
+    co_return detail_response(404, "nothing there is of " + question->stream->value() +
+                                       ", which would be in partition " +
+                                       std::to_string(question->partition.value()));
+  }
+  co_return json_response(replay_page_json(*page, *question));
 }
 
 }  // namespace varve

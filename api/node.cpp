@@ -92,7 +92,7 @@ Node::Node(Env& env, NodeIdentity identity, Ports ports, NodeOptions options)
       api_(env, {sender_, ports.views, progress_, lag_, ports.log},
            api_options(options_, ports.log.partitions(), *this)),
       quarantine_(env_, {ports.log, ports.views, progress_, sender_}),
-      inspect_(env_, ports.log, kInspectRecordsMax) {}
+      inspect_(env_, ports.log, ports.views, kInspectRecordsMax) {}
 
 boost::asio::awaitable<Response> Node::handle(Request request) {
   if (QuarantineRoutes::serves(request.target)) return quarantine_.handle(std::move(request));

@@ -50,26 +50,11 @@ class Player : public LogVisitor {
       std::cout << "!  " << why << "; every reader stops here\n";
       return;
     }
-    JsonWriter out;
-    out.begin_object().field_null("position").field("kind", "damaged").field("fault", why).end_object();
-    std::cout << out.take() << "\n";
+    std::cout << damaged_json(why) << "\n";
   }
-  // The first event of the record behind which the condition holds. If a stream was asked for, the events of
-  // others are none; their records may make a condition on rows true all the same.
   Result<std::optional<std::size_t>> holds_at(const ReplayedRecord& record) const {
-    if (session_.until == nullptr || !record.record) return std::optional<std::size_t>{};
-    std::vector<std::size_t> numbers;
-    for (std::size_t number = 0; number < record.events.size(); ++number) {
-      const auto& stream = session_.style.stream;
-      if (!stream || record.events[number].stream == *stream) numbers.push_back(number);
-    }
-    if (numbers.empty()) numbers.push_back(shown(record) ? 0 : kNoEvent);
-    for (const std::size_t number : numbers) {
-      auto held = replay_->holds(*session_.until, session_.style.stream, record, number);
-      if (!held) return held.error();
-      if (*held) return std::optional{number};
-    }
-    return std::optional<std::size_t>{};
+    if (session_.until == nullptr) return std::optional<std::size_t>{};
+    return replay_->first_held(*session_.until, session_.style.stream, record);
   }
   void print_held(const ReplayedRecord& record, std::size_t number) const {
     if (session_.options.json) return;

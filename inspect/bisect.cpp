@@ -56,15 +56,19 @@ Task<std::size_t> halve(std::shared_ptr<Asking> asking, std::size_t low, std::si
 
 }  // namespace
 
+Status check_order(const PastCut& good, const PastCut& bad) {
+  for (const LogPosition& position : good) {
+    if (holds(bad, position)) continue;
+    return Error{Errc::invalid_argument, "the good cut " + cut_text(good) + " must come before the bad one " +
+                                             cut_text(bad) + ": " + to_string(position) + " does not"};
+  }
+  return ok();
+}
+
 Task<BisectAnswer> bisect(PastStates& states, std::vector<PastRecord> records,
                           std::shared_ptr<const Expression> where, std::optional<StreamId> about,
                           PastCut good, PastCut bad, Find find) {
-  for (const LogPosition& position : good) {
-    if (holds(bad, position)) continue;
-    co_return Error{Errc::invalid_argument, "the good cut " + cut_text(good) +
-                                                " must come before the bad one " + cut_text(bad) + ": " +
-                                                to_string(position) + " does not"};
-  }
+  if (Status ordered = check_order(good, bad); !ordered) co_return ordered.error();
   auto asking =
       std::make_shared<Asking>(Asking{states, std::move(where), std::move(about), std::move(good), {}});
   for (const PastRecord& record : records) {

@@ -31,7 +31,10 @@ struct BisectAnswer {
   std::size_t states_asked = 0;
 };
 
-// Errc::invalid_argument if something of `good` is missing in `bad`. `states` must outlive the task;
+// Errc::invalid_argument if something of `good` is missing in `bad`.
+Status check_order(const PastCut& good, const PastCut& bad);
+
+// Errc::invalid_argument as check_order(). `states` must outlive the task;
 // `records` are sorted.
 Task<BisectAnswer> bisect(PastStates& states, std::vector<PastRecord> records,
                           std::shared_ptr<const Expression> where, std::optional<StreamId> about,

@@ -84,12 +84,78 @@ Task<BisectReport> bisect_log(EventLog& log, BisectQuestion question) {
   co_return report;
 }
 
+namespace {
+
+constexpr std::chrono::seconds kPatience{2};  // With views that a server is about to fold.
+
+Task<ReplayedRecord> read_one(EventLog& log, LogPosition position) {
+  ReadOptions options;
+  options.records_max = 1;
+  auto batch = co_await log.read(position.partition, position.offset, options);
+  if (!batch) co_return batch.error();
+  const bool there = !batch->records.empty() && batch->records.front().offset == position.offset;
+  if (!there) co_return Error{Errc::corrupt, "the log has changed while it was read"};
+  ReplayedRecord record = bare_record(position, batch->records.front());
+  record.verdict = Verdict::admitted;  // It has changed the views.
+  co_return record;
+}
+
+Task<BisectReport> report_of_views(AskedViews asked, BisectQuestion question, Play play) {
+  auto cuts = co_await cuts_in_views(asked, question.good, question.bad, kPatience);
+  if (!cuts) co_return cuts.error();
+  BisectReport report;
+  report.by_views = true;
+  report.remarks = std::move(cuts->remarks);
+  auto answer = co_await bisect_views(asked, question.where, question.about, cuts->good, cuts->bad);
+  if (!answer) co_return answer.error();
+  report.answer = std::move(*answer);
+  if (report.answer.kind != BisectAnswer::Kind::found) {
+    report.why_not = why_not(report.answer, cuts->good, cuts->bad, Find::any);
+    co_return report;
+  }
+  const LogPosition position = report.answer.position;
+  Task<ReplayedRecord> shown_record =
+      play == Play::if_needed ? replay_one(asked.log, position) : read_one(asked.log, position);
+  auto record = co_await std::move(shown_record);
+  if (!record) co_return record.error();
+  report.record = std::move(*record);
+  if (play == Play::never) {
+    report.remarks.push_back(
+        "the log is too long to be played again here, so the record is shown by itself: "
+        "varve replay --partition " +
+        std::to_string(position.partition.value()) + " --from " + std::to_string(position.offset.value()) +
+        " --to " + std::to_string(position.offset.value()) + " shows what it has changed, and why it came");
+  }
+  co_return report;
+}
+
+}  // namespace
+
+Task<BisectReport> bisect_by_views(AskedViews asked, BisectQuestion question, Play play) {
+  auto report = co_await report_of_views(asked, question, play);
+  if (report || report.error().code == Errc::invalid_argument) co_return report;
+  const std::string why = report.error().message;
+  if (play == Play::never) {
+    co_return Error{Errc::conflict, "the views cannot be asked, " + why +
+                                        "; and the log is too long to be played again here"};
+  }
+  auto folded = co_await bisect_log(asked.log, std::move(question));
+  if (!folded) co_return folded.error();
+  folded->remarks.insert(folded->remarks.begin(), by_log_because(why));
+  co_return folded;
+}
+
+std::string by_log_because(const std::string& why) {
+  return "the log was folded from its start, because the views cannot be asked: " + why;
+}
+
 std::string bisect_text(const BisectReport& report, Find find, bool colour) {
   const ReplayStyle style{true, colour, std::nullopt};
   std::string out = report.record ? replay_text(*report.record, style) : "";
   out += find == Find::first ? "the first record" : "a record";
-  out += " at which it turns true, of " + std::to_string(report.answer.records) + "; " +
-         std::to_string(report.answer.states_asked) + " states were looked at\n";
+  out += std::string{" at which it turns true, of "} + (report.by_views ? "at most " : "") +
+         std::to_string(report.answer.records) + "; " + std::to_string(report.answer.states_asked) +
+         (report.by_views ? " states of the views were looked at\n" : " states were looked at\n");
   out += "false at " + shown(report.answer.before) + "\ntrue at  " + shown(report.answer.after) + "\n";
   return out;
 }
@@ -106,6 +172,7 @@ std::string bisect_json(const BisectReport& report, const BisectQuestion& questi
   } else {
     out.field("why_not", report.why_not);
   }
+  out.field("by", report.by_views ? "views" : "log");
   out.field_integer("records", static_cast<std::int64_t>(report.answer.records));
   out.field_integer("states_asked", static_cast<std::int64_t>(report.answer.states_asked));
   out.key("remarks").begin_array();

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "inspect/bisect.h"
+#include "inspect/bisect_views.h"
 #include "inspect/replay.h"
 
 namespace varve {
@@ -22,13 +22,24 @@ struct BisectQuestion {
 
 struct BisectReport {
   BisectAnswer answer;
+  bool by_views = false;                 // Else the log was folded from its start.
   std::string why_not;                   // If nothing was found: a sentence.
   std::optional<ReplayedRecord> record;  // That was found.
-  std::vector<std::string> remarks;      // History::remarks().
+  std::vector<std::string> remarks;      // What is not as it should be.
 };
 
-// Errc::invalid_argument for a cut that is none, or does not come before the other.
+// By folding the whole log in memory. Errc::invalid_argument for a cut that is none, or does not come before
+// the other.
 Task<BisectReport> bisect_log(EventLog& log, BisectQuestion question);
+
+// Whether the log may be played again from its start: to show what the record has changed, and if the views
+// cannot answer. Without it the record is shown by itself.
+enum class Play : bool { never, if_needed };
+// By the views, Find::any alone. If they cannot be asked (they lie behind, or are another log's), by the log,
+// and a remark says why; Errc::conflict if that may not be.
+Task<BisectReport> bisect_by_views(AskedViews asked, BisectQuestion question, Play play);
+// The remark of that.
+std::string by_log_because(const std::string& why);
 
 // Lines for people, each with its end; of what was found.
 std::string bisect_text(const BisectReport& report, Find find, bool colour);

@@ -236,6 +236,41 @@ Result<bool> PartitionReplay::holds(const Expression& expression, const std::opt
   return expression.holds(facts);
 }
 
+Result<std::optional<std::size_t>> PartitionReplay::first_held(const Expression& expression,
+                                                               const std::optional<StreamId>& about,
+                                                               const ReplayedRecord& record) const {
+  if (!record.record) return std::optional<std::size_t>{};
+  std::vector<std::size_t> numbers;
+  for (std::size_t number = 0; number < record.events.size(); ++number) {
+    if (!about || record.events[number].stream == *about) numbers.push_back(number);
+  }
+  if (numbers.empty()) numbers.push_back(!about || record.concerns(*about) ? 0 : kNoEvent);
+  for (const std::size_t number : numbers) {
+    auto held = holds(expression, about, record, number);
+    if (!held) return held.error();
+    if (*held) return std::optional{number};
+  }
+  return std::optional<std::size_t>{};
+}
+
+ReplayedRecord bare_record(LogPosition position, const LogRecord& record) {
+  ReplayedRecord bare;
+  bare.position = position;
+  auto read = decoded(record);
+  if (!read) {
+    bare.fault = read.error().message;
+    return bare;
+  }
+  bare.record = *read;
+  bare.at = time_of(**read);
+  const Commit* commit = bare.commit();
+  if (commit == nullptr) return bare;
+  for (const Part& part : commit->parts) {
+    for (std::size_t i = 0; i < part.events.size(); ++i) bare.events.push_back(told_event(part, i));
+  }
+  return bare;
+}
+
 Value field_of(const ReplayedRecord& record, std::size_t number, EventField field) {
   if (number == kNoEvent) return Value{};
   const ReplayedEvent* event = number < record.events.size() ? &record.events[number] : nullptr;

@@ -64,6 +64,11 @@ class PartitionReplay {
   // is known of the event.
   Result<bool> holds(const Expression& expression, const std::optional<StreamId>& about,
                      const ReplayedRecord& record, std::size_t number) const;
+  // The first event of the record behind which the condition holds. If it is about a stream, the events of
+  // others are none; their records may make a condition on rows true all the same.
+  Result<std::optional<std::size_t>> first_held(const Expression& expression,
+                                                const std::optional<StreamId>& about,
+                                                const ReplayedRecord& record) const;
   const MemoryViewStorage& views() const { return *storage_; }
   Partition partition() const { return partition_; }
 
@@ -80,6 +85,9 @@ class PartitionReplay {
   std::map<StreamId, ActorState> actors_;
   EventPlaces absent_;  // That a ruling has named so far.
 };
+
+// A record by itself, without what it has changed and without its cause.
+ReplayedRecord bare_record(LogPosition position, const LogRecord& record);
 
 // The value of a field of an event of a replayed record.
 inline constexpr std::size_t kNoEvent = static_cast<std::size_t>(-1);

@@ -259,6 +259,12 @@ std::string replay_json(const ReplayedRecord& record, const ReplayStyle& style) 
   return out.end_object().take();
 }
 
+std::string damaged_json(const std::string& why) {
+  JsonWriter out;
+  out.begin_object().field_null("position").field("kind", "damaged").field("fault", why).end_object();
+  return out.take();
+}
+
 std::string indented(const Json& json) {
   std::string out;
   indent(out, json, 0);

@@ -20,6 +20,8 @@ std::string replay_text(const ReplayedRecord& record, const ReplayStyle& style);
 
 // One JSON object without a line's end; docs/debugging.md names its fields, which do not change.
 std::string replay_json(const ReplayedRecord& record, const ReplayStyle& style);
+// The same of a record that the log itself calls damaged.
+std::string damaged_json(const std::string& why);
 
 // "opened", "changed", "closed"
 const char* kind_of(const RowDelta& delta);

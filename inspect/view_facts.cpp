@@ -3,9 +3,7 @@
 #include <algorithm>
 
 namespace varve {
-namespace {
 
-// The column that says whose a row is; none: nobody's.
 std::optional<std::size_t> owner_column(View view) {
   switch (view) {
     case View::messages:
@@ -28,8 +26,6 @@ std::optional<std::size_t> owner_column(View view) {
   }
   return std::nullopt;
 }
-
-}  // namespace
 
 ViewFacts::ViewFacts(const MemoryViewStorage& storage, const std::optional<PastCut>& cut,
                      const std::optional<StreamId>& about, EventReader event)

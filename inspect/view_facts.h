@@ -18,6 +18,9 @@ namespace varve {
 // Of every partition everything up to this offset, inclusive; of a partition that is not named nothing.
 using PastCut = std::vector<LogPosition>;
 
+// The column that says whose agent's a row is; none: nobody's.
+std::optional<std::size_t> owner_column(View view);
+
 class ViewFacts final : public Facts {
  public:
   // Whether there is an event, and which.

@@ -230,6 +230,27 @@ Task<bool> catch_up(AsOfSources sources, std::vector<Partition> partitions, Mono
   co_return co_await sources.progress.wait_for(std::move(positions), deadline);
 }
 
+// Of these partitions what the views hold of this time and before it.
+Task<Cut> held_of(EventLog& log, ViewStore& views, std::vector<Partition> partitions, WallTime time) {
+  Cut cut;
+  auto places = co_await places_at_time(views, std::move(partitions), time);
+  if (!places) co_return places.error();
+  for (const Place& place : *places) {
+    if (place.batch.last_at <= time) {
+      cut.set({place.partition, place.batch.last});
+      continue;
+    }
+    const auto last = co_await last_record(log, place, time, place.batch.last);
+    if (!last) co_return last.error();
+    if (last->offset) {
+      cut.set({place.partition, *last->offset});
+    } else if (place.batch.first > Offset{}) {
+      cut.set({place.partition, Offset{place.batch.first.value() - 1}});
+    }
+  }
+  co_return cut;
+}
+
 Task<ResolvedCut> cut_at_time(AsOfSources sources, std::vector<Partition> partitions, WallTime time,
                               MonoTime deadline) {
   auto ends = co_await ends_of_views(sources.views, partitions);
@@ -245,21 +266,9 @@ Task<ResolvedCut> cut_at_time(AsOfSources sources, std::vector<Partition> partit
     if (!caught_up) co_return caught_up.error();
     resolved.behind = !*caught_up;
   }
-  auto places = co_await places_at_time(sources.views, std::move(partitions), time);
-  if (!places) co_return places.error();
-  for (const Place& place : *places) {
-    if (place.batch.last_at <= time) {
-      resolved.cut.set({place.partition, place.batch.last});
-      continue;
-    }
-    const auto last = co_await last_record(sources.log, place, time, place.batch.last);
-    if (!last) co_return last.error();
-    if (last->offset) {
-      resolved.cut.set({place.partition, *last->offset});
-    } else if (place.batch.first > Offset{}) {
-      resolved.cut.set({place.partition, Offset{place.batch.first.value() - 1}});
-    }
-  }
+  auto cut = co_await held_of(sources.log, sources.views, std::move(partitions), time);
+  if (!cut) co_return cut.error();
+  resolved.cut = std::move(*cut);
   co_return resolved;
 }
 
@@ -323,6 +332,30 @@ Task<ResolvedCut> resolve_as_of(AsOfSources sources, AsOf asked, MonoTime deadli
     co_return there.error();
   ResolvedCut resolved{std::get<Cut>(std::move(asked)), false};
   co_return resolved;
+}
+
+Task<Cut> held_up_to(EventLog& log, ViewStore& views, WallTime time) {
+  std::vector<Partition> all = partitions_of(log);
+  co_return co_await held_of(log, views, std::move(all), time);
+}
+
+Task<std::optional<CountedRecord>> newest_counted(EventLog& log, ViewStore& views, LogPosition position,
+                                                  Offset from) {
+  for (;;) {
+    const auto place = co_await place_at_position(views, position);
+    if (!place) co_return place.error();
+    if (!*place) co_return std::optional<CountedRecord>{};
+    const auto last = co_await last_record(log, **place, kAnyTime, position.offset);
+    if (!last) co_return last.error();
+    if (last->offset) {
+      if (*last->offset < from) co_return std::optional<CountedRecord>{};
+      const CountedRecord found{{position.partition, *last->offset}, last->at};
+      co_return std::optional{found};
+    }
+    const Offset first = (*place)->batch.first;
+    if (first <= from) co_return std::optional<CountedRecord>{};
+    position.offset = Offset{first.value() - 1};
+  }
 }
 
 }  // namespace varve

@@ -12,6 +12,7 @@
 // view store do. Thread: the Env's.
 #pragma once
 
+#include <optional>
 #include <string_view>
 #include <variant>
 
@@ -44,5 +45,19 @@ struct ResolvedCut {
 // Errc::not_found: one lies beyond the log's end, which the sentence names. Errc::unavailable: it is in the
 // log, and the views have not got to it. Errc::invalid_argument: the log has no such partition.
 Task<ResolvedCut> resolve_as_of(AsOfSources sources, AsOf asked, MonoTime deadline);
+
+// ---- without waiting for the views ----
+
+// Of the records that the views hold those with `at` <= time. Both outlive the calls.
+Task<Cut> held_up_to(EventLog& log, ViewStore& views, WallTime time);
+
+struct CountedRecord {
+  LogPosition position;
+  WallTime at;
+};
+// The newest record that counts, lies at `position` or before it in its partition, and behind all before
+// `from`. The views hold `position`.
+Task<std::optional<CountedRecord>> newest_counted(EventLog& log, ViewStore& views, LogPosition position,
+                                                  Offset from);
 
 }  // namespace varve

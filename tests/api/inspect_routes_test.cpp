@@ -61,6 +61,77 @@ TEST_F(InspectRoutesTest, BisectNamesTheRecordAndItsCause) {
   expect(200, "GET", where + "&first=true&bad=" + at);
 }
 
+TEST_F(InspectRoutesTest, BisectAsksTheViewsAndTheScanAgrees) {
+  const std::string where = "/v1/varve/bisect?where=block.value+contains+%22nobody%22";
+  const Json by_views = expect(200, "GET", where);
+  const Json by_log = expect(200, "GET", where + "&first=true");
+  EXPECT_EQ("views", text(by_views, "by"));
+  EXPECT_EQ("log", text(by_log, "by"));
+  EXPECT_EQ(text(by_log, "position"), text(by_views, "position"));
+  EXPECT_EQ(by_log.find("record")->dump(), by_views.find("record")->dump());
+  EXPECT_TRUE(by_views.find("remarks")->items().empty());
+}
+
+TEST_F(InspectRoutesTest, AStreamIsReplayedPageByPage) {
+  const std::string stream = "/v1/varve/replay?stream=" + agent_;
+  const Json all = expect(200, "GET", stream);
+  EXPECT_TRUE(all.find("next")->is_null());
+  EXPECT_TRUE(all.find("held")->is_null());
+  const auto& records = all.find("records")->items();
+  ASSERT_GT(records.size(), 6U);
+  EXPECT_EQ("AgentCreated", text(records.front().find("events")->items().front(), "type"));
+
+  std::vector<std::string> paged;
+  std::string from;
+  for (int page = 0; page < 20; ++page) {
+    const Json part = expect(200, "GET", stream + "&limit=2" + from);
+    for (const Json& record : part.find("records")->items()) paged.push_back(record.dump());
+    EXPECT_LE(part.find("records")->items().size(), 2U);
+    if (part.find("next")->is_null()) break;
+    from = "&from=" + part.find("next")->dump();
+  }
+  ASSERT_EQ(records.size(), paged.size());
+  for (std::size_t i = 0; i < paged.size(); ++i) EXPECT_EQ(records[i].dump(), paged[i]);
+}
+
+TEST_F(InspectRoutesTest, AReplayEndsWhereAConditionHoldsAndAtItsLastOffset) {
+  const std::string stream = "/v1/varve/replay?stream=" + block_;
+  const Json until = expect(200, "GET", stream + "&until=block.value+contains+%22nobody%22");
+  EXPECT_TRUE(until.find("held")->as_boolean());
+  EXPECT_TRUE(until.find("next")->is_null());
+  const Json& last = until.find("records")->items().back();
+  EXPECT_EQ("guilty-1", text(*last.find("cause"), "request"));
+  const std::string place = text(last, "position");
+  const std::string partition = place.substr(0, place.find(':'));
+  const std::string offset = place.substr(place.find(':') + 1);
+  const Json one =
+      expect(200, "GET", "/v1/varve/replay?partition=" + partition + "&from=" + offset + "&to=" + offset);
+  ASSERT_EQ(1U, one.find("records")->items().size());
+  EXPECT_EQ(place, text(one.find("records")->items().front(), "position"));
+  const Json never = expect(200, "GET", stream + "&until=block.value+contains+%22Zoe%22");
+  EXPECT_FALSE(never.find("held")->as_boolean());
+}
+
+TEST_F(InspectRoutesTest, AReplaysRefusalsNameTheField) {
+  const auto detail = [&](int status, const std::string& query) {
+    return text(expect(status, "GET", "/v1/varve/replay" + query), "detail");
+  };
+  EXPECT_EQ("stream or partition: give one of them", detail(422, ""));
+  EXPECT_EQ("stream or partition: give one of them", detail(422, "?stream=a&partition=0"));
+  EXPECT_EQ("partition: expected 0 to 3, got '4'", detail(422, "?partition=4"));
+  EXPECT_EQ("partition: expected 0 to 3, got 'x'", detail(422, "?partition=x"));
+  EXPECT_EQ("from: expected an offset, as 17, got '-1'", detail(422, "?partition=0&from=-1"));
+  EXPECT_EQ("to: expected an offset, as 17, got '1.5'", detail(422, "?partition=0&to=1.5"));
+  EXPECT_EQ("to: expected an offset, as 17, got '99999999999999999999'",
+            detail(422, "?partition=0&to=99999999999999999999"));
+  EXPECT_EQ("to: it lies before from", detail(422, "?partition=0&from=3&to=2"));
+  EXPECT_EQ("limit: expected 1 to 100, got '101'", detail(422, "?partition=0&limit=101"));
+  EXPECT_NE(std::string::npos, detail(422, "?partition=0&until=agent").find("until: "));
+  EXPECT_NE(std::string::npos, detail(422, "?partition=0&step=1").find("not 'step'"));
+  EXPECT_NE(std::string::npos, detail(404, "?stream=agent-none").find("agent-none"));
+  expect(405, "POST", "/v1/varve/replay?partition=0", "{}");
+}
+
 TEST_F(InspectRoutesTest, RefusesWhatItDoesNotUnderstand) {
   const auto detail = [&](int status, const std::string& target) {
     return text(expect(status, "GET", target), "detail");
@@ -91,7 +162,8 @@ TEST_F(InspectRoutesTest, OneIsAnsweredAtATimeAndOnlyOfAShortLog) {
   for (int i = 0; i < 6; ++i) storage->land(Partition{0}, std::make_shared<const std::string>("x"));
   MemoryEventLog log(world_->client(), storage);
   const auto limited = [&](std::uint64_t records_max) {
-    InspectRoutes routes(world_->client(), log, records_max);
+    MemoryViewStore views(world_->client(), std::make_shared<MemoryViewStorage>());
+    InspectRoutes routes(world_->client(), log, views, records_max);
     auto answer = std::make_shared<std::optional<Response>>();
     world_->client().spawn("ask", ask(routes, make("GET", "/v1/varve/explain?row=block-x", "", {}), answer));
     while (!answer->has_value() && step()) {
