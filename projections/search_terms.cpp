@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "eventlog/event.h"
+#include "eventlog/sealed_text.h"
 #include "runtime/check.h"
 #include "runtime/utf8.h"
 
@@ -110,7 +111,8 @@ bool is_searched(std::string_view role) {
 }
 
 std::string message_words(std::string_view role, const std::string& content) {
-  if (!is_searched(role)) return {};
+  // What is sealed is found by nothing.
+  if (!is_searched(role) || is_sealed(TextKind::json, content)) return {};
   Message message;
   message.content = content;
   return search_words(text_of(message));
