@@ -58,9 +58,10 @@ Status place_of_replay(const Target& target, const EventLog& log, ReplayQuestion
     return ok();
   }
   const auto number = number_in(partition);
-  if (!number || *number >= log.partitions())
+  if (!number || *number >= log.partitions()) {
     return wrong("partition: expected 0 to " + std::to_string(log.partitions() - 1) + ", got '" + partition +
                  "'");
+  }
   question.partition = Partition{static_cast<std::uint32_t>(*number)};
   return ok();
 }

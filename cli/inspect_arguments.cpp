@@ -31,9 +31,11 @@ constexpr const char* kBisectFooter =
     "partition up to there, the others up to its time). The condition must be false at the good cut and "
     "true\n"
     "at the bad one; records of several partitions are taken in the order of their times.\n"
-    "If it turns true several times, any of those events may be named; --first looks at every state in "
-    "between\n"
-    "and names the first. EXPR is described in docs/expressions.md, as in\n"
+    "If it turns true several times, any of those events may be named; --first folds the log, looks at\n"
+    "every state in between and names the first. Otherwise states are read from the views, as of cuts; "
+    "where\n"
+    "there are none, or they lie behind, the log is folded, and a line on standard error says so.\n"
+    "EXPR is described in docs/expressions.md, as in\n"
     "  --where 'not block(\"human\").value contains \"Anna\"' --about agent-<uuid> --good 2026-11-25T08:00Z\n"
     "Exit code 1: it is true at the good cut already, or false at the bad one.";
 

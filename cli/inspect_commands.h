@@ -8,6 +8,7 @@
 
 #include "cli/config.h"
 #include "eventlog/event_log.h"
+#include "projections/view_store.h"
 
 namespace CLI {  // NOLINT(readability-identifier-naming): the library's.
 class App;
@@ -63,6 +64,15 @@ std::optional<int> run_inspect_command(const InspectCommands& commands, const Co
 // Opens the log and runs `work` on it to its end, which is an exit code. `command` names itself in errors.
 int with_log(const Config& config, const std::string& command,
              const std::function<Task<int>(EventLog&)>& work);
+// As with_log(), and with the views that the configuration names; null: `why_none`.
+struct InspectedLog {
+  Env& env;
+  EventLog& log;
+  ViewStore* views = nullptr;
+  std::string why_none;
+};
+int with_views(const Config& config, const std::string& command,
+               const std::function<Task<int>(InspectedLog)>& work);
 // "varve replay: ..." on standard error; gives back `code`.
 int complain(const std::string& command, const std::string& what, int code);
 // Whether standard output is a terminal that may be coloured (NO_COLOR).

@@ -186,6 +186,12 @@ void add_log_place(CLI::App& command, Flags& flags) {
   add_value(command, flags, "partitions", "Partitions of the topic (default 4)");
 }
 
+// And the views.
+void add_views_place(CLI::App& command, Flags& flags) {
+  add_value(command, flags, "store", "sqlite (in the data directory, the default) or postgres");
+  add_database_options(command, flags);
+}
+
 void add_log_commands(CLI::App& app, Commands& commands) {
   auto* log = app.add_subcommand("log", "Look at the log");
   log->require_subcommand(1);
@@ -276,12 +282,11 @@ void add_commands(CLI::App& app, Commands& commands) {
   varve::add_fork(app, commands.flags, commands.fork);
   varve::add_inspect_commands(app, commands.inspect,
                               [&commands](CLI::App& command) { add_log_place(command, commands.flags); });
+  add_views_place(*commands.inspect.bisect, commands.flags);
   commands.verify =
       app.add_subcommand("verify", "Fold the log anew and compare: digests, rows and log must agree");
   add_log_place(*commands.verify, commands.flags);
-  add_value(*commands.verify, commands.flags, "store",
-            "sqlite (in the data directory, the default) or postgres");
-  add_database_options(*commands.verify, commands.flags);
+  add_views_place(*commands.verify, commands.flags);
   commands.verify->add_option("--view", commands.verify_options.view, "Only this one");
   commands.verify
       ->add_option("--sample", commands.verify_options.sample, "Compare the rows of so many of 100 entities")

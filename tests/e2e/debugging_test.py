@@ -109,13 +109,31 @@ def a_copy_answers_alike(workshop, server, block):
     """Also on the way: what was asked of the running server's log is the same after it has stopped."""
     live = varve(workshop, "explain", block, "value", "--json", "--data-dir", server.data_dir)
     check_equal(live[0], 0, "explain while the server runs")
+    question = ("bisect", "--where", 'message("user").content contains "cake number 3"', "--json", "--data-dir")
+    by_views = json.loads(varve(workshop, *question, server.data_dir)[1])
+    check_equal(by_views["by"], "views", "whom a bisect asks beside a server")
+    client = server.client()
+    pages = [client.expect(200, "GET", "/v1/varve/replay?stream=%s&limit=1" % block).json]
+    while pages[-1]["next"] is not None:
+        after = (block, pages[-1]["next"])
+        pages.append(client.expect(200, "GET", "/v1/varve/replay?stream=%s&limit=1&from=%d" % after).json)
+    client.close()
     check_equal(server.terminate(), 0, "the server's exit code")
     copy = os.path.join(workshop.directory, "copy")
     os.makedirs(copy)
     shutil.copy(os.path.join(server.data_dir, "log.db"), copy)
     check_equal(varve(workshop, "explain", block, "value", "--json", "--data-dir", copy), live, "explain of the copy")
+    code, out, said = varve(workshop, *question, copy)
+    check_equal(code, 0, "bisect of the copy; it said: " + said)
+    by_log = json.loads(out)
+    check_equal(by_log["by"], "log", "whom a bisect asks where there are no views")
+    check("because the views cannot be asked: there are no views in" in said, "it says why", said)
+    check_equal(by_log["position"], by_views["position"], "both name the same record")
+    check_equal(by_log["record"], by_views["record"], "and show the same of it")
     code, lines, _ = varve(workshop, "replay", "--stream", block, "--json", "--data-dir", copy)
     check_equal(code, 0, "replay of the copy")
+    by_route = [record for page in pages for record in page["records"]]
+    check_equal([json.loads(line) for line in lines.splitlines()], by_route, "the route's pages are the command's lines")
     types = [event["type"] for line in lines.splitlines() for event in json.loads(line)["events"]]
     check_equal(types[:2], ["BlockCreated", "BlockUpdated"], "events of the block")
     ok("a copy of the log file answers like the running server's log")
