@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <set>
 
+#include "actors/agent_teleport.h"
+
 namespace varve {
 namespace {
 
@@ -43,11 +45,19 @@ struct Applier {
     agent_state.settings = event.settings;
     agent_state.blocks = event.blocks;
     for (const Message& message : event.messages) remember(message, "");
+    if (!event.erasable) return;
+    state.erasable = true;
+    for (std::size_t i = 1; i < commit.parts.size(); ++i) state.born_with.push_back(commit.parts[i].stream);
   }
   void operator()(const AgentUpdated& event) const { agent().settings = event.settings; }
   void operator()(const AgentDeleted& /*event*/) const {
     // Its history is in the views; what a retry may still ask for is kept outside of the body.
     state.deleted = true;
+    state.body.emplace<AgentState>();
+  }
+  void operator()(const AgentErased& /*event*/) const {
+    state.deleted = true;
+    state.gone = kGoneErased;
     state.body.emplace<AgentState>();
   }
   void operator()(const BlockAttached& event) const { agent().blocks.push_back(event.block); }
@@ -135,6 +145,40 @@ struct Applier {
   }
   void operator()(const AgentForked& /*event*/) const { agent(); }
 
+  void operator()(const EventTeleported& event) const {
+    Teleport& teleport = state.teleport ? *state.teleport : state.teleport.emplace();
+    const CommandRef command = source_command(event);
+    if (sequence == Sequence{1}) {
+      teleport.source = event.source;
+      teleport.origin = event.origin;
+      state.created_at = event.at;
+      state.created_by = command;  // A client that creates it again finds it here, too.
+      state.created_by.request_id.clear();
+    }
+    teleport.chain = next_chain(teleport.chain, event);
+    teleport.carried = sequence.value();
+    if (event.inner) carry(event, command, teleport);
+    if (event.client) state.recent.add({command.id, command.hash, sequence});
+  }
+  void carry(const EventTeleported& event, const CommandRef& command, Teleport& teleport) const {
+    const Event& inner = event.inner->event;
+    // Of an earlier teleport, which is over.
+    if (std::holds_alternative<TeleportSealed>(inner)) return;
+    Commit source;
+    source.at = event.at;
+    source.command = command;
+    source.parts.push_back({state.stream, sequence, {}});
+    std::visit(Applier{state, source, sequence}, inner);
+    if (changes_entity(inner)) teleport.updated_at = event.at;
+  }
+  void operator()(const TeleportSealed& /*event*/) const {
+    if (state.teleport) state.teleport->sealed = true;
+  }
+  void operator()(const AgentMoved& event) const {
+    state.gone = kGoneMoved + event.place;
+    state.body.emplace<AgentState>();
+  }
+
   CatalogueState& catalogue() const {
     if (auto* catalogue = std::get_if<CatalogueState>(&state.body)) return *catalogue;
     return state.body.emplace<CatalogueState>();
@@ -149,6 +193,7 @@ struct Applier {
 
   void operator()(const BlockCreated& event) const {
     block().value = event.block;
+    state.erasable = event.erasable;
     const Part& first = commit.parts.front();
     for (const StoredEvent& stored : first.events) {
       const auto* other = std::get_if<Event>(&stored);

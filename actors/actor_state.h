@@ -20,6 +20,8 @@
 namespace varve {
 
 inline constexpr std::size_t kRecentCommandsMax = 256;
+// ActorState::gone of an agent whose keys are destroyed or about to be.
+inline constexpr const char* kGoneErased = "erased";
 
 // 32 bytes, because a busy actor keeps 256 of them.
 struct RecentCommand {
@@ -104,6 +106,17 @@ struct CatalogueState {
   friend bool operator==(const CatalogueState&, const CatalogueState&) = default;
 };
 
+// Of a stream that was carried here from another log (EventTeleported).
+struct Teleport {
+  std::string source;         // The cluster that it comes from.
+  StreamId origin;            // Its id there, if that is another one.
+  std::uint64_t carried = 0;  // Events, as their sequences count them.
+  std::string chain;          // Over all of them, in order: next_chain() of agent_teleport.h.
+  WallTime updated_at;        // Of the entity at the source.
+  bool sealed = false;        // Until then nobody sees it.
+  friend bool operator==(const Teleport&, const Teleport&) = default;
+};
+
 struct ActorState {
   StreamId stream;
   Sequence sequence;
@@ -111,13 +124,24 @@ struct ActorState {
   WallTime created_at;
   CommandRef created_by;  // Kept for ever, also after deletion; without its request's id.
   bool deleted = false;
+  // Its texts are sealed in the log, the views and the snapshots; here they are plain, unless the key is
+  // gone.
+  bool erasable = false;
+  std::vector<StreamId> born_with;  // Of an erasable agent: its first blocks. Kept after deletion.
   bool corrupt = false;
   Offset bad_offset;
   std::string why_corrupt;
   RecentCommands recent;
   std::variant<std::monostate, AgentState, BlockState, CatalogueState> body;
 
-  bool exists() const { return sequence > Sequence{} && !deleted; }
+  std::optional<Teleport> teleport;  // Kept for ever, so that a repeated import finds it.
+  std::string gone;                  // "moved:<place>", "erased"; empty = it is here.
+
+  bool erased() const { return gone == kGoneErased; }
+  bool carrying() const { return teleport && !teleport->sealed; }
+  bool exists() const { return sequence > Sequence{} && !deleted && !carrying() && gone.empty(); }
+  // A turn that somebody drives: of a stream that is being carried here nobody does.
+  bool has_open_turn() const { return agent() != nullptr && agent()->turn.has_value() && !carrying(); }
   const AgentState* agent() const { return std::get_if<AgentState>(&body); }
   const BlockState* block() const { return std::get_if<BlockState>(&body); }
   const CatalogueState* catalogue() const { return std::get_if<CatalogueState>(&body); }

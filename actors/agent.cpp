@@ -63,7 +63,7 @@ Status check_settings(const AgentSettings& settings) {
                                             std::to_string(kSettingsBytesMax) + " bytes together");
 }
 
-Result<BornBlocks> born_blocks(const Facts& facts, const std::vector<BlockValue>& blocks) {
+Result<BornBlocks> born_blocks(const Facts& facts, const std::vector<BlockValue>& blocks, bool erasable) {
   const Partition home = partition_of(facts.self, facts.partitions);
   BornBlocks born;
   std::set<std::string> labels;
@@ -74,7 +74,7 @@ Result<BornBlocks> born_blocks(const Facts& facts, const std::vector<BlockValue>
     const StreamId id = derived_stream_in(facts.command, "block", ordinal++, home, facts.partitions);
     born.refs.push_back({id, block.label});
     born.values.push_back(block);
-    born.births.push_back({id, {BlockCreated{block}}});
+    born.births.push_back({id, {BlockCreated{block, erasable}}});
   }
   return born;
 }
@@ -83,9 +83,10 @@ Result<Decision> AgentDecider::operator()(const CreateAgent& command) const {
   Decision decision;
   AgentCreated created;
   created.settings = command.settings;
+  created.erasable = command.erasable;
   if (const Status fits = check_settings(created.settings); !fits) return fits.error();
 
-  auto born = born_blocks(facts, command.new_blocks);
+  auto born = born_blocks(facts, command.new_blocks, command.erasable);
   if (!born) return born.error();
   created.blocks = std::move(born->refs);
   decision.births = std::move(born->births);
@@ -170,6 +171,28 @@ Result<Decision> AgentDecider::operator()(const DeleteAgent& /*command*/) const 
   Decision decision;
   if (agent().turn) decision.events.emplace_back(cancelled(*agent().turn));
   decision.events.emplace_back(AgentDeleted{});
+  return decision;
+}
+
+Result<Decision> AgentDecider::operator()(const EraseAgent& command) const {
+  const bool unknown = state.sequence == Sequence{} || state.agent() == nullptr;
+  if (unknown || import_goes_on(state, facts.log_time)) return no_such_agent(facts);
+  if (!state.erasable) {
+    return refuse(Errc::invalid_argument, "query.erase: the agent " + facts.self.value() +
+                                              " was not made erasable, so what the log has of it stays "
+                                              "readable; without erase=true it can be deleted");
+  }
+  if (state.erased()) return Decision{};
+  Decision decision;
+  if (agent().turn) decision.events.emplace_back(cancelled(*agent().turn));
+  AgentErased erased;
+  erased.was_deleted = state.deleted;
+  erased.blocks = state.born_with;
+  std::erase_if(erased.blocks, [&command](const StreamId& block) {
+    const auto& kept = command.keep_blocks;
+    return std::find(kept.begin(), kept.end(), block) != kept.end();
+  });
+  decision.events.emplace_back(std::move(erased));
   return decision;
 }
 

@@ -11,13 +11,13 @@ std::string turn_message_id(const OpenTurn& turn, std::int64_t step, std::int64_
 Error block_too_large(const std::string& label, std::size_t bytes);
 
 // The blocks that are born with an agent, and the refusal of one that is too large. Of two with one label the
-// first is kept, as the API's clients know it.
+// first is kept, as the API's clients know it. An erasable agent's blocks are erasable.
 struct BornBlocks {
   std::vector<BlockRef> refs;
   std::vector<BlockValue> values;
   std::vector<Birth> births;
 };
-Result<BornBlocks> born_blocks(const Facts& facts, const std::vector<BlockValue>& blocks);
+Result<BornBlocks> born_blocks(const Facts& facts, const std::vector<BlockValue>& blocks, bool erasable);
 
 // It is neither sealed nor over.
 bool import_goes_on(const ActorState& state, WallTime log_time);
@@ -34,6 +34,7 @@ struct AgentDecider {
   Result<Decision> operator()(const CreateAgent& command) const;
   Result<Decision> operator()(const UpdateAgent& command) const;
   Result<Decision> operator()(const DeleteAgent& command) const;
+  Result<Decision> operator()(const EraseAgent& command) const;
   Result<Decision> operator()(const AttachBlock& command) const;
   Result<Decision> operator()(const DetachBlock& command) const;
   Result<Decision> operator()(const DropDeletedBlock& command) const;
@@ -75,6 +76,7 @@ struct CatalogueDecider {
   Result<Decision> operator()(const UpdateTool& command) const;
   Result<Decision> operator()(const DeleteTool& command) const;
   Result<Decision> operator()(const ReadTools& command) const;
+  Result<Decision> operator()(const TakeTool& command) const;
 };
 
 struct BlockDecider {

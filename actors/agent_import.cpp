@@ -57,7 +57,8 @@ Result<Decision> AgentDecider::operator()(const BeginImport& command) const {
   }
   AgentCreated created;
   created.settings = command.settings;
-  auto born = born_blocks(facts, command.new_blocks);
+  created.erasable = command.erasable;
+  auto born = born_blocks(facts, command.new_blocks, command.erasable);
   if (!born) return born.error();
   created.blocks = std::move(born->refs);
   decision.births = std::move(born->births);

@@ -137,6 +137,29 @@ Result<Decision> CatalogueDecider::operator()(const DeleteTool& command) const {
   return one_event(ToolDeleted{command.id});
 }
 
+Result<Decision> CatalogueDecider::operator()(const TakeTool& command) const {
+  const ToolValue& tool = command.tool;
+  if (!tool.id.starts_with("tool-") || tool.name.empty()) {
+    return Error{Errc::invalid_argument, "a tool has an id, as tool-<uuid4>, and a name"};
+  }
+  if (const Status named = check_name(tool.name); !named) return named.error();
+  const CatalogueTool* other = tool_named(catalogue(), tool.name);
+  if (other != nullptr) {
+    ToolValue same = tool;
+    same.id = other->value.id;
+    if (other->value == same) return Decision{};
+    return Error{Errc::conflict, "there is another tool '" + tool.name + "' here, " + other->value.id +
+                                     ": make the two equal, or rename or delete one"};
+  }
+  const auto known = catalogue().tools.find(tool.id);
+  if (known != catalogue().tools.end()) {
+    return Error{Errc::conflict, "the tool " + tool.id + " is called '" + known->second.value.name +
+                                     "' here, not '" + tool.name + "': rename or delete one"};
+  }
+  if (const Status fits = check_fits(catalogue(), tool); !fits) return fits.error();
+  return one_event(ToolCreated{tool});
+}
+
 Result<Decision> CatalogueDecider::operator()(const ReadTools& /*command*/) const {
   return Decision{};
 }

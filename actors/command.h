@@ -23,6 +23,7 @@ struct CreateAgent {
   std::vector<BlockValue> new_blocks;     // Born with the agent.
   std::vector<StreamId> attach_blocks;    // Unknown ones are ignored, as the API's clients know it.
   std::vector<Message> initial_messages;  // Without ids.
+  bool erasable = false;                  // Its texts and those of its new blocks can be made unreadable.
   friend bool operator==(const CreateAgent&, const CreateAgent&) = default;
 };
 struct UpdateAgent {
@@ -32,6 +33,12 @@ struct UpdateAgent {
 };
 struct DeleteAgent {
   friend bool operator==(const DeleteAgent&, const DeleteAgent&) = default;
+};
+// Deletes an erasable agent, also one that is deleted, and makes all its texts unreadable for ever. The
+// answer comes when its keys are destroyed. Errc::invalid_argument: it was not made erasable.
+struct EraseAgent {
+  std::vector<StreamId> keep_blocks;  // Attached to other agents: they stay, also if they were born with it.
+  friend bool operator==(const EraseAgent&, const EraseAgent&) = default;
 };
 struct AttachBlock {
   StreamId block;
@@ -97,6 +104,7 @@ struct BeginImport {
   std::string hash;                    // Of the file and what was asked for: the same import has the same.
   StreamId origin;                     // Of a fork: the agent that it was made from; empty = it is none.
   std::string origin_cut;              // Of a fork: as of which cut.
+  bool erasable = false;               // As of CreateAgent.
   friend bool operator==(const BeginImport&, const BeginImport&) = default;
 };
 struct AppendImport {
@@ -211,12 +219,43 @@ struct SkipEvent {
   friend bool operator==(const SkipEvent&, const SkipEvent&) = default;
 };
 
+// ---- teleport: a stream of another log, event by event (agent_teleport.h) ----
+
+// Appends what is not here yet of these events. Without events it changes nothing and says how far the stream
+// is: the answer's payload is {"carried":N,"chain":"..","sealed":false}. Errc::conflict: there is a stream of
+// this id that did not come from there, or other events of it.
+struct AppendTeleport {
+  Sequence first;     // Of the first event; 1, 2, 3 ..
+  std::string chain;  // Over all events before it; empty = there are none.
+  std::vector<EventTeleported> events;
+  friend bool operator==(const AppendTeleport&, const AppendTeleport&) = default;
+};
+// From now on the stream is there. A turn that was open at the source is cancelled.
+struct SealTeleport {
+  std::uint64_t events = 0;  // So many it has, in this chain: or Errc::conflict.
+  std::string chain;
+  friend bool operator==(const SealTeleport&, const SealTeleport&) = default;
+};
+// The agent lives elsewhere from now on. Errc::conflict: it has other events than `events`, or an open turn.
+struct MoveAgent {
+  std::string place;  // URL of the other server.
+  std::uint64_t events = 0;
+  friend bool operator==(const MoveAgent&, const MoveAgent&) = default;
+};
+// A tool with the id that it had elsewhere. One that is equal but for the id changes nothing: it is in the
+// answer. Errc::conflict: there is another tool of this name or id.
+struct TakeTool {
+  ToolValue tool;
+  friend bool operator==(const TakeTool&, const TakeTool&) = default;
+};
+
 using Command =
     std::variant<CreateAgent, UpdateAgent, DeleteAgent, AttachBlock, DetachBlock, SendMessages, ResolveLabel,
                  CreateBlock, UpdateBlock, DeleteBlock, ReadBlock, EditBlock, RecordReply, RecordToolReturn,
                  FailTurn, ResumeTurn, HandOverTurn, DropDeletedBlock, ChangeTools, CancelTurn, ResetMessages,
                  FollowTurn, SummarizeContext, PutTool, UpdateTool, DeleteTool, ReadTools, RecordSummary,
-                 BeginImport, AppendImport, SealImport, PreviewTurn, SkipEvent>;
+                 BeginImport, AppendImport, SealImport, PreviewTurn, SkipEvent, AppendTeleport, SealTeleport,
+                 MoveAgent, TakeTool, EraseAgent>;
 
 std::string_view type_of(const Command& command);
 
@@ -274,12 +313,12 @@ struct CommandAnswer {
   Offset offset;
   std::optional<BlockFact> block;  // ReadBlock, EditBlock, ResolveLabel
   std::optional<TurnResult> turn;  // SendMessages
-  std::vector<ToolValue> tools;    // ReadTools, PutTool, UpdateTool
+  std::vector<ToolValue> tools;    // ReadTools, PutTool, UpdateTool, TakeTool
   // SendMessages and FollowTurn of a caller that does not wait for the end (CallLimits::turn): where the turn
   // publishes what it does. Null if the turn has ended before.
   std::shared_ptr<TurnChannel> channel;
   std::optional<SummaryResult> summary;  // SummarizeContext
-  std::string payload;                   // PreviewTurn: JSON
+  std::string payload;                   // PreviewTurn, AppendTeleport: JSON
 };
 
 }  // namespace varve

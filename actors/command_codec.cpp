@@ -43,6 +43,7 @@ void write_data(JsonWriter& out, const CreateAgent& command) {
   for (const StreamId& block : command.attach_blocks) out.string(block.value());
   out.end_array();
   write_messages(out, "initial_messages", command.initial_messages);
+  if (command.erasable) out.field_boolean("erasable", true);
 }
 void read_data(JsonFields& fields, CreateAgent& command) {
   auto settings = read_settings(fields.object("settings"));
@@ -55,6 +56,7 @@ void read_data(JsonFields& fields, CreateAgent& command) {
   }
   for (std::string& id : fields.texts("attach_blocks")) command.attach_blocks.emplace_back(std::move(id));
   command.initial_messages = read_messages(fields, "initial_messages");
+  command.erasable = fields.boolean_or("erasable", false);
 }
 
 void write_data(JsonWriter& out, const UpdateAgent& command) {
@@ -65,6 +67,14 @@ void read_data(JsonFields& fields, UpdateAgent& command) {
 }
 void write_data(JsonWriter& /*out*/, const DeleteAgent& /*command*/) {}
 void read_data(JsonFields& /*fields*/, DeleteAgent& /*command*/) {}
+void write_data(JsonWriter& out, const EraseAgent& command) {
+  out.key("keep_blocks").begin_array();
+  for (const StreamId& block : command.keep_blocks) out.string(block.value());
+  out.end_array();
+}
+void read_data(JsonFields& fields, EraseAgent& command) {
+  for (std::string& id : fields.texts("keep_blocks")) command.keep_blocks.emplace_back(std::move(id));
+}
 void write_data(JsonWriter& out, const AttachBlock& command) {
   out.field("block", command.block.value());
 }
@@ -304,6 +314,7 @@ void write_data(JsonWriter& out, const BeginImport& command) {
   write_blocks(out, command.new_blocks);
   out.field_boolean("system_message", command.system_message).field_integer("records", command.records);
   out.field("hash", command.hash);
+  if (command.erasable) out.field_boolean("erasable", true);
   if (command.origin.value().empty()) return;
   out.field("origin", command.origin.value()).field("origin_cut", command.origin_cut);
 }
@@ -317,6 +328,7 @@ void read_data(JsonFields& fields, BeginImport& command) {
   command.hash = fields.text("hash");
   command.origin = StreamId{fields.optional_text("origin").value_or("")};
   command.origin_cut = fields.optional_text("origin_cut").value_or("");
+  command.erasable = fields.boolean_or("erasable", false);
 }
 void write_data(JsonWriter& out, const AppendImport& command) {
   out.field_integer("ordinal", command.ordinal);
@@ -342,6 +354,50 @@ void write_data(JsonWriter& out, const SkipEvent& command) {
 void read_data(JsonFields& fields, SkipEvent& command) {
   command.offset = Offset{static_cast<std::uint64_t>(fields.integer("offset"))};
   command.event = fields.integer("event");
+}
+
+void write_data(JsonWriter& out, const AppendTeleport& command) {
+  out.field_integer("first", static_cast<std::int64_t>(command.first.value())).field("chain", command.chain);
+  out.key("events").begin_array();
+  for (const EventTeleported& event : command.events) write_event(out, Event{event});
+  out.end_array();
+}
+void read_data(JsonFields& fields, AppendTeleport& command) {
+  command.first = Sequence{fields.unsigned_integer("first")};
+  command.chain = fields.text("chain");
+  for (const Json& item : fields.list("events")) {
+    JsonFields event(item, "event");
+    const std::string type = event.text("type");
+    auto read = read_event(type, event.integer("v"), event.object("data"));
+    if (event.fault()) return fields.set_fault(event.fault()->message);
+    if (!read) return fields.set_fault(read.error().message);
+    auto* carried = std::get_if<EventTeleported>(&*read);
+    if (carried == nullptr) return fields.set_fault("'" + type + "' is no event that was carried");
+    command.events.push_back(std::move(*carried));
+  }
+}
+void write_data(JsonWriter& out, const SealTeleport& command) {
+  out.field_integer("events", static_cast<std::int64_t>(command.events)).field("chain", command.chain);
+}
+void read_data(JsonFields& fields, SealTeleport& command) {
+  command.events = fields.unsigned_integer("events");
+  command.chain = fields.text("chain");
+}
+void write_data(JsonWriter& out, const MoveAgent& command) {
+  out.field("place", command.place).field_integer("events", static_cast<std::int64_t>(command.events));
+}
+void read_data(JsonFields& fields, MoveAgent& command) {
+  command.place = fields.text("place");
+  command.events = fields.unsigned_integer("events");
+}
+void write_data(JsonWriter& out, const TakeTool& command) {
+  out.key("tool");
+  write_tool(out, command.tool);
+}
+void read_data(JsonFields& fields, TakeTool& command) {
+  auto tool = read_tool(fields.object("tool"));
+  if (!tool) return fields.set_fault(tool.error().message);
+  command.tool = std::move(*tool);
 }
 
 template <class C>
@@ -393,6 +449,11 @@ constexpr std::array<Entry, std::variant_size_v<Command>> kEntries{{
     {"SealImport", read_as<SealImport>},
     {"PreviewTurn", read_as<PreviewTurn>},
     {"SkipEvent", read_as<SkipEvent>},
+    {"AppendTeleport", read_as<AppendTeleport>},
+    {"SealTeleport", read_as<SealTeleport>},
+    {"MoveAgent", read_as<MoveAgent>},
+    {"TakeTool", read_as<TakeTool>},
+    {"EraseAgent", read_as<EraseAgent>},
 }};
 
 }  // namespace

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "actors/agent_block.h"
+#include "actors/agent_teleport.h"
 #include "actors/catalogue.h"
 #include "actors/memory_tools.h"
 
@@ -26,10 +27,15 @@ struct Router {
     if constexpr (std::is_same_v<C, SkipEvent>) {
       // A ruling is a record of its own: the shard writes it (Shard::rule).
       return Error{Errc::invalid_argument, "a ruling is not decided by its stream"};
+    } else if constexpr (std::is_invocable_v<TeleportDecider, const C&>) {
+      return TeleportDecider{state, facts}(command);
     } else if constexpr (std::is_invocable_v<AgentDecider, const C&>) {
       if (!is_stream_of(facts.self, "agent-")) {
         return Error{Errc::invalid_argument, "'" + facts.self.value() + "' is not an agent"};
       }
+      // Who erases an agent again has erased it.
+      if (!state.gone.empty() && !std::is_same_v<C, EraseAgent>)
+        return Error{Errc::not_found, std::string(kGone) + state.gone};
       return AgentDecider{state, facts}(command);
     } else if constexpr (std::is_invocable_v<CatalogueDecider, const C&>) {
       if (facts.self.value() != kCatalogueStream) {

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 
+#include "actors/agent_teleport.h"
 #include "actors/catalogue.h"
+#include "actors/sealed_state.h"
 #include "runtime/mutant.h"
 
 namespace varve {
@@ -14,6 +16,11 @@ bool starts_turn(const Command& command) {
 
 bool creates(const Command& command) {
   return std::holds_alternative<CreateAgent>(command) || std::holds_alternative<CreateBlock>(command);
+}
+
+bool ends_stream(const Command& command) {
+  return std::holds_alternative<DeleteAgent>(command) || std::holds_alternative<EraseAgent>(command) ||
+         std::holds_alternative<DeleteBlock>(command);
 }
 
 Error not_here_any_more() {
@@ -52,8 +59,11 @@ std::string_view outcome_of(const Result<CommandAnswer>& answer) {
 // What a command that changes nothing was asked for, on top of what every answer says.
 void add_what_was_read(const ActorState& state, const Command& command, std::vector<BlockFact> blocks,
                        CommandAnswer& answer) {
+  if (std::holds_alternative<AppendTeleport>(command)) answer.payload = teleport_json(state);
   if (const auto* put = std::get_if<PutTool>(&command)) {
     answer.tools = tools_asked_for(state, {{}, {put->tool.name}});
+  } else if (const auto* take = std::get_if<TakeTool>(&command)) {
+    answer.tools = tools_asked_for(state, {{}, {take->tool.name}});
   } else if (const auto* update = std::get_if<UpdateTool>(&command)) {
     answer.tools = tools_asked_for(state, {{update->id}, {}});
   }
@@ -106,6 +116,7 @@ void Shard::fence() {
     if (actor->model_call) actor->model_call->changed.notify_all();
   }
   fenced_now_.notify_all();
+  erased_.notify_all();
   tasks_.close();
 }
 
@@ -207,7 +218,7 @@ Task<> Shard::handle(Actor* actor, PendingPtr pending) {
     pending->answer.set(shutting_down());  // Its turn would not be driven here.
     co_return ok();
   }
-  const bool turn_open = actor->state.agent() != nullptr && actor->state.agent()->turn.has_value();
+  const bool turn_open = actor->state.has_open_turn();
   if (starts_turn(envelope.command) && turn_open && !actor->state.corrupt) {
     if (actor->state.agent()->turn->command == envelope.command_ref.id) {
       // A retry while the turn is open joins it - if it is the same request.
@@ -236,6 +247,12 @@ Task<> Shard::handle(Actor* actor, PendingPtr pending) {
   }
 
   auto answer = co_await carry_out(actor, pending);
+  if (answer && std::holds_alternative<EraseAgent>(envelope.command)) {
+    const Status destroyed = co_await keys_destroyed(envelope.stream, pending->deadline);
+    if (!destroyed) answer = destroyed.error();
+    if (destroyed && owner_.newest_admitted())
+      merge_position(answer->positions, {partition_, *owner_.newest_admitted()});
+  }
   env_.observe({"command", type_of(envelope.command), outcome_of(answer), {}}, env_.now() - pending->asked);
   const bool took_effect = answer && answer->commit != nullptr;
   if (starts_turn(envelope.command) && took_effect) {
@@ -259,6 +276,7 @@ Task<CommandAnswer> Shard::carry_out(Actor* actor, PendingPtr pending) {
                                        actor->state.why_corrupt};
   }
   if (auto before = replayed(actor->state, envelope)) co_return std::move(*before);
+  if (is_locked(*actor) && !ends_stream(envelope.command)) co_return key_is_missing(envelope.stream);
   trace("asked", envelope.command_ref.id);
 
   Facts facts{envelope.stream,     envelope.command_ref.id, env_.wall_now(), ports_.log.partitions(), {},
@@ -299,6 +317,10 @@ Task<CommandAnswer> Shard::carry_out(Actor* actor, PendingPtr pending) {
     for (Event& event : birth.events) parts.back().events.emplace_back(std::move(event));
   }
   const Sequence first = parts.front().first;
+  if (is_to_be_sealed(*actor, parts)) {
+    if (Status sealed = co_await seal_parts(actor, &parts, envelope.command_ref.id); !sealed)
+      co_return sealed.error();
+  }
   pending->decided = true;
   if (mutant(Mutant::decision_grows_old)) co_await sleep_for(env_, std::chrono::seconds{5});
   // Without a deadline: the actor may not go on before the fate of its append is known. The caller's own
@@ -315,6 +337,8 @@ Task<CommandAnswer> Shard::carry_out(Actor* actor, PendingPtr pending) {
   answer.offset = admitted->offset;
   if (const auto* put = std::get_if<PutTool>(&envelope.command)) {
     answer.tools = tools_asked_for(actor->state, {{}, {put->tool.name}});
+  } else if (const auto* take = std::get_if<TakeTool>(&envelope.command)) {
+    answer.tools = tools_asked_for(actor->state, {{}, {take->tool.name}});
   }
   co_return answer;
 }
@@ -361,6 +385,7 @@ Task<Shard::Actor*> Shard::sound_actor(StreamId stream) {
   if (actor->state.corrupt) {
     co_return Error{Errc::corrupt, "the history of '" + stream.value() + "' is damaged"};
   }
+  if (is_locked(*actor)) co_return key_is_missing(stream);
   co_return actor;
 }
 
@@ -458,6 +483,7 @@ void Shard::on_commit(const Commit& commit, Offset offset) {
     const bool birth = part.first == Sequence{1} && before == Offset{};
     if (birth) ++streams_;
     known_.note(part.stream, offset);
+    note_erasure(part);
     auto found = actors_.find(part.stream);
     if (found == actors_.end()) {
       if (!birth || activating_.contains(part.stream)) {
@@ -469,14 +495,22 @@ void Shard::on_commit(const Commit& commit, Offset offset) {
       found->second->used = env_.now();
     }
     if (unread_.contains(part.stream)) keep_in_tail(part.stream, before, {keep(), i, offset});
-    take_part(*found->second, commit, i, offset, {});
-    publish(*found->second, commit, part, offset);
+    Actor& actor = *found->second;
+    if (actor.seal) {
+      const Part opened = opened_part(part, *actor.seal);
+      take_part(actor, commit, opened, offset, {});
+      publish(actor, commit, opened, offset);
+    } else {
+      take_part(actor, commit, part, offset, {});
+      publish(actor, commit, part, offset);
+    }
   }
 }
 
 void Shard::on_owned() {
   if (!mutant(Mutant::turns_not_resumed)) launch("resume turns", resume_turns());
   reread_ruled();
+  finish_erasures();
 }
 
 void Shard::on_stopped() {

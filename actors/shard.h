@@ -4,9 +4,9 @@
 // run.
 //
 // shard.cpp has mailboxes and commands, shard_recovery.cpp activation and snapshots, shard_turns.cpp the
-// turns, shard_rulings.cpp what becomes of corrupt streams. Thread: the Env's. Lifetime: the Env's tasks end
-// before the shard does; or stop() has ended well and nobody is inside execute() any more (who calls it holds
-// the shard).
+// turns, shard_rulings.cpp what becomes of corrupt streams, shard_keys.cpp erasable ones. Thread: the Env's.
+// Lifetime: the Env's tasks end before the shard does; or stop() has ended well and nobody is inside
+// execute() any more (who calls it holds the shard).
 #pragma once
 
 #include <deque>
@@ -23,6 +23,7 @@
 #include "actors/model_request.h"
 #include "actors/partition_owner.h"
 #include "actors/turn_channel.h"
+#include "eventlog/key_store.h"
 #include "eventlog/snapshot_store.h"
 
 namespace varve {
@@ -46,6 +47,7 @@ class Shard final : public PartitionListener {
     CommandSender& sender;  // To blocks, wherever they live.
     ModelClient& model;
     MessageSearch* search = nullptr;  // Null: conversation_search says that it cannot.
+    KeyStore* keys = nullptr;         // Null: no agent can be made erasable.
   };
 
   Shard(Env& env, Partition partition, NodeIdentity identity, Ports ports, PartitionOwner::Proof prove,
@@ -113,9 +115,10 @@ class Shard final : public PartitionListener {
 
   struct Actor {
     ActorState state;
-    ShownContext shown;  // Of the state's agent, as of its last step.
-    Offset seen;         // Of the last record of the stream, as far as the state goes.
-    Offset saved;        // The same of its sound snapshot; 0 = it has none.
+    ShownContext shown;            // Of the state's agent, as of its last step.
+    Offset seen;                   // Of the last record of the stream, as far as the state goes.
+    Offset saved;                  // The same of its sound snapshot; 0 = it has none.
+    std::optional<TextSeal> seal;  // Of an erasable stream: its state is plain. Without it, it may be sealed.
     MonoTime used;
     std::deque<PendingPtr> mailbox;
     std::deque<PendingPtr> turns_waiting;
@@ -190,7 +193,7 @@ class Shard final : public PartitionListener {
   // The state that the row and the tail of the stream give, if they fit together; else it is rebuilt.
   std::optional<Loaded> loaded_from(const StreamId& stream, const std::optional<SnapshotRow>& row) const;
   void keep_in_tail(const StreamId& stream, Offset before, TailPart entry);
-  static void take_part(Actor& actor, const Commit& commit, std::size_t number, Offset offset,
+  static void take_part(Actor& actor, const Commit& commit, const Part& part, Offset offset,
                         const EventPlaces& absent);
   void apply_tail(Actor& actor);
   void reread_ruled();
@@ -199,6 +202,21 @@ class Shard final : public PartitionListener {
   SnapshotRow row_of(const Actor& actor) const;
   Task<> save(std::vector<StreamId> streams);
   Task<> passivate(std::vector<StreamId> streams);
+
+  // ---- keys of erasable streams (shard_keys.cpp) ----
+  // Its state is sealed, and the key is not at hand or not there at all.
+  bool is_locked(const Actor& actor) const;
+  static Error key_is_missing(const StreamId& stream);
+  // The actor with its state opened, if there is a key.
+  Task<Actor*> unlock(StreamId stream);
+  // Seals what erasable streams are about to write.
+  static bool is_to_be_sealed(const Actor& actor, const std::vector<Part>& parts);
+  Task<> seal_parts(Actor* actor, std::vector<Part>* parts, CommandId command);
+  void note_erasure(const Part& part);
+  void finish_erasures();
+  Task<> destroy_keys();
+  Task<> destroy_keys_of(StreamId agent, std::vector<StreamId> blocks);
+  Task<> keys_destroyed(StreamId stream, MonoTime deadline);
 
   // ---- turns ----
   void publish(Actor& actor, const Commit& commit, const Part& part, Offset offset);
@@ -253,6 +271,10 @@ class Shard final : public PartitionListener {
   // Streams of such rulings that are not yet read again. Their commits are kept in tail_, too, and their
   // states are not saved.
   std::map<StreamId, Unread> unread_;
+  // Agents that the log says are erased, with the blocks that go with them, whose keys may still be there.
+  std::map<StreamId, std::vector<StreamId>> erasing_;
+  bool destroying_ = false;    // A task does it.
+  Notifier erased_;            // erasing_ has become less.
   std::uint64_t streams_ = 0;  // Born before owner_.next_offset().
   std::optional<RecoveryRow> recovery_;
   std::uint64_t records_since_round_ = 0;

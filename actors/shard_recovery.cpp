@@ -3,6 +3,7 @@
 // or in resident actors.
 #include <algorithm>
 
+#include "actors/sealed_state.h"
 #include "actors/shard.h"
 #include "actors/state_codec.h"
 #include "runtime/mutant.h"
@@ -72,7 +73,10 @@ Task<PartitionOwner::Start> Shard::recovery_start() {
 
 Task<Shard::Actor*> Shard::activate(StreamId stream) {
   for (;;) {
-    if (const auto found = actors_.find(stream); found != actors_.end()) co_return found->second.get();
+    if (const auto found = actors_.find(stream); found != actors_.end()) {
+      if (is_locked(*found->second)) co_return co_await unlock(stream);
+      co_return found->second.get();
+    }
     const auto busy = activating_.find(stream);
     if (busy == activating_.end()) break;
     const auto notifier = busy->second;
@@ -93,15 +97,17 @@ Task<Shard::Actor*> Shard::activate(StreamId stream) {
   apply_tail(*actor);
   Actor* address = actor.get();
   actors_.emplace(stream, std::move(actor));
+  if (is_locked(*address)) co_return co_await unlock(stream);
   co_return address;
 }
 
 // A record that the state has not seen. It has seen more than the reader if its snapshot is that of an owner
 // who is ahead.
-void Shard::take_part(Actor& actor, const Commit& commit, std::size_t number, Offset offset,
+void Shard::take_part(Actor& actor, const Commit& commit, const Part& part, Offset offset,
                       const EventPlaces& absent) {
   if (offset <= actor.seen && !mutant(Mutant::tail_applied_twice)) return;
-  apply_part(actor.state, commit, commit.parts[number], offset, number == 0, absent);
+  const bool deciding = part.stream == commit.parts.front().stream;
+  apply_part(actor.state, commit, part, offset, deciding, absent);
   actor.seen = offset;
 }
 
@@ -114,8 +120,13 @@ void Shard::keep_in_tail(const StreamId& stream, Offset before, TailPart entry) 
 void Shard::apply_tail(Actor& actor) {
   const auto tail = tail_.find(actor.state.stream);
   if (tail == tail_.end()) return;
-  for (const TailPart& entry : tail->second.parts)
-    take_part(actor, *entry.commit, entry.number, entry.offset, absent_);
+  for (const TailPart& entry : tail->second.parts) {
+    if (actor.seal) {
+      take_part(actor, *entry.commit, opened_part(entry.part(), *actor.seal), entry.offset, absent_);
+    } else {
+      take_part(actor, *entry.commit, entry.part(), entry.offset, absent_);
+    }
+  }
   tail_.erase(tail);
 }
 
@@ -229,10 +240,16 @@ SnapshotRow Shard::row_of(const Actor& actor) const {
   row.sequence = state.sequence;
   row.seen = actor.seen;
   row.born = state.born;
-  row.open_turn = state.agent() != nullptr && state.agent()->turn.has_value();
+  row.open_turn = state.has_open_turn();
   row.corrupt = state.corrupt;
   row.bad_offset = state.bad_offset;
-  row.state = encode_state(state);
+  if (actor.seal) {
+    ActorState sealed = state;
+    seal_state(sealed, *actor.seal);
+    row.state = encode_state(sealed);
+  } else {
+    row.state = encode_state(state);
+  }
   row.hash = xxh64(row.state);
   return row;
 }
@@ -264,6 +281,8 @@ Task<> Shard::snapshot_round() {
   if (round_running_) co_return ok();
   // The recovery row may not pass a ruling before the states are those without the event.
   if (!unread_.empty()) co_return Error{Errc::unavailable, "a stream is being read again"};
+  // Nor an erasure whose keys may still be there: who recovers from there would not know of it.
+  if (!erasing_.empty()) co_return Error{Errc::unavailable, "keys are being destroyed"};
   round_running_ = true;
   // Everything before this position is in resident actors or in tail_.
   RecoveryRow row;
@@ -321,7 +340,7 @@ Task<> Shard::passivate_idle(Duration idle_for) {
   std::vector<std::pair<MonoTime, StreamId>> by_use;
   const bool crowded = actors_.size() > options_.resident_max;
   for (const auto& [stream, actor] : actors_) {
-    if (actor->busy() || (actor->state.agent() != nullptr && actor->state.agent()->turn)) continue;
+    if (actor->busy() || actor->state.has_open_turn()) continue;
     if (actor->state.sequence == Sequence{} || env_.now() - actor->used >= idle_for) {
       candidates.push_back(stream);
     } else if (crowded) {
@@ -360,8 +379,8 @@ Task<> Shard::drain(MonoTime deadline) {
   for (;;) {
     std::vector<std::pair<StreamId, std::string>> open;
     for (const auto& [stream, actor] : actors_) {
+      if (!actor->state.has_open_turn()) continue;
       const AgentState* agent = actor->state.agent();
-      if (agent == nullptr || !agent->turn) continue;
       if (handed_over.insert(agent->turn->run_id).second) open.emplace_back(stream, agent->turn->run_id);
     }
     for (const auto& [stream, run_id] : open) {

@@ -2,6 +2,7 @@
 // ruling says that the event is absent: its history is folded once more, without it.
 #include <algorithm>
 
+#include "actors/sealed_state.h"
 #include "actors/shard.h"
 
 namespace varve {
@@ -115,6 +116,7 @@ Task<> Shard::reread(StreamId stream) {
     }
     Actor& actor = *found->second;
     actor.state = std::move(read->state);
+    if (actor.seal) open_state(actor.state, *actor.seal);
     actor.seen = read->seen;
     apply_tail(actor);
     const auto unread = unread_.find(stream);

@@ -131,7 +131,7 @@ void Shard::open_channel(Actor& actor) {
 }
 
 void Shard::drive_if_open(Actor& actor) {
-  if (actor.driving || actor.state.agent() == nullptr || !actor.state.agent()->turn) return;
+  if (actor.driving || !actor.state.has_open_turn()) return;
   set_driving(actor, true);
   open_channel(actor);
   launch("turn", drive(&actor, false));
@@ -166,8 +166,7 @@ Task<> Shard::resume_turns() {
 }
 
 void Shard::resume(Actor& actor) {
-  if (actor.driving || actor.state.corrupt) return;
-  if (actor.state.agent() == nullptr || !actor.state.agent()->turn) return;
+  if (actor.driving || actor.state.corrupt || is_locked(actor) || !actor.state.has_open_turn()) return;
   set_driving(actor, true);
   open_channel(actor);
   env_.count("turns_resumed");
@@ -285,8 +284,7 @@ Task<> Shard::join_turn(std::shared_ptr<TurnChannel> channel, PendingPtr pending
 
 // The next message that waited for the open turn.
 void Shard::admit_waiting_turn(Actor& actor) {
-  const bool open = actor.state.agent() != nullptr && actor.state.agent()->turn.has_value();
-  if (open && !stopping_) return;
+  if (actor.state.has_open_turn() && !stopping_) return;
   if (actor.turns_waiting.empty()) return;
   if (stopping_) {
     for (const PendingPtr& pending : actor.turns_waiting) {

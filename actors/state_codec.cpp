@@ -49,6 +49,29 @@ void write_agent(JsonWriter& out, const AgentState& agent) {
   out.end_object();
 }
 
+void write_teleport(JsonWriter& out, const Teleport& teleport) {
+  out.key("teleport")
+      .begin_object()
+      .field("source", teleport.source)
+      .field("origin", teleport.origin.value());
+  out.field_integer("carried", as_signed(teleport.carried)).field("chain", teleport.chain);
+  out.field_integer("updated_at", teleport.updated_at.value()).field_boolean("sealed", teleport.sealed);
+  out.end_object();
+}
+
+Teleport read_teleport(const Json& json, JsonFields& state) {
+  JsonFields fields(json, "teleport");
+  Teleport teleport;
+  teleport.source = fields.text("source");
+  teleport.origin = StreamId{fields.text("origin")};
+  teleport.carried = fields.unsigned_integer("carried");
+  teleport.chain = fields.text("chain");
+  teleport.updated_at = WallTime{fields.integer("updated_at")};
+  teleport.sealed = fields.boolean_or("sealed", false);
+  if (fields.fault()) state.set_fault(fields.fault()->message);
+  return teleport;
+}
+
 struct BodyWriter {
   JsonWriter& out;
   void operator()(const std::monostate& /*none*/) const { out.null(); }
@@ -182,8 +205,15 @@ std::string encode_state(const ActorState& state) {
   out.key("created_by");
   write_command(out, state.created_by);
   out.field_boolean("deleted", state.deleted).field_boolean("corrupt", state.corrupt);
+  if (state.erasable) {
+    out.field_boolean("erasable", true).key("born_with").begin_array();
+    for (const StreamId& block : state.born_with) out.string(block.value());
+    out.end_array();
+  }
   out.field_integer("bad_offset", as_signed(state.bad_offset.value()))
       .field("why_corrupt", state.why_corrupt);
+  if (!state.gone.empty()) out.field("gone", state.gone);
+  if (state.teleport) write_teleport(out, *state.teleport);
   out.key("recent").begin_array();
   for (const RecentCommand& recent : state.recent.list()) {
     out.begin_array().string(to_hex(recent.id)).string(to_hex(recent.hash));
@@ -211,6 +241,8 @@ Result<ActorState> decode_state(std::string_view json) {
   if (!id || !hash) fields.set_fault("\"created_by\" does not fit");
   if (id && hash) state.created_by = {*id, *hash, created_by.boolean_or("client", false)};
   state.deleted = fields.boolean_or("deleted", false);
+  state.erasable = fields.boolean_or("erasable", false);
+  for (std::string& block : fields.texts("born_with")) state.born_with.emplace_back(std::move(block));
   state.corrupt = fields.boolean_or("corrupt", false);
   state.bad_offset = Offset{fields.unsigned_integer("bad_offset")};
   state.why_corrupt = fields.text("why_corrupt");
@@ -229,6 +261,8 @@ Result<ActorState> decode_state(std::string_view json) {
     state.recent.add(
         {*recent_id, *recent_hash, Sequence{static_cast<std::uint64_t>(*entry[2].as_integer())}});
   }
+  state.gone = fields.optional_text("gone").value_or("");
+  if (const Json* teleport = parsed->find("teleport")) state.teleport = read_teleport(*teleport, fields);
   read_body(fields.text("kind"), fields, state);
   if (fields.fault()) return *fields.fault();
   return state;

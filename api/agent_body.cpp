@@ -218,6 +218,7 @@ Parsed<CreateAgent> parse_create_agent(const Json& body, const KnownModels& mode
       if (!contains(settings.tools, tool)) settings.tools.push_back(std::move(tool));
     }
   }
+  command.erasable = reader.boolean("erasable").value_or(false);
   refuse_secrets(reader);
   settings.extra = kept_fields(body, is_kept_agent_field).dump();
 

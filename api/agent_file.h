@@ -37,6 +37,7 @@ struct ImportedAgent {
   std::vector<bool> in_context;   // One per message.
   StreamId origin;                // Of a fork: BeginImport::origin and origin_cut.
   std::string origin_cut;
+  bool erasable = false;  // Of a fork: so is the new agent, with keys of its own.
 };
 
 struct AgentFile {

@@ -232,6 +232,7 @@ Task<std::vector<LogPosition>> Api::import_agent(CommandRef whole, std::size_t n
   begin.hash = to_hex(whole.hash);
   begin.origin = agent.origin;
   begin.origin_cut = agent.origin_cut;
+  begin.erasable = agent.erasable;
   Command first = std::move(begin);
   auto answer = co_await send_part(whole, part, stream, std::move(first), deadline);
   if (!answer) co_return answer.error();

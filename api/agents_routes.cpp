@@ -146,6 +146,11 @@ Api::Answer Api::update_agent(Call call) {
 }
 
 Api::Answer Api::delete_agent(Call call) {
+  if (const auto erase = query_value(call.target, "erase"); erase && *erase != "false") {
+    if (*erase != "true")
+      co_return unprocessable("query.erase: expected true or false, got '" + *erase + "'");
+    co_return co_await erase_agent(std::move(call));
+  }
   const std::string id = call.ids[0];
   Command deletion = DeleteAgent{};
   auto answer = co_await send(call, StreamId{id}, std::move(deletion));

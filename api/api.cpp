@@ -4,6 +4,7 @@
 #include <array>
 #include <charconv>
 
+#include "actors/actor_state.h"
 #include "api/http_status.h"
 #include "projections/cut_reader.h"
 #include "projections/fold.h"
@@ -90,6 +91,11 @@ std::optional<CommandId> id_from_otids(const Json& body, std::string_view path) 
     text += '\n' + otid->as_string();
   }
   return command_id_from_text(text);
+}
+
+// An agent's own routes.
+bool names_agent(std::string_view pattern) {
+  return pattern.find("/{agent_id}") != std::string_view::npos;
 }
 
 std::string_view class_of(int status) {
@@ -261,7 +267,9 @@ Api::Answer Api::run_route(const Route& route, Call call) {
     }
   }
   const RouteFunction function = route.function;
+  const std::string agent = names_agent(route.pattern) ? call.ids.front() : "";
   Response response = co_await (this->*function)(std::move(call));
+  if (response.status == 404 && !agent.empty()) co_return co_await answer_gone(agent, std::move(response));
   co_return response;
 }
 
@@ -357,7 +365,8 @@ Task<std::optional<std::string>> Api::read_views(Render render) {
     *rendered = std::move(*text);
     return ok();
   };
-  if (Status read = co_await ports_.views.read(std::move(work)); !read) co_return read.error();
+  if (Status read = co_await read_opened(ports_.keys, ports_.views, std::move(work)); !read)
+    co_return read.error();
   co_return std::move(*rendered);
 }
 
@@ -379,6 +388,27 @@ Task<ResolvedCut> Api::resolve(std::string as_of, MonoTime deadline) {
   auto resolved = co_await resolve_as_of(sources, std::move(*asked), until);
   if (!resolved) co_return Error{resolved.error().code, field + resolved.error().message};
   co_return std::move(*resolved);
+}
+
+// In the place of "not found", if the agent was here: where it is.
+Api::Answer Api::answer_gone(std::string agent, Response not_found) {
+  Render render = [agent](ViewReader& reader) { return find_gone(reader, agent); };
+  if (const auto past = not_found.header("varve-as-of")) {
+    if (auto cut = parse_cut(*past)) render = at_cut(std::move(*cut), std::move(render));
+  }
+  auto gone = co_await read_views(std::move(render));
+  if (gone && !*gone && not_found.header("varve-as-of")) {
+    // Who has moved was here then. Who is erased is not even there.
+    Render now = [agent](ViewReader& reader) { return find_gone(reader, agent); };
+    gone = co_await read_views(std::move(now));
+    if (gone && *gone && **gone != kGoneErased) gone = std::optional<std::string>{};
+  }
+  if (!gone || !*gone) co_return not_found;
+  Response response = gone_response(**gone);
+  for (const auto& [name, value] : not_found.headers) {
+    if (name.starts_with("varve-")) response.headers.emplace(name, value);
+  }
+  co_return response;
 }
 
 Api::Answer Api::answer_read(Call call, Render render, std::string not_found) {
@@ -420,6 +450,25 @@ static MemoryViewStorage rows_of(const Commit& commit, LogPosition position) {
   return storage;
 }
 
+static Task<> read_storage(std::shared_ptr<const MemoryViewStorage> storage, ViewWork work) {
+  MemoryViewReader reader(*storage);
+  co_return work(reader);
+}
+
+Task<std::optional<std::string>> Api::render_commit(std::shared_ptr<const Commit> commit,
+                                                    LogPosition position, Render render) {
+  const auto storage = std::make_shared<const MemoryViewStorage>(rows_of(*commit, position));
+  const auto rendered = std::make_shared<Result<std::optional<std::string>>>();
+  ReadViews read = [storage](ViewWork work) { return read_storage(storage, std::move(work)); };
+  ViewWork work = [render = std::move(render), rendered](ViewReader& reader) {
+    *rendered = render(reader);
+    return ok();
+  };
+  if (Status done = co_await read_opened(ports_.keys, std::move(read), std::move(work)); !done)
+    co_return done.error();
+  co_return std::move(*rendered);
+}
+
 // The command's own value: what later commands have made of it meanwhile is not in the answer.
 Api::Answer Api::answer_write(Call call, CommandAnswer answer, Render render, OwnRows own) {
   Headers headers = co_await settle(answer, call);
@@ -431,9 +480,7 @@ Api::Answer Api::answer_write(Call call, CommandAnswer answer, Render render, Ow
     text = co_await read_views(answer.commit ? at_cut(Cut::of_partition(position), render) : render);
   }
   if ((!text || !*text) && printable) {
-    const MemoryViewStorage storage = rows_of(*answer.commit, position);
-    MemoryViewReader reader(storage);
-    text = render(reader);
+    text = co_await render_commit(answer.commit, position, render);
   }
   Response response;
   if (text && *text) {

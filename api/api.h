@@ -14,6 +14,7 @@
 #include "actors/command_sender.h"
 #include "api/agent_file.h"
 #include "api/body.h"
+#include "api/opened_reader.h"
 #include "api/queries.h"
 #include "api/view_lag.h"
 #include "projections/as_of.h"
@@ -45,7 +46,8 @@ class Api {
     ViewStore& views;
     ViewProgress& progress;
     ViewLag& lag;
-    EventLog& log;  // Read for as_of only.
+    EventLog& log;             // Read for as_of only.
+    KeyStore* keys = nullptr;  // Null: no agent is erasable.
   };
 
   Api(Env& env, Ports ports, ApiOptions options);
@@ -77,6 +79,7 @@ class Api {
   // The route is for metrics; null = none fits.
   Answer dispatch(Request request, Target target, const Route** chosen);
   Answer run_route(const Route& route, Call call);
+  Answer answer_gone(std::string agent, Response not_found);
   // What is the same for every route: the deadline, the command's id, Varve-Wait-For.
   std::optional<Response> prepare(Call& call, bool write);
 
@@ -88,6 +91,7 @@ class Api {
   Answer get_agent(Call call);
   Answer update_agent(Call call);
   Answer delete_agent(Call call);
+  Answer erase_agent(Call call);
   Answer list_core_blocks(Call call);
   Answer get_core_block(Call call);
   Answer update_core_block(Call call);
@@ -162,6 +166,9 @@ class Api {
   Answer answer_read(Call call, Render render, std::string not_found);
   Task<ResolvedCut> resolve(std::string as_of, MonoTime deadline);
   Task<std::optional<std::string>> read_views(Render render);
+  // From the rows that a commit's own events make.
+  Task<std::optional<std::string>> render_commit(std::shared_ptr<const Commit> commit, LogPosition position,
+                                                 Render render);
   Answer attach_or_detach(Call call, bool attach);
   Answer change_block(Call call, StreamId block, UpdateBlock update);
   Answer send_messages(Call call, bool always_streams, bool async);

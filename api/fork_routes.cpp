@@ -61,6 +61,14 @@ Response forked(const ImportedAgent& agent, const std::string& id) {
 // The agent as it was then, under the name that was asked for.
 Task<ImportedAgent> Api::read_fork(StreamId origin, Cut cut) {
   const auto found = std::make_shared<std::optional<ImportedAgent>>();
+  bool erasable = false;
+  if (ports_.keys != nullptr) {
+    // Only an erasable agent has one, and without it nothing of the agent is read below.
+    std::vector<StreamId> asked{origin};
+    auto key = co_await ports_.keys->read(std::move(asked));
+    if (!key) co_return key.error();
+    erasable = !key->empty();
+  }
   std::function<Status(ViewReader&)> work = [origin, cut, found](ViewReader& reader) -> Status {
     CutReader then(reader, cut);
     auto agent = agent_to_fork(then, origin.value());
@@ -68,7 +76,8 @@ Task<ImportedAgent> Api::read_fork(StreamId origin, Cut cut) {
     *found = std::move(*agent);
     return ok();
   };
-  if (Status read = co_await ports_.views.read(std::move(work)); !read) co_return read.error();
+  if (Status read = co_await read_opened(ports_.keys, ports_.views, std::move(work)); !read)
+    co_return read.error();
   if (!*found) {
     co_return Error{Errc::not_found,
                     "there was no agent with ID " + origin.value() + " as of " + to_string(cut)};
@@ -77,6 +86,7 @@ Task<ImportedAgent> Api::read_fork(StreamId origin, Cut cut) {
   (*found)->origin_cut = to_string(cut);
   co_return std::move(**found);
 }
+  (*found)->erasable = erasable;
 
 Api::Answer Api::fork_agent(Call call) {
   if (!call.request.header("x-stainless-timeout")) call.deadline = env_.now() + kForkTime;

@@ -1,5 +1,6 @@
 #include "api/http_status.h"
 
+#include "actors/agent_teleport.h"
 #include "api/body.h"
 #include "runtime/json.h"
 #include "runtime/mutant.h"
@@ -38,6 +39,9 @@ StatusRule rule_of(Errc code) {
 }  // namespace
 
 Response error_response(const Error& error, bool keyless) {
+  if (error.code == Errc::not_found && error.message.starts_with(kGone)) {
+    return gone_response(std::string_view(error.message).substr(kGone.size()));
+  }
   if (error.code == Errc::invalid_argument) return unprocessable(error.message);
   const StatusRule rule = rule_of(error.code);
   Response response = detail_response(rule.status, error.message);
@@ -45,6 +49,24 @@ Response error_response(const Error& error, bool keyless) {
   const bool doubtful =
       error.code == Errc::outcome_unknown && keyless && !mutant(Mutant::doubt_may_be_repeated);
   if (rule.never_retry || doubtful) response.headers.emplace("x-should-retry", "false");
+  return response;
+}
+
+Response gone_response(std::string_view gone) {
+  JsonWriter out;
+  out.begin_object();
+  Response response;
+  if (gone.starts_with(kGoneMoved)) {
+    const std::string place(gone.substr(std::string_view(kGoneMoved).size()));
+    out.field("detail", "the agent has moved to " + place).field("moved_to", place).end_object();
+    response = json_response(out.take());
+    response.headers.emplace("varve-moved-to", place);
+  } else {
+    out.field("detail", "the agent has been erased").end_object();
+    response = json_response(out.take());
+  }
+  response.status = 410;
+  response.headers.emplace("x-should-retry", "false");
   return response;
 }
 

@@ -13,6 +13,8 @@ namespace varve {
 Response error_response(const Error& error, bool keyless);
 
 Response detail_response(int status, std::string_view detail);
+// 410 of an agent that is not here any more; `gone` as ActorState::gone and gone_of() have it.
+Response gone_response(std::string_view gone);
 // 422: which field, what was expected.
 Response unprocessable(std::string_view detail);
 // 422 for an id in the path, with an example.

@@ -198,7 +198,8 @@ Task<std::optional<TurnResult>> Api::ended_turn(std::string run_id) {
     if (*run && (*run)->run.text(runs::status) != "running") *found = turn_of(**run);
     return ok();
   };
-  if (Status read = co_await ports_.views.read(std::move(work)); !read) co_return read.error();
+  if (Status read = co_await read_opened(ports_.keys, ports_.views, std::move(work)); !read)
+    co_return read.error();
   co_return std::move(*found);
 }
 

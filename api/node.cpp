@@ -89,7 +89,7 @@ Node::Node(Env& env, NodeIdentity identity, Ports ports, NodeOptions options)
       lag_(env, ports.views, progress_),
       status_(env, {ports.log, ports.views, progress_, member_, lag_}, identity_.url,
               [this] { return failure(); }),
-      api_(env, {sender_, ports.views, progress_, lag_, ports.log},
+      api_(env, {sender_, ports.views, progress_, lag_, ports.log, ports.keys},
            api_options(options_, ports.log.partitions(), *this)),
       quarantine_(env_, {ports.log, ports.views, progress_, sender_}),
       inspect_(env_, ports.log, ports.views, kInspectRecordsMax) {}
@@ -101,7 +101,7 @@ boost::asio::awaitable<Response> Node::handle(Request request) {
 }
 
 std::unique_ptr<Shard> Node::make_shard(Partition partition, PartitionOwner::Proof prove) {
-  const Shard::Ports ports{ports_.log, ports_.snapshots, sender_, ports_.model, &search_};
+  const Shard::Ports ports{ports_.log, ports_.snapshots, sender_, ports_.model, &search_, ports_.keys};
   return std::make_unique<Shard>(env_, partition, identity_, ports, std::move(prove), options_.shard);
 }
 

@@ -65,6 +65,7 @@ class Node {
     Assignment* assignment = nullptr;  // Of the shards.
     Assignment* folding = nullptr;     // Of the projection workers.
     Transport* transport = nullptr;    // To other nodes; null: there are none.
+    KeyStore* keys = nullptr;          // Null: no agent can be made erasable.
   };
 
   Node(Env& env, NodeIdentity identity, Ports ports, NodeOptions options);

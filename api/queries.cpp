@@ -164,7 +164,7 @@ Result<bool> is_hidden_block(ViewReader& reader, const std::string& id) {
     auto agent =
         first_row(reader, open_rows(View::agents, equal(agents::id, row.text(attachments::agent_id))));
     if (!agent) return agent.error();
-    if (*agent && (*agent)->integer(agents::importing) != 0) return true;
+    if (*agent && (*agent)->integer(agents::importing) == agents::kImporting) return true;
   }
   return false;
 }
@@ -209,6 +209,12 @@ Result<bool> agent_exists(ViewReader& reader, const std::string& id) {
   auto row = first_row(reader, std::move(query));
   if (!row) return row.error();
   return row->has_value();
+}
+
+Result<std::optional<std::string>> find_gone(ViewReader& reader, const std::string& id) {
+  auto row = first_row(reader, open_rows(View::agents, equal(agents::id, id)));
+  if (!row) return row.error();
+  return *row ? gone_of(**row) : std::optional<std::string>{};
 }
 
 Result<std::vector<Row>> attached_blocks(ViewReader& reader, const std::string& agent_id) {

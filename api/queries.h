@@ -19,6 +19,9 @@ Result<std::optional<Row>> find_block(ViewReader& reader, const std::string& id)
 Result<std::vector<Row>> attached_blocks(ViewReader& reader, const std::string& agent_id);
 Result<bool> agent_exists(ViewReader& reader, const std::string& id);
 
+// What has become of an agent that is not here any more; nothing if it is, or never was.
+Result<std::optional<std::string>> find_gone(ViewReader& reader, const std::string& id);
+
 struct AgentFilter {
   std::optional<std::vector<std::string>> ids;  // Only these.
   std::optional<std::string> last_stop_reason;

@@ -6,11 +6,13 @@
 #include "cluster/kafka_assignment.h"
 #include "eventlog/sqlite_event_log.h"
 #include "projections/postgres_generations.h"
+#include "projections/postgres_key_store.h"
 #include "projections/postgres_migrate.h"
 #include "projections/postgres_snapshot_store.h"
 #include "projections/postgres_view_store.h"
 #include "projections/sqlite_generations.h"
 #include "runtime/sync.h"
+#include "projections/sqlite_key_store.h"
 
 namespace varve {
 namespace {
@@ -46,6 +48,8 @@ Status open_view_files(RealEnv& env, const Config& config, Backends& backends) {
   auto snapshots = SqliteSnapshotStore::open(env, config.data_dir);
   if (!snapshots) return snapshots.error();
   const auto generation = active_generation_in(config.data_dir);
+  auto keys = SqliteKeyStore::open(env, config.data_dir);
+  if (!keys) return keys.error();
   if (!generation) return generation.error();
   SqliteViewStore::Options options;
   options.directory = config.data_dir;
@@ -59,6 +63,7 @@ Status open_view_files(RealEnv& env, const Config& config, Backends& backends) {
   backends.views = std::move(live);
   backends.snapshots = std::move(*snapshots);
   return ok();
+  backends.keys = std::move(*keys);
 }
 
 // ---- Kafka
@@ -139,6 +144,7 @@ Status open_database(RealEnv& env, const Config& config, Backends& backends) {
   backends.views = std::move(views);
   backends.generations = std::make_unique<PostgresGenerations>(env, *pool, "server " + uuid4(env.rng()));
   backends.place += ", " + pool->where();
+  backends.keys = std::make_unique<PostgresKeyStore>(*pool);
   return ok();
 }
 

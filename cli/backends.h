@@ -10,6 +10,7 @@
 #include "cli/config.h"
 #include "cluster/assignment.h"
 #include "eventlog/event_log.h"
+#include "eventlog/key_store.h"
 #include "eventlog/snapshot_store.h"
 #include "projections/generations.h"
 #include "projections/view_store.h"
@@ -27,6 +28,7 @@ struct Backends {
   std::unique_ptr<SnapshotStore> snapshots;
   std::unique_ptr<ViewStore> views;
   std::unique_ptr<Generations> generations;  // Of the views.
+  std::unique_ptr<KeyStore> keys;  // Of erasable agents.
   // Null: this process has all partitions, for ever.
   std::unique_ptr<Assignment> owning;
   std::unique_ptr<Assignment> folding;

@@ -128,7 +128,7 @@ void make_node(Server& server, const std::string& own_url) {
   if (backends.hand_back_time > Duration{}) options.hand_back_time = backends.hand_back_time;
   const Node::Ports ports{*backends.log,           *backends.snapshots,   *backends.views,
                           server.models->client(), backends.owning.get(), backends.folding.get(),
-                          server.transport.get()};
+                          server.transport.get(),  backends.keys.get()};
   server.node = std::make_unique<Node>(server.env, identity, ports, std::move(options));
   MetricsOptions metrics;
   metrics.version = kVersion;

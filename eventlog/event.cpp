@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "runtime/json_fields.h"
+#include "runtime/stored_json.h"
 
 namespace varve {
 namespace {
@@ -65,6 +66,7 @@ void write_data(JsonWriter& out, const AgentCreated& event) {
   }
   out.end_array();
   write_messages(out, event.messages);
+  if (event.erasable) out.field_boolean("erasable", true);
 }
 
 void read_data(JsonFields& fields, AgentCreated& event) {
@@ -77,6 +79,7 @@ void read_data(JsonFields& fields, AgentCreated& event) {
     if (block.fault()) return fields.set_fault(block.fault()->message);
   }
   event.messages = read_messages(fields);
+  event.erasable = fields.boolean_or("erasable", false);
 }
 
 void write_data(JsonWriter& out, const AgentUpdated& event) {
@@ -246,11 +249,13 @@ void read_data(JsonFields& /*fields*/, ImportSealed& /*event*/) {}
 void write_data(JsonWriter& out, const BlockCreated& event) {
   out.key("block");
   write_block_value(out, event.block);
+  if (event.erasable) out.field_boolean("erasable", true);
 }
 void read_data(JsonFields& fields, BlockCreated& event) {
   auto block = read_block_value(fields.object("block"));
   if (!block) return fields.set_fault(block.error().message);
   event.block = std::move(*block);
+  event.erasable = fields.boolean_or("erasable", false);
 }
 
 void write_data(JsonWriter& out, const BlockUpdated& event) {
@@ -295,6 +300,77 @@ void write_data(JsonWriter& out, const AgentForked& event) {
 void read_data(JsonFields& fields, AgentForked& event) {
   event.origin = StreamId{fields.text("origin")};
   event.cut = fields.text("cut");
+}
+
+void write_data(JsonWriter& out, const EventTeleported& event) {
+  out.field_integer("at", event.at.value());
+  write_if(out, "cmd", event.command);
+  write_if(out, "hash", event.command_hash);
+  if (event.client) out.field_boolean("client", true);
+  write_if(out, "request", event.request_id);
+  write_if(out, "source", event.source);
+  write_if(out, "origin", event.origin.value());
+  if (event.type.empty()) return;
+  out.field("type", event.type).field_integer("v", event.version).field_raw("data", event.data);
+}
+void read_data(JsonFields& fields, EventTeleported& event) {
+  event.at = time_in(fields, "at");
+  event.command = fields.optional_text("cmd").value_or("");
+  event.command_hash = fields.optional_text("hash").value_or("");
+  event.client = fields.boolean_or("client", false);
+  event.request_id = fields.optional_text("request").value_or("");
+  event.source = fields.optional_text("source").value_or("");
+  event.origin = StreamId{fields.optional_text("origin").value_or("")};
+  event.type = fields.optional_text("type").value_or("");
+  if (event.type.empty()) return;
+  event.version = fields.integer("v");
+  event.data = fields.json_or("data", "{}");
+  if (const Status known = read_inner(event); !known) fields.set_fault(known.error().message);
+}
+
+void write_data(JsonWriter& out, const TeleportSealed& event) {
+  if (event.settings) {
+    out.key("settings");
+    write_settings(out, *event.settings);
+  }
+  if (event.block) {
+    out.key("block");
+    write_block_value(out, *event.block);
+  }
+  out.field_integer("created_at", event.created_at.value());
+  out.field_integer("updated_at", event.updated_at.value());
+}
+void read_data(JsonFields& fields, TeleportSealed& event) {
+  if (!fields.json_or("settings", "").empty()) {
+    auto settings = read_settings(fields.object("settings"));
+    if (!settings) return fields.set_fault(settings.error().message);
+    event.settings = std::move(*settings);
+  }
+  if (!fields.json_or("block", "").empty()) {
+    auto block = read_block_value(fields.object("block"));
+    if (!block) return fields.set_fault(block.error().message);
+    event.block = std::move(*block);
+  }
+  event.created_at = time_in(fields, "created_at");
+  event.updated_at = time_in(fields, "updated_at");
+}
+
+void write_data(JsonWriter& out, const AgentMoved& event) {
+  out.field("place", event.place);
+}
+void read_data(JsonFields& fields, AgentMoved& event) {
+  event.place = fields.text("place");
+}
+
+void write_data(JsonWriter& out, const AgentErased& event) {
+  if (event.was_deleted) out.field_boolean("was_deleted", true);
+  out.key("blocks").begin_array();
+  for (const StreamId& block : event.blocks) out.string(block.value());
+  out.end_array();
+}
+void read_data(JsonFields& fields, AgentErased& event) {
+  event.was_deleted = fields.boolean_or("was_deleted", false);
+  for (std::string& block : fields.texts("blocks")) event.blocks.emplace_back(std::move(block));
 }
 
 ToolValue tool_in(JsonFields& fields) {
@@ -390,6 +466,10 @@ const std::array<CatalogueEntry, std::variant_size_v<Event>>& catalogue() {
       {"ToolUpdated", 1, read_as<ToolUpdated>, {}},
       {"ToolDeleted", 1, read_as<ToolDeleted>, {}},
       {"AgentForked", 1, read_as<AgentForked>, {}},
+      {"EventTeleported", 1, read_as<EventTeleported>, {}},
+      {"TeleportSealed", 1, read_as<TeleportSealed>, {}},
+      {"AgentMoved", 1, read_as<AgentMoved>, {}},
+      {"AgentErased", 1, read_as<AgentErased>, {}},
   }};
   return kEntries;
 }
@@ -463,6 +543,18 @@ Result<Event> read_event(std::string_view type, std::int64_t version, const Json
     return entry.read(lifted);
   }
   return Error{Errc::corrupt, "event type '" + std::string(type) + "' is not known to this program"};
+}
+
+Status read_inner(EventTeleported& event) {
+  if (event.type.empty()) return ok();
+  // What a stream has been carried by is not carried on: an export unwraps it.
+  if (event.type == "EventTeleported") return Error{Errc::corrupt, "a carried event inside of another"};
+  const auto data = parse_stored_json(event.data);
+  if (!data) return data.error();
+  auto inner = read_event(event.type, event.version, *data);
+  if (!inner) return inner.error();
+  event.inner = std::make_shared<const CarriedEvent>(CarriedEvent{std::move(*inner)});
+  return ok();
 }
 
 void write_settings(JsonWriter& out, const AgentSettings& settings) {

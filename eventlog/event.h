@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -125,6 +126,7 @@ struct AgentCreated {
   AgentSettings settings;
   std::vector<BlockRef> blocks;
   std::vector<Message> messages;  // The compiled system message, then the initial sequence.
+  bool erasable = false;          // Its personal texts are sealed, here and in all that follows.
   friend bool operator==(const AgentCreated&, const AgentCreated&) = default;
 };
 struct AgentUpdated {
@@ -241,6 +243,55 @@ struct AgentForked {
   friend bool operator==(const AgentForked&, const AgentForked&) = default;
 };
 
+// ---- teleport: a stream that was carried here from another log, event by event ----
+
+struct CarriedEvent;  // An Event.
+
+// One event of the source's stream, as the source wrote it; it has the same sequence here. Until the stream is
+// sealed nobody sees it. Whoever applies or folds it does with the inner event what the source did, at the
+// source's time.
+struct EventTeleported {
+  WallTime at;  // Of the source's record.
+  std::string command;       // Of the source's command: 32 hexadecimal digits
+  std::string command_hash;  // and 16.
+  bool client = false;       // As in CommandRef; with the first event of the source's record only.
+  std::string request_id;
+  std::string type;  // Empty: the event is absent, by a ruling at the source.
+  std::int64_t version = 0;
+  std::string data = "{}";  // JSON
+  // With the first event of a stream only.
+  std::string source;  // The cluster that it comes from.
+  StreamId origin;     // Of a stream that has another id here.
+  // What type, version and data say; null if absent.
+  std::shared_ptr<const CarriedEvent> inner;
+  friend bool operator==(const EventTeleported& a, const EventTeleported& b) {
+    return a.at == b.at && a.command == b.command && a.command_hash == b.command_hash &&
+           a.client == b.client && a.request_id == b.request_id && a.type == b.type &&
+           a.version == b.version && a.data == b.data && a.source == b.source && a.origin == b.origin;
+  }
+};
+// Ends it: from here on the stream is like any other. Its rows of `agents` or `blocks` begin here.
+struct TeleportSealed {
+  std::optional<AgentSettings> settings;  // Of an agent.
+  std::optional<BlockValue> block;        // Of a block.
+  WallTime created_at;
+  WallTime updated_at;
+  friend bool operator==(const TeleportSealed&, const TeleportSealed&) = default;
+};
+// The agent lives elsewhere from now on; here it answers with its place.
+struct AgentMoved {
+  std::string place;  // URL of the other server.
+  friend bool operator==(const AgentMoved&, const AgentMoved&) = default;
+};
+
+// What the agent was told and said can never be read again: the keys of its stream and of these blocks are
+// destroyed once this is in the log. Ends the agent as AgentDeleted does.
+struct AgentErased {
+  bool was_deleted = false;      // AgentDeleted came before: its row has ended.
+  std::vector<StreamId> blocks;  // Born with it and attached to no other agent. Their BlockDeleted follow.
+  friend bool operator==(const AgentErased&, const AgentErased&) = default;
+};
+
 // ---- the catalogue ----
 
 struct ToolCreated {
@@ -261,6 +312,7 @@ struct ToolDeleted {
 
 struct BlockCreated {
   BlockValue block;
+  bool erasable = false;  // As of an agent. It has a key of its own.
   friend bool operator==(const BlockCreated&, const BlockCreated&) = default;
 };
 struct BlockUpdated {
@@ -276,7 +328,12 @@ using Event = std::variant<AgentCreated, AgentUpdated, AgentDeleted, BlockAttach
                            ContextTrimmed, UserMessageReceived, AssistantReplied, ToolReturned, TurnResumed,
                            TurnHandedOver, TurnFinished, TurnFailed, TurnCancelled, ImportBegun, ImportSealed,
                            BlockCreated, BlockUpdated, BlockDeleted, ContextSummarized, MessagesImported,
-                           ToolCreated, ToolUpdated, ToolDeleted, AgentForked>;
+                           ToolCreated, ToolUpdated, ToolDeleted, AgentForked, EventTeleported,
+                           TeleportSealed, AgentMoved, AgentErased>;
+
+struct CarriedEvent {
+  Event event;
+};
 
 // "AgentCreated"
 std::string_view type_of(const Event& event);
@@ -288,6 +345,8 @@ void write_event(JsonWriter& out, const Event& event);
 // Lifts an old version through the upcaster chain. Errc::corrupt for an unknown type, a version from the
 // future, or data that does not fit: whoever folds it treats the event as poison.
 Result<Event> read_event(std::string_view type, std::int64_t version, const Json& data);
+// Fills `inner` from type, version and data.
+Status read_inner(EventTeleported& event);
 
 // JSON of the value types, for commands and snapshots.
 void write_settings(JsonWriter& out, const AgentSettings& settings);

@@ -45,6 +45,8 @@ struct Folder {
   std::int64_t ordinal;  // Of the event at that position.
   Sequence sequence;     // Of the event in its stream.
   std::vector<RowChange>& out;
+  WallTime at;           // When it happened: the commit's time, or that of the source that it was carried from.
+  bool carried = false;  // The rows of agents and blocks wait for the seal.
   std::int64_t rows = 0;
 
   void insert(View view, std::vector<Value> values) {
@@ -64,17 +66,32 @@ struct Folder {
     return std::any_of(events.begin(), events.end(), is_begin);
   }
   Value id() const { return Value{stream.value()}; }
-  Value now() const { return integer(commit.at.value()); }
+  Value now() const { return integer(at.value()); }
 
   // ---- rows ----
 
   void agent_row(const AgentSettings& settings, WallTime created_at, bool importing) {
+    if (carried) return;
+    agent_row(settings, created_at, at, importing);
+  }
+  void agent_row(const AgentSettings& settings, WallTime created_at, WallTime updated_at, bool importing) {
     insert(View::agents,
            {id(), text(settings.name), text_or_null(settings.description), text(settings.system),
             text(settings.agent_type), text(settings.model), text_or_null(settings.embedding),
             integer(settings.context_window), text(settings.timezone), text(json_texts(settings.tools)),
             text(json_texts(settings.tags)), text(settings.metadata), text(settings.extra),
-            integer(importing ? 1 : 0), integer(created_at.value()), now()});
+            integer(importing ? agents::kImporting : 0), integer(created_at.value()),
+            integer(updated_at.value())});
+  }
+  // The agent is here no more.
+  void gone_row(const std::string& gone) {
+    JsonWriter extra;
+    extra.begin_object().field("gone", gone).end_object();
+    const Value none{std::string{}};
+    const Value list{std::string{"[]"}};
+    insert(View::agents,
+           {id(), none, Value{}, none, none, none, Value{}, integer(0), none, list, list, text("null"),
+            text(extra.take()), integer(agents::kGone), now(), now()});
   }
   void message_row(const Message& message, const std::string& run_id) {
     Value calls;
@@ -104,10 +121,13 @@ struct Folder {
             integer(tool.return_char_limit), text(tool.extra), integer(created_at.value()), now()});
   }
   void block_row(const BlockValue& block, WallTime created_at) {
+    if (!carried) block_row(block, created_at, at);
+  }
+  void block_row(const BlockValue& block, WallTime created_at, WallTime updated_at) {
     insert(View::blocks,
            {id(), text(block.label), text(block.value), integer(block.limit), text_or_null(block.description),
             integer(block.read_only ? 1 : 0), text(json_texts(block.tags)), text(block.metadata),
-            text(block.extra), integer(created_at.value()), now()});
+            text(block.extra), integer(created_at.value()), integer(updated_at.value())});
   }
   void run_row(const std::string& run_id, const char* status, const std::string& stop_reason,
                const std::string& error_type, const std::string& error_message, const std::string& request,
@@ -124,14 +144,14 @@ struct Folder {
     run_row(run_id, status, stop_reason, error_type, error_message, request, usage, started_at, true);
     close(View::agent_activity, {id()});
     insert(View::agent_activity,
-           {id(), text(run_id), now(), integer((commit.at.value() - started_at.value()) / 1000),
+           {id(), text(run_id), now(), integer((at.value() - started_at.value()) / 1000),
             text(stop_reason)});
   }
 
   // ---- events ----
 
   void operator()(const AgentCreated& event) {
-    agent_row(event.settings, commit.at, begins_import());
+    agent_row(event.settings, at, begins_import());
     insert(View::agent_activity, {id(), Value{}, Value{}, Value{}, Value{}});
     for (const std::string& tag : event.settings.tags) insert(View::tags, {id(), text(tag)});
     for (const BlockRef& ref : event.blocks) {
@@ -140,7 +160,7 @@ struct Folder {
     for (const Message& message : event.messages) message_row(message, "");
   }
   void operator()(const AgentUpdated& event) {
-    close(View::agents, {id()});
+    if (!carried) close(View::agents, {id()});
     agent_row(event.settings, event.created_at, false);
     for (const std::string& tag : event.tags_removed) close(View::tags, {id(), text(tag)});
     for (const std::string& tag : event.tags_added) insert(View::tags, {id(), text(tag)});
@@ -157,7 +177,7 @@ struct Folder {
     for (const std::string& message : event.message_ids) close(View::messages, {text(message)});
   }
   void operator()(const UserMessageReceived& event) {
-    run_row(event.run_id, "running", "", "", "", event.request, {}, commit.at, false);
+    run_row(event.run_id, "running", "", "", "", event.request, {}, at, false);
     for (const Message& message : event.messages) message_row(message, event.run_id);
   }
   void operator()(const AssistantReplied& event) {
@@ -184,6 +204,24 @@ struct Folder {
   void operator()(const ImportBegun& /*event*/) {}   // Its commit holds AgentCreated,
   void operator()(const ImportSealed& /*event*/) {}  // and this one's AgentUpdated.
   void operator()(const AgentForked& /*event*/) {}   // Its import makes the rows.
+  void operator()(const EventTeleported& event) {
+    if (!event.inner) return;  // A ruling at the source has made it absent.
+    // Of an earlier teleport, which is over.
+    if (std::holds_alternative<TeleportSealed>(event.inner->event)) return;
+    std::visit(Folder{stream, commit, valid, ordinal, sequence, out, event.at, true}, event.inner->event);
+  }
+  void operator()(const TeleportSealed& event) {
+    if (event.settings) agent_row(*event.settings, event.created_at, event.updated_at, false);
+    if (event.block) block_row(*event.block, event.created_at, event.updated_at);
+  }
+  void operator()(const AgentErased& event) {
+    if (!event.was_deleted) close(View::agents, {id()});
+    gone_row("erased");
+  }
+  void operator()(const AgentMoved& event) {
+    close(View::agents, {id()});
+    gone_row("moved:" + event.place);
+  }
   void operator()(const MessagesImported& event) {
     for (const Message& message : event.messages) message_row(message, "");
     for (const std::string& outside : event.out_of_context) close(View::messages, {text(outside)});
@@ -192,15 +230,15 @@ struct Folder {
     for (const std::string& message : event.message_ids) close(View::messages, {text(message)});
     message_row(event.summary, "");
   }
-  void operator()(const ToolCreated& event) { tool_row(event.tool, commit.at); }
+  void operator()(const ToolCreated& event) { tool_row(event.tool, at); }
   void operator()(const ToolUpdated& event) {
     close(View::tools, {text(event.tool.id)});
     tool_row(event.tool, event.created_at);
   }
   void operator()(const ToolDeleted& event) { close(View::tools, {text(event.id)}); }
-  void operator()(const BlockCreated& event) { block_row(event.block, commit.at); }
+  void operator()(const BlockCreated& event) { block_row(event.block, at); }
   void operator()(const BlockUpdated& event) {
-    close(View::blocks, {id()});
+    if (!carried) close(View::blocks, {id()});
     block_row(event.block, event.created_at);
   }
   void operator()(const BlockDeleted& /*event*/) { close(View::blocks, {id()}); }
@@ -239,7 +277,7 @@ void fold_part(const Commit& commit, const PartToFold& what, const EventPlaces& 
     // What a ruling releases comes from many records: only the sequence tells its events apart.
     const std::int64_t ordinal =
         what.valid.released ? static_cast<std::int64_t>(sequence.value()) : what.ordinal + number;
-    std::visit(Folder{part.stream, commit, what.valid, ordinal, sequence, out.changes}, *event);
+    std::visit(Folder{part.stream, commit, what.valid, ordinal, sequence, out.changes, commit.at}, *event);
   }
 }
 

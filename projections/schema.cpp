@@ -8,6 +8,7 @@
 #include <array>
 
 #include "runtime/check.h"
+#include "runtime/json.h"
 
 namespace varve {
 
@@ -240,6 +241,13 @@ std::string canonical_closing(View view, std::span<const Value> key, Partition p
   put_u64(out, to.offset.value());
   put_i64(out, to.at.value());
   return out;
+}
+
+std::optional<std::string> gone_of(const Row& agent) {
+  if (agent.integer(agents::importing) != agents::kGone) return std::nullopt;
+  const auto extra = Json::parse(agent.text(agents::extra));
+  const Json* gone = extra ? extra->find("gone") : nullptr;
+  return gone != nullptr && gone->is_string() ? gone->as_string() : std::string{};
 }
 
 std::string describe_entity(View view, std::span<const Value> key) {

@@ -140,10 +140,13 @@ enum : std::size_t {
   tags,
   metadata,
   extra,
-  importing,
+  importing,  // 0: it is whole; kImporting; kGone.
   created_at,
   updated_at
 };
+inline constexpr std::int64_t kImporting = 1;
+// It is here no more: `extra` says where it is, and the other texts are empty. In no list and no count.
+inline constexpr std::int64_t kGone = 2;
 }
 namespace agent_activity {
 enum : std::size_t { agent_id, last_run_id, last_run_completion, last_run_duration_ms, last_stop_reason };
@@ -191,6 +194,9 @@ enum : std::size_t {
 namespace steps {
 enum : std::size_t { id, run_id, agent_id, model, prompt_tokens, completion_tokens, stop_reason, created_at };
 }
+
+// What has become of an agent whose row is kGone: "moved:<place>", "erased". Nothing for any other row.
+std::optional<std::string> gone_of(const Row& agent);
 
 // The bytes of a row for its digest: everything but its closing.
 std::string canonical_bytes(View view, const Row& row);

@@ -33,8 +33,10 @@ World::Life::Life(World& world, std::uint64_t seed)
       log(env, world.log_),
       snapshots(env, world.snapshots_),
       views(env, world.views_),
+      keys(env, world.keys_),
       model(model_from(env, world.options_.model_script)),
-      node(env, identity_of(env), Node::Ports{log, snapshots, views, *model},
+      node(env, identity_of(env),
+           Node::Ports{log, snapshots, views, *model, nullptr, nullptr, nullptr, &keys},
            node_options(*model, world.options_)) {}
 
 World::World(Options options)
@@ -45,6 +47,7 @@ World::World(Options options)
           MemoryLogStorage::Options{options_.partitions, options_.sparse_log ? options_.seed : 0})),
       views_(std::make_shared<MemoryViewStorage>()),
       snapshots_(std::make_shared<MemorySnapshotStorage>()),
+      keys_(std::make_shared<MemoryKeyStorage>()),
       client_(scheduler_, "client", options_.seed ^ 0xc11e47ULL) {}
 
 World::~World() {
@@ -67,7 +70,7 @@ void World::crash() {
 
 std::optional<Stage::Running> World::running() {
   if (!life_) return std::nullopt;
-  return Running{life_->env, life_->node};
+  return Running{life_->env, life_->node, nullptr};
 }
 
 }  // namespace varve::sim

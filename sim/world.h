@@ -11,6 +11,7 @@
 #include "actors/scripted_model.h"
 #include "api/node.h"
 #include "eventlog/memory_event_log.h"
+#include "projections/memory_key_store.h"
 #include "projections/memory_snapshot_store.h"
 #include "projections/memory_view_store.h"
 #include "sim/stage.h"
@@ -40,6 +41,7 @@ class World final : public Stage {
   const MemoryLogStorage& log() const { return *log_; }
   const MemoryViewStorage& views() const { return *views_; }
   const MemorySnapshotStorage& snapshots() const { return *snapshots_; }
+  MemoryKeyStorage& keys() { return *keys_; }
   const Options& options() const { return options_; }
 
   // What a test does to the world behind the node's back.
@@ -59,6 +61,7 @@ class World final : public Stage {
     MemoryEventLog log;
     MemorySnapshotStore snapshots;
     MemoryViewStore views;
+    MemoryKeyStore keys;
     std::unique_ptr<ScriptedModel> model;
     Node node;
   };
@@ -70,6 +73,7 @@ class World final : public Stage {
   std::shared_ptr<MemoryLogStorage> log_;
   std::shared_ptr<MemoryViewStorage> views_;
   std::shared_ptr<MemorySnapshotStorage> snapshots_;
+  std::shared_ptr<MemoryKeyStorage> keys_;
   SimEnv client_;
   std::unique_ptr<Life> life_;
 };

@@ -60,6 +60,21 @@ inline ToolValue sample_tool() {
   return tool;
 }
 
+inline EventTeleported sample_teleported() {
+  EventTeleported carried;
+  carried.at = WallTime{7};
+  carried.command = to_hex(command_id_from_text("carried"));
+  carried.command_hash = to_hex(CommandHash{1});
+  carried.client = true;
+  carried.request_id = "request-1";
+  carried.type = "TurnHandedOver";
+  carried.version = 1;
+  carried.data = R"({"run_id":"run-1"})";
+  carried.source = "varve";
+  carried.origin = StreamId{"agent-0"};
+  return carried;
+}
+
 // One of each type, with every field set.
 inline std::vector<Event> sample_events() {
   Message reply = sample_message("message-2", Role::assistant, "Hm.");
@@ -112,6 +127,10 @@ inline std::vector<Event> sample_events() {
       ToolUpdated{sample_tool(), WallTime{9}},
       ToolDeleted{"tool-1"},
       AgentForked{StreamId{"agent-0"}, "0:17,1:88"},
+      sample_teleported(),
+      TeleportSealed{sample_settings(), sample_block(), WallTime{5}, WallTime{9}},
+      AgentMoved{"http://there:8283"},
+      AgentErased{true, {StreamId{"block-1"}}},
   };
 }
 
