@@ -11,6 +11,7 @@
 #include "api/http_status.h"
 #include "projections/as_of.h"
 #include "projections/cut_reader.h"
+#include "runtime/mutant.h"
 
 namespace varve {
 namespace {
@@ -71,7 +72,8 @@ Task<ImportedAgent> Api::read_fork(StreamId origin, Cut cut) {
   }
   std::function<Status(ViewReader&)> work = [origin, cut, found](ViewReader& reader) -> Status {
     CutReader then(reader, cut);
-    auto agent = agent_to_fork(then, origin.value());
+    ViewReader& seen = mutant(Mutant::fork_of_now) ? reader : then;
+    auto agent = agent_to_fork(seen, origin.value());
     if (!agent) return agent.error();
     *found = std::move(*agent);
     return ok();
@@ -90,6 +92,7 @@ Task<ImportedAgent> Api::read_fork(StreamId origin, Cut cut) {
 
 Api::Answer Api::fork_agent(Call call) {
   if (!call.request.header("x-stainless-timeout")) call.deadline = env_.now() + kForkTime;
+  if (mutant(Mutant::fork_with_new_key)) call.command.id = command_id_from_text(uuid4(env_.rng()));
   auto body = parse_fork(call.request, options_.models);
   if (!body.value) co_return refusal(body.error);
   const bool ack_log = query_value(call.target, "ack") == "log";

@@ -7,8 +7,6 @@
 namespace varve {
 namespace {
 
-// Beside a server's own commits, which share its lane with the rebuild's.
-constexpr std::size_t kBatchChanges = 1'000;
 constexpr std::chrono::seconds kStopTime{60};
 
 std::int64_t number(std::uint64_t value) {
@@ -72,7 +70,7 @@ Response ProjectionRoutes::begin(const std::string& body) {
   RebuildOptions options;
   options.jobs = static_cast<std::size_t>(*jobs);
   options.grace = std::chrono::seconds{*grace};
-  options.batch_changes = kBatchChanges;
+  options.batch_changes = ports_.batch_changes;
   rebuild_ = std::make_shared<Rebuild>(env_, ports_.log, ports_.generations, std::move(options));
   outcome_.reset();
   env_.spawn("rebuild of the views", run(rebuild_));

@@ -32,6 +32,8 @@ class ProjectionRoutes {
     EventLog& log;
     ViewStore& views;
     Generations& generations;
+    // Of a rebuild's batch: beside a server's own commits, which share its lane.
+    std::size_t batch_changes = 1'000;
   };
   ProjectionRoutes(Env& env, Ports ports) : env_(env), ports_(ports) {}
 

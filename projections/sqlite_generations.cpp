@@ -1,15 +1,15 @@
 #include "projections/sqlite_generations.h"
 
 #include <algorithm>
-#include <filesystem>
 #include <functional>
 #include <limits>
 #include <map>
-#include <system_error>
 #include <vector>
 
 #include "eventlog/sqlite_support.h"
+#include "projections/sqlite_files.h"
 #include "projections/sqlite_migrate.h"
+#include "runtime/mutant.h"
 #include "runtime/suspend.h"
 
 namespace varve {
@@ -110,16 +110,24 @@ struct Place {
 };
 using Places = std::map<std::int64_t, Place>;
 
-// Of a file that is not there or cannot be read: none. A rebuild is what mends it.
-Places places_in(const std::string& path) {
+// Of a file that is not there or is damaged: none. A rebuild is what mends it. Errc::unavailable: it cannot
+// be read at the moment, which says nothing.
+Result<Places> places_in(const std::string& path) {
   Places places;
+  const auto none_if_damaged = [](const Error& error) -> Result<Places> {
+    if (error.code == Errc::unavailable) return error;
+    return Places{};
+  };
+  const auto there = sqlite::file_exists(path);
+  if (!there) return there.error();
+  if (!*there) return places;
   auto db = sqlite::Database::open(path, sqlite::Access::read_only);
-  if (!db) return places;
+  if (!db) return none_if_damaged(db.error());
   auto select = db->prepare("SELECT \"partition\", next_offset, version FROM checkpoints");
-  if (!select) return places;
+  if (!select) return none_if_damaged(select.error());
   for (;;) {
     const auto row = select->step();
-    if (!row) return {};
+    if (!row) return none_if_damaged(row.error());
     if (!*row) return places;
     places[select->integer(0)] = {select->integer(1), select->integer(2)};
   }
@@ -143,20 +151,8 @@ Status raise_versions(const std::string& path, const Places& active) {
   return db->exec("UPDATE checkpoints SET version = version + " + std::to_string(highest));
 }
 
-// True: there was something.
-Result<bool> remove_files(const std::string& path) {
-  bool any = false;
-  // The database last: as long as it is there, somebody sees what is left of it.
-  for (const char* end : {"-journal", "-wal", "-shm", ""}) {
-    std::error_code fault;
-    any = std::filesystem::remove(path + end, fault) || any;
-    if (fault) return Error{Errc::unavailable, "cannot remove " + path + end + ": " + fault.message()};
-  }
-  return any;
-}
-
 Task<Places> places_of(Env& env, std::string path) {
-  std::function<Result<Places>()> job = [path]() -> Result<Places> { return places_in(path); };
+  std::function<Result<Places>()> job = [path] { return places_in(path); };
   return offload<Places>(env, Lane::store, std::move(job));
 }
 
@@ -169,8 +165,9 @@ std::uint64_t active_generation_of(std::uint64_t named) {
 
 Result<std::uint64_t> active_generation_in(const std::string& directory) {
   const std::string path = SqliteSnapshotStore::path_of(directory);
-  std::error_code fault;
-  if (!std::filesystem::exists(path, fault)) return active_generation_of(1);
+  const auto there = sqlite::file_exists(path);
+  if (!there) return there.error();
+  if (!*there) return active_generation_of(1);
   auto db = sqlite::Database::open(path, sqlite::Access::read_only);
   if (!db) return db.error();
   const auto named = number_of(*db, "SELECT generation FROM active_generation");
@@ -183,15 +180,16 @@ std::string SqliteGenerations::path_of(std::uint64_t generation) const {
 }
 
 Task<GenerationsSeen> SqliteGenerations::look() {
-  std::function<Result<std::uint64_t>()> job = [directory = directory_] {
-    return active_generation_in(directory);
+  std::function<Result<GenerationsSeen>()> job = [directory = directory_]() -> Result<GenerationsSeen> {
+    const auto active = active_generation_in(directory);
+    if (!active) return active.error();
+    const auto next = sqlite::file_exists(SqliteViewStore::path_of({directory, *active + 1}));
+    if (!next) return next.error();
+    GenerationsSeen seen{*active, {}};
+    if (*next) seen.next = *active + 1;
+    return seen;
   };
-  auto active = co_await offload<std::uint64_t>(env_, Lane::store, std::move(job));
-  if (!active) co_return active.error();
-  GenerationsSeen seen{*active, {}};
-  std::error_code ignored;
-  if (std::filesystem::exists(path_of(seen.active + 1), ignored)) seen.next = seen.active + 1;
-  co_return seen;
+  co_return co_await offload<GenerationsSeen>(env_, Lane::store, std::move(job));
 }
 
 Task<> SqliteGenerations::begin() {
@@ -205,7 +203,7 @@ Task<> SqliteGenerations::begin() {
   std::function<Result<bool>()> job = [path = path_of(active_ + 1)] { return prepare_file(path); };
   auto loading = co_await offload<bool>(env_, Lane::read, std::move(job));
   if (!loading) co_return loading.error();
-  loading_ = *loading;
+  loading_ = *loading && !mutant(Mutant::unfinished_generation_shown);
   co_return co_await open_next(loading_ ? kNoSearchYet : kSearchWaitingMax);
 }
 
@@ -259,7 +257,7 @@ Task<bool> SqliteGenerations::pass_active() {
     auto next = co_await places_of(env_, path_of(active_ + 1));
     if (!next) co_return next.error();
     // Without a server nobody has read the active one: it may even claim more than the log holds.
-    if (live_ == nullptr || has_passed(*next, *active)) break;
+    if (live_ == nullptr || has_passed(*next, *active) || mutant(Mutant::switch_without_compare)) break;
     if (env_.now() >= deadline) co_return false;
     co_await sleep_for(env_, kPassWait);
   }
@@ -281,7 +279,9 @@ Task<bool> SqliteGenerations::show(std::uint32_t /*partitions*/) {
     shown_ = passed && *passed;
     co_return passed;
   }
-  if (Status held = co_await live_->hold(env_.now() + kSwitchTime); !held) co_return false;
+  if (!mutant(Mutant::switch_without_hold)) {
+    if (Status held = co_await live_->hold(env_.now() + kSwitchTime); !held) co_return false;
+  }
   auto passed = co_await pass_active();
   if (passed && *passed) {
     shown_ = true;
@@ -303,7 +303,7 @@ Task<> SqliteGenerations::drop_old() {
   std::function<Result<bool>()> job = [paths, closing]() -> Result<bool> {
     closing->reset();
     for (const std::string& path : paths) {
-      if (auto removed = remove_files(path); !removed) return removed;
+      if (auto removed = sqlite::remove_database(path); !removed) return removed;
     }
     return true;
   };
@@ -315,7 +315,18 @@ Task<bool> SqliteGenerations::abort() {
   auto seen = co_await look();
   if (!seen) co_return seen.error();
   next_.reset();
-  std::function<Result<bool>()> job = [path = path_of(seen->active + 1)] { return remove_files(path); };
+  if (mutant(Mutant::abort_leaves_file)) co_return seen->next.has_value();
+  std::function<Result<bool>()> job = [directory = directory_, active = seen->active]() -> Result<bool> {
+    bool any = false;
+    // Usually one. More if the control file has lost that another was active, and a rebuild was begun on that.
+    for (std::uint64_t number = active + 1; number <= active + kOldMax; ++number) {
+      const auto removed = sqlite::erase_database(SqliteViewStore::path_of({directory, number}));
+      if (!removed) return removed.error();
+      if (!*removed) break;
+      any = true;
+    }
+    return any;
+  };
   co_return co_await offload<bool>(env_, Lane::store, std::move(job));
 }
 

@@ -184,11 +184,15 @@ class SqliteSnapshotStore::File {
     return number_of(**prepared);
   }
 
+  // Durable when it returns, unlike the rows: the old generation's files are removed after it.
   Status set_active_generation(std::uint64_t generation) {
     const auto prepared = connection_.statement("UPDATE active_generation SET generation = ?");
     if (!prepared) return prepared.error();
+    if (const auto set = connection_.db().exec("PRAGMA synchronous = FULL"); !set) return set;
     (*prepared)->bind(1, stored(generation));
-    return (*prepared)->run();
+    const Status named = (*prepared)->run();
+    const Status set = connection_.db().exec("PRAGMA synchronous = NORMAL");
+    return named ? set : named;
   }
 
  private:

@@ -32,7 +32,7 @@ class SqliteSnapshotStore final : public SnapshotStore {
   Task<std::vector<SnapshotPlace>> list(Partition partition, StreamId after, std::size_t limit) override;
   Task<std::vector<StreamId>> open_turns(Partition partition) override;
 
-  // The generation of the views that readers use; 1 in a new file.
+  // The generation of the views that readers use; 1 in a new file. Setting it is synced by itself.
   Task<std::uint64_t> active_generation();
   Task<> set_active_generation(std::uint64_t generation);
 

@@ -92,6 +92,16 @@ enum class Mutant : unsigned char {
   bad_record_ends_log,
   views_in_two_transactions,
   checkpoint_of_unsynced,
+
+  // ---- generations of the views ----
+  switch_without_compare,
+  switch_without_hold,
+  abort_leaves_file,
+  unfinished_generation_shown,
+
+  // ---- forks ----
+  fork_of_now,
+  fork_with_new_key,
 };
 
 // Whether the code is to be wrong in this way.

@@ -83,7 +83,8 @@ int diff_command(const ScenarioRun& run, SelfTest trip) {
 }
 
 int sweep_command(const ScenarioRun& run, std::uint64_t stride, SelfTest trip) {
-  const std::string place = run.scenario == "disk" ? "operations of the disk" : "steps";
+  const std::string place =
+      run.scenario == "disk" || run.scenario == "rebuild" ? "operations of the disk" : "steps";
   const ScenarioResult calm = armed_run(run, trip);
   std::cout << run.scenario << " seed " << run.seed << ": a crash at "
             << (stride == 1 ? "each" : "every " + std::to_string(stride) + "th") << " of "

@@ -5,6 +5,7 @@
 #include "sim/cluster_oracles.h"
 #include "sim/fate_oracle.h"
 #include "sim/stories/lifecycle.h"
+#include "sim/stories/rebuild.h"
 
 namespace varve::sim {
 namespace {
@@ -17,7 +18,7 @@ constexpr std::uint64_t kSpaceMax = 150'000;  // Left on a disk that will be ful
 constexpr const char* kGivenUp = "is given up";
 constexpr std::chrono::seconds kRest{2};
 
-DiskNode::Options node_options(const DiskRunOptions& options, Env& env) {
+DiskNode::Options node_options(const DiskRunOptions& options, PositionWatch& watch, Env& env) {
   const auto make_model = [](Env& its_env) -> std::unique_ptr<ModelClient> {
     auto model = ScriptedModel::parse(its_env, LifecycleStory::model_script());
     CHECK(model.has_value());
@@ -32,6 +33,8 @@ DiskNode::Options node_options(const DiskRunOptions& options, Env& env) {
   made.node.models.models = model->models();
   made.node.shard.snapshot_records = 5;
   made.checkpoint_pages = 30;  // Often, so that crashes fall into checkpoints.
+  made.generations = options.tale == DiskTale::rebuild;
+  made.watch = &watch;
   return made;
 }
 
@@ -43,8 +46,9 @@ class DiskWorld final : public Stage, public DiskStage {
         scheduler_(choices_),
         disk_(scheduler_, result_.counters, {}),
         client_(scheduler_, "client", options.seed ^ 0xc11e47ULL),
-        node_(scheduler_, disk_, node_options(options, client_)),
-        story_(*this, ears()) {
+        watch_(kPartitionsDefault),
+        node_(scheduler_, disk_, node_options(options, watch_, client_)),
+        story_(make_story()) {
     scheduler_.print_trace(options.print_trace);
     scheduler_.on_trace(
         [this](Incarnation, std::string_view, std::string_view line) { fates_.on_trace(line); });
@@ -56,17 +60,17 @@ class DiskWorld final : public Stage, public DiskStage {
 
   DiskRunResult run() {
     boot();
-    story_.start(client_);
+    story_->start(client_);
     if (options_.nemesis) strike_later(kNemesisStrikes);
-    while (!(story_.done() && strikes_left_ == 0) && scheduler_.steps() < kStepsMax && step()) {
+    while (!(story_->done() && strikes_left_ == 0) && scheduler_.steps() < kStepsMax && step()) {
     }
-    if (!story_.done()) fail("the story did not end");
+    if (!story_->done()) fail("the story did not end");
     disk_.set_faults({});
     disk_.set_capacity(kNoLimit);
     if (options_.nemesis) restart();  // What stopped because of a fault begins anew.
     let_pass(kRest);
     check("at the end");
-    const auto& expected = story_.failure();
+    const auto& expected = story_->failure();
     if (expected && (!options_.nemesis || expected->find(kGivenUp) == std::string::npos)) fail(*expected);
     if (options_.at_the_end && result_.failures.empty()) {
       if (const std::string found = options_.at_the_end(*this); !found.empty()) fail(found);
@@ -104,6 +108,7 @@ class DiskWorld final : public Stage, public DiskStage {
           marks_[partition] = checkpoint.mark;
       }
     }
+    if (death_ == DiskNode::Death::power) watch_.lost();
     node_.crash(death_);
   }
   bool up() const override { return node_.up(); }
@@ -130,7 +135,7 @@ class DiskWorld final : public Stage, public DiskStage {
  protected:
   std::optional<Running> running() override {
     if (!node_.up()) return std::nullopt;
-    return Running{node_.env(), node_.node()};
+    return Running{node_.env(), node_.node(), node_.projections()};
   }
 
  private:
@@ -140,7 +145,17 @@ class DiskWorld final : public Stage, public DiskStage {
       crash();
       reboot_later();
     }
+    if (!watch_.broken().empty()) fail("I6: " + watch_.broken().front());
     return result_.failures.empty();
+  }
+
+  std::unique_ptr<Story> make_story() {
+    if (options_.tale == DiskTale::lifecycle) return std::make_unique<LifecycleStory>(*this, ears());
+    const auto left_over = [this](DiskNode::Rest rest) {
+      const auto idle = node_.idle_views(rest);
+      return idle ? *idle : std::vector<std::string>{idle.error().message};
+    };
+    return std::make_unique<RebuildStory>(*this, ears(), left_over, options_.nemesis);
   }
 
   static Task<> keep(Task<> task, std::optional<Status>& result) {
@@ -202,6 +217,9 @@ class DiskWorld final : public Stage, public DiskStage {
   void check(const std::string& when) {
     const auto image = node_.image();
     if (!image) return fail(when + ": the files cannot be read: " + image.error().message);
+    // The first file was made at once, with all that belongs to it.
+    if (indexes_ == 0) indexes_ = image->indexes;
+    if (image->indexes != indexes_) fail(when + ": I4: the views that are shown lack indexes");
     const StorageLogView<MemoryLogStorage> log(*image->log);
     MemoryViewsView views(image->views);
     MemoryStatesView states(image->snapshots, [this] { return residents(); });
@@ -238,12 +256,14 @@ class DiskWorld final : public Stage, public DiskStage {
   Scheduler scheduler_;
   Disk disk_;
   SimEnv client_;
+  PositionWatch watch_;
   DiskNode node_;
-  LifecycleStory story_;
+  std::unique_ptr<Story> story_;
   DiskNode::Death death_ = options_.death;
   int strikes_left_ = 0;
   std::vector<LogPosition> acknowledged_;
   std::map<Partition, Mark> marks_;
+  std::size_t indexes_ = 0;  // Of the views.
   FateOracle fates_;
 };
 
@@ -256,6 +276,7 @@ DiskRunResult run_disk_lifecycle(const DiskRunOptions& options) {
 SweepResult sweep_disk_lifecycle(const DiskSweep& sweep) {
   SweepResult result;
   DiskRunOptions options;
+  options.tale = sweep.tale;
   options.seed = sweep.seed;
   options.death = sweep.death;
   const std::uint64_t operations = run_disk_lifecycle(options).operations;
@@ -266,8 +287,9 @@ SweepResult sweep_disk_lifecycle(const DiskSweep& sweep) {
     if (run.failures.empty()) continue;
     ++result.failed;
     if (!result.first_failure.empty()) continue;
-    result.first_failure = run.failures.front() + "\n  replay: varve-sim run --scenario disk --seed " +
-                           std::to_string(sweep.seed) + " --crash-at " + std::to_string(at) +
+    const char* scenario = sweep.tale == DiskTale::rebuild ? "rebuild" : "disk";
+    result.first_failure = run.failures.front() + "\n  replay: varve-sim run --scenario " + scenario +
+                           " --seed " + std::to_string(sweep.seed) + " --crash-at " + std::to_string(at) +
                            (sweep.death == DiskNode::Death::process ? " --death process" : "") + " --trace";
   }
   return result;

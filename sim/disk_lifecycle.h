@@ -1,4 +1,5 @@
-// The scenario `disk`: the lifecycle story on the embedded server with its SQLite files on a simulated disk.
+// The scenarios `disk` and `rebuild`: the lifecycle story, or that of rebuilt views, on the embedded server
+// with its SQLite files on a simulated disk.
 // The sweep runs it once for every disk operation, with the machine standing still at that operation.
 //
 // After every boot and at the end: the log verifies, holds everything that was acknowledged and everything
@@ -29,7 +30,14 @@ class DiskStage {
   virtual Status run(Task<> task) = 0;
 };
 
+// What is played.
+enum class DiskTale : unsigned char {
+  lifecycle,
+  rebuild,  // sim/stories/rebuild.h
+};
+
 struct DiskRunOptions {
+  DiskTale tale = DiskTale::lifecycle;
   std::uint64_t seed = 1;
   std::uint64_t crash_at_operation = 0;  // 0 = only the crash of the story itself.
   DiskNode::Death death = DiskNode::Death::power;
@@ -63,6 +71,7 @@ struct DiskSweep {
   std::uint64_t first = 1;
   std::uint64_t stride = 1;
   DiskNode::Death death = DiskNode::Death::power;
+  DiskTale tale = DiskTale::lifecycle;
 };
 SweepResult sweep_disk_lifecycle(const DiskSweep& sweep);
 

@@ -2,6 +2,7 @@
 
 #include "eventlog/sqlite_event_log.h"
 #include "eventlog/sqlite_log_file.h"
+#include "projections/sqlite_generations.h"
 #include "projections/sqlite_snapshot_store.h"
 #include "projections/sqlite_view_reader.h"
 #include "projections/sqlite_view_store.h"
@@ -36,6 +37,7 @@ class DiskLogFiles final : public sqlite::LogFiles {
 };
 
 constexpr std::size_t kRecordsPerRead = 1000;
+constexpr std::size_t kRebuildBatch = 20;  // Small, so that a rebuild can be interrupted inside a partition.
 
 Status read_records(Partition partition, MemoryLogStorage& into) {
   auto file = sqlite::LogFileReader::open(DiskNode::kDirectory);
@@ -65,10 +67,17 @@ Result<std::shared_ptr<MemoryLogStorage>> read_whole_log() {
   return storage;
 }
 
-Status read_views(std::uint32_t partitions, MemoryViewStorage& into) {
+std::uint64_t number_at(const std::string& text, std::size_t at) {
+  std::uint64_t number = 0;
+  for (; at < text.size() && text[at] >= '0' && text[at] <= '9'; ++at) {
+    number = number * 10 + static_cast<std::uint64_t>(text[at] - '0');
+  }
+  return number;
+}
+
+Status read_views(const std::string& path, std::uint32_t partitions, MemoryViewStorage& into) {
   SqliteConnection connection;
-  if (Status opened = connection.open(DiskNode::views_path(), sqlite::Access::read_only); !opened)
-    return opened;
+  if (Status opened = connection.open(path, sqlite::Access::read_only); !opened) return opened;
   if (Status begun = connection.run("BEGIN"); !begun) return begun;
   SqliteViewReader reader(connection);
   for (const View view : all_views()) {
@@ -93,6 +102,16 @@ Status read_views(std::uint32_t partitions, MemoryViewStorage& into) {
   if (!parked) return parked.error();
   into.quarantine = *std::move(parked);
   return connection.run("COMMIT");
+}
+
+Result<std::size_t> count_indexes(const std::string& path) {
+  auto db = sqlite::Database::open(path, sqlite::Access::read_only);
+  if (!db) return db.error();
+  auto count = db->prepare("SELECT count(*) FROM sqlite_master WHERE type = 'index'");
+  if (!count) return count.error();
+  const auto row = count->step();
+  if (!row) return row.error();
+  return static_cast<std::size_t>(count->integer(0));
 }
 
 Status read_snapshots(MemorySnapshotStorage& into) {
@@ -153,7 +172,12 @@ struct DiskNode::Life {
   SimEnv env;
   std::unique_ptr<SqliteEventLog> log;
   std::unique_ptr<SqliteSnapshotStore> snapshots;
-  std::unique_ptr<SqliteViewStore> views;
+  std::unique_ptr<SqliteViewStore> only_views;  // Without generations.
+  std::unique_ptr<ActiveViewStore> live;        // With them.
+  std::unique_ptr<SqliteGenerations> generations;
+  std::unique_ptr<ViewStore> watched;
+  ViewStore* views = nullptr;  // One of these.
+  std::unique_ptr<ProjectionRoutes> projections;
   std::unique_ptr<ModelClient> model;
   std::unique_ptr<Node> node;
 };
@@ -197,6 +221,11 @@ ViewStore& DiskNode::views() {
   return *life_->views;
 }
 
+ProjectionRoutes* DiskNode::projections() {
+  CHECK(life_);
+  return life_->projections.get();
+}
+
 // As `varve serve` does it.
 Status DiskNode::boot() {
   CHECK(!life_);
@@ -210,11 +239,7 @@ Status DiskNode::boot() {
   auto snapshots = SqliteSnapshotStore::open(life->env, kDirectory);
   if (!snapshots) return snapshots.error();
   life->snapshots = std::move(*snapshots);
-  SqliteViewStore::Options view_options{kDirectory, kViewsGeneration};
-  if (options_.checkpoint_pages > 0) view_options.checkpoint_pages = options_.checkpoint_pages;
-  auto views = SqliteViewStore::open(life->env, view_options);
-  if (!views) return views.error();
-  life->views = std::move(*views);
+  if (const Status opened = open_views(*life); !opened) return opened;
   life->model = options_.model(life->env);
   NodeIdentity identity;
   identity.node = uuid4(life->env.rng());
@@ -224,6 +249,32 @@ Status DiskNode::boot() {
                                       options_.node);
   life->node->start();
   life_ = std::move(life);
+  return ok();
+}
+
+Status DiskNode::open_views(Life& life) const {
+  SqliteViewStore::Options view_options{kDirectory, kViewsGeneration};
+  if (options_.checkpoint_pages > 0) view_options.checkpoint_pages = options_.checkpoint_pages;
+  const auto active = active_generation();
+  if (!active) return active.error();
+  view_options.generation = *active;
+  auto views = SqliteViewStore::open(life.env, view_options);
+  if (!views) return views.error();
+  if (!options_.generations) {
+    life.only_views = std::move(*views);
+    life.views = life.only_views.get();
+    return ok();
+  }
+  life.live = std::make_unique<ActiveViewStore>(life.env, std::shared_ptr<ViewStore>{std::move(*views)});
+  life.views = life.live.get();
+  if (options_.watch != nullptr) {
+    life.watched = options_.watch->before(*life.live);
+    life.views = life.watched.get();
+  }
+  life.generations =
+      std::make_unique<SqliteGenerations>(life.env, kDirectory, life.snapshots.get(), life.live.get());
+  const ProjectionRoutes::Ports ports{*life.log, *life.views, *life.generations, kRebuildBatch};
+  life.projections = std::make_unique<ProjectionRoutes>(life.env, ports);
   return ok();
 }
 
@@ -252,14 +303,41 @@ Result<std::shared_ptr<MemoryLogStorage>> DiskNode::read_log() const {
   return on_a_copy([](const Disk& /*disk*/) { return read_whole_log(); });
 }
 
+Result<std::uint64_t> DiskNode::active_generation() const {
+  if (!options_.generations) return kViewsGeneration;
+  return active_generation_in(kDirectory);
+}
+
+Result<std::vector<std::string>> DiskNode::idle_views(Rest rest) const {
+  const auto read = [this, rest](const Disk& disk) -> Result<std::vector<std::string>> {
+    const auto active = active_generation();
+    if (!active) return active.error();
+    const std::string prefix = std::string{kDirectory} + "/views-";
+    std::vector<std::string> idle;
+    for (const std::string& file : disk.files()) {
+      if (!file.starts_with(prefix)) continue;
+      const std::uint64_t number = number_at(file, prefix.size());
+      if (number > *active || (rest == Rest::all && number != *active)) idle.push_back(file);
+    }
+    return idle;
+  };
+  return on_a_copy(read);
+}
+
 Result<DiskNode::Image> DiskNode::image() const {
-  const auto read = [](const Disk& disk) -> Result<Image> {
+  const auto read = [this](const Disk& disk) -> Result<Image> {
     Image image;
     auto log = read_whole_log();
     if (!log) return log.error();
     image.log = std::move(*log);
-    if (disk.exists(views_path())) {
-      if (Status views = read_views(image.log->partitions(), image.views); !views) return views.error();
+    const auto active = active_generation();
+    if (!active) return active.error();
+    const std::string path = SqliteViewStore::path_of({kDirectory, *active});
+    if (disk.exists(path)) {
+      if (Status views = read_views(path, image.log->partitions(), image.views); !views) return views.error();
+      const auto indexes = count_indexes(path);
+      if (!indexes) return indexes.error();
+      image.indexes = *indexes;
     }
     if (disk.exists(control_path())) {
       if (Status snapshots = read_snapshots(image.snapshots); !snapshots) return snapshots.error();

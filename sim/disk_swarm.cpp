@@ -4,6 +4,7 @@
 
 #include "sim/cluster_oracles.h"
 #include "sim/disk_node.h"
+#include "sim/rebuilder.h"
 #include "sim/sim_model.h"
 #include "sim/workload.h"
 
@@ -16,6 +17,7 @@ constexpr std::chrono::seconds kRest{2};
 constexpr std::uint64_t kNoLimit = std::numeric_limits<std::uint64_t>::max();
 constexpr std::uint64_t kSpaceMax = 150'000;  // Left on a disk that will be full soon.
 constexpr std::uint64_t kDownUs = 3'000'000;
+constexpr std::chrono::seconds kAnswerMax{70};  // Whoever ends a rebuild waits until it has stopped.
 constexpr const char* kUrl = "http://node:8283";
 
 struct Config {
@@ -32,11 +34,13 @@ struct Config {
   Disk::Faults disk;
   Network::Faults network;
   std::uint32_t model_ppm = 0;
+  bool rebuilds = false;
 };
 
 constexpr Track kWorldTrack{Domain::config};
 constexpr Track kKindsTrack{Domain::config, 1};
 constexpr Track kFaultsTrack{Domain::config, 2};
+constexpr Track kRebuildTrack{Domain::config, 3};
 
 // Always the same number of decisions.
 Config draw(Choices& choices, std::uint64_t seed) {
@@ -75,6 +79,7 @@ Config draw(Choices& choices, std::uint64_t seed) {
   config.network.late_ppm = rate(20'000);
   config.network.lost_ppm = rate(10'000);
   config.model_ppm = rate(50'000);
+  config.rebuilds = choices.chance(kRebuildTrack, 1, 2);
   return config;
 }
 
@@ -83,7 +88,7 @@ std::string describe(const Config& config) {
                      " clients=" + std::to_string(config.workload.clients) +
                      " operations=" + std::to_string(config.workload.operations) +
                      (config.workload.tools ? " tools" : "") + (config.workload.restless ? " restless" : "") +
-                     (config.workload.keyless ? " keyless" : "") +
+                     (config.workload.keyless ? " keyless" : "") + (config.rebuilds ? " rebuilds" : "") +
                      (config.log_pages > 0 ? " log_pages=" + std::to_string(config.log_pages) : "");
   const auto say = [&text](const char* name, std::uint32_t ppm) {
     if (ppm > 0) text += std::string(" ") + name + "=" + std::to_string(ppm);
@@ -103,7 +108,7 @@ std::string describe(const Config& config) {
   return text;
 }
 
-DiskNode::Options node_options(const Config& config, ModelProvider& provider) {
+DiskNode::Options node_options(const Config& config, ModelProvider& provider, PositionWatch& watch) {
   DiskNode::Options made;
   made.seed = config.seed;
   made.partitions = config.partitions;
@@ -117,6 +122,8 @@ DiskNode::Options node_options(const Config& config, ModelProvider& provider) {
   made.node.shard.idle = config.idle;
   made.checkpoint_pages = 30;  // Often, so that crashes fall into checkpoints.
   made.log_checkpoint_pages = config.log_pages;
+  made.generations = config.rebuilds;
+  made.watch = &watch;
   return made;
 }
 
@@ -131,7 +138,8 @@ class DiskSwarm {
         network_(scheduler_, world_, counters_),
         provider_(scheduler_, counters_),
         disk_(scheduler_, counters_, {}),
-        node_(scheduler_, disk_, node_options(config_, provider_)),
+        watch_(config_.partitions),
+        node_(scheduler_, disk_, node_options(config_, provider_, watch_)),
         workload_({scheduler_, network_, counters_, {kUrl}, config_.partitions, run.seed}, history_,
                   config_.workload, [this](const std::vector<LogPosition>& positions) {
                     acknowledged_.insert(acknowledged_.end(), positions.begin(), positions.end());
@@ -155,6 +163,10 @@ class DiskSwarm {
     boot();
     workload_.start();
     world_.spawn("nemesis", haunt(this));
+    if (config_.rebuilds) {
+      rebuilder_.emplace(rebuilder_site());
+      rebuilder_->start();
+    }
     const MonoTime chaos = scheduler_.now() + kChaosMax;
     while (!workload_.done() && scheduler_.now() < chaos && step()) {
     }
@@ -185,7 +197,12 @@ class DiskSwarm {
         fail(steps_max_ == kSwarmStepsMax ? "I9" : "Steps", "the run took too many steps");
       return false;
     }
-    return scheduler_.step() && violations_.list().empty();
+    const bool stepped = scheduler_.step();
+    for (const std::string& what : watch_.broken()) fail("I6", what);
+    if (rebuilder_) {
+      for (const std::string& what : rebuilder_->broken()) fail("I5", what);
+    }
+    return stepped && violations_.list().empty();
   }
   void fail(std::string invariant, std::string what) {
     violations_.add(std::move(invariant), std::move(what));
@@ -248,6 +265,7 @@ class DiskSwarm {
       // Commits of the views are not synced one by one: a power cut may take the newest.
       if (death == DiskNode::Death::power) history_.views_lost();
     }
+    if (death == DiskNode::Death::power) watch_.lost();
     listening_.reset();
     node_.crash(death);
   }
@@ -292,6 +310,29 @@ class DiskSwarm {
     co_return ok();
   }
 
+  // ---- who rebuilds
+
+  Rebuilder::Site rebuilder_site() {
+    const auto left_over = [this](Rebuilder::Rest rest) {
+      const auto idle = node_.idle_views(rest);
+      return idle ? *idle : std::vector<std::string>{idle.error().message};
+    };
+    return {world_, choices_, counters_,
+            [this](Request request) { return ask_to_rebuild(std::move(request)); }, left_over};
+  }
+  Task<Response> ask_to_rebuild(Request request) {
+    if (!node_.up()) co_return Error{Errc::unavailable, "connection refused"};
+    const auto answer = std::make_shared<OneShot<Response>>();
+    node_.env().spawn("request", rebuild_route(node_.projections(), std::move(request), answer, &world_));
+    co_return co_await answer->get(world_, world_.now() + kAnswerMax);
+  }
+  static Task<> rebuild_route(ProjectionRoutes* routes, Request request,
+                              std::shared_ptr<OneShot<Response>> answer, SimEnv* world) {
+    Response response = co_await routes->handle(std::move(request));
+    world->post([answer, response = std::move(response)] { answer->set(response); });
+    co_return ok();
+  }
+
   // ---- what is judged
 
   // The files as they are now.
@@ -299,6 +340,9 @@ class DiskSwarm {
     const auto image = node_.image();
     if (!image) return fail("I4", when + ": the files cannot be read: " + image.error().message);
     judge(*image, when, false);
+    // The first file was made at once, with all that belongs to it.
+    if (indexes_ == 0) indexes_ = image->indexes;
+    if (image->indexes != indexes_) fail("I4", when + ": the views that are shown lack indexes");
     for (const auto& [partition, mark] : marks_) {
       const auto& records = image->log->records(partition);
       const auto place = static_cast<std::size_t>(mark.offset.value());
@@ -339,6 +383,7 @@ class DiskSwarm {
   // Why the server is not at rest; empty if it is.
   std::string pending(const DiskNode::Image& image, const LogOracle& log) {
     if (history_.open() > 0) return "an operation is open: " + history_.oldest_open();
+    if (rebuilder_ && !rebuilder_->done()) return "the views are rebuilt: " + rebuilder_->state();
     if (!node_.up() || !node_.node().member().owns_what_is_assigned()) return "a partition is not owned";
     for (const auto& [stream, run] : log.open_turns()) return stream.value() + " has an open turn: " + run;
     for (std::uint32_t i = 0; i < log.partitions(); ++i) {
@@ -370,6 +415,7 @@ class DiskSwarm {
     network_.set_faults({});
     network_.heal();
     provider_.set_faults({});
+    if (rebuilder_) rebuilder_->settle();
     if (!violations_.list().empty()) return;
     // What stopped because of a fault begins anew.
     crash(DiskNode::Death::process);
@@ -378,13 +424,17 @@ class DiskSwarm {
     MonoTime look_at = scheduler_.now() + kRest;
     world_.call_at(limit, [] {});
     while (scheduler_.now() < limit && step()) {
-      if (!workload_.done() || scheduler_.now() < look_at) continue;
+      if (!workload_.done() || (rebuilder_ && !rebuilder_->done()) || scheduler_.now() < look_at) continue;
       look_at = scheduler_.now() + kRest;
       world_.call_at(look_at, [] {});
       const auto image = node_.image();
       if (!image) return fail("I4", "at the end: the files cannot be read: " + image.error().message);
-      if (judge(*image, "at the end", true)) return;
+      if (judge(*image, "at the end", true)) {
+        if (image->indexes != indexes_) fail("I4", "at the end: the views that are shown lack indexes");
+        return;
+      }
     }
+    if (rebuilder_ && !rebuilder_->done()) why_ = "the views are rebuilt: " + rebuilder_->state();
     if (violations_.list().empty()) fail("I9", why_.empty() ? history_.oldest_open() : why_);
   }
 
@@ -397,13 +447,16 @@ class DiskSwarm {
   Network network_;
   ModelProvider provider_;
   Disk disk_;
+  PositionWatch watch_;
   DiskNode node_;
+  std::optional<Rebuilder> rebuilder_;
   std::unique_ptr<Network::Listening> listening_;
   History history_;
   Workload workload_;
   Violations violations_;
   std::vector<LogPosition> acknowledged_;
   std::map<Partition, Mark> marks_;
+  std::size_t indexes_ = 0;                    // Of the views.
   std::map<Partition, Offset> to_fold_again_;  // Where checkpoints were before a power cut.
   std::string why_;                            // The world is not at rest.
   bool haunting_ = true;

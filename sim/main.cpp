@@ -34,6 +34,7 @@ constexpr const char* kHelp =
     "bug\n"
     "  varve-sim mutants --jobs 2                       seeded bugs: each must be found\n\n"
     "Scenarios: lifecycle (one node, one story), disk (the same story on SQLite files on a simulated disk),\n"
+    "rebuild (views that are rebuilt and switched, on such files),\n"
     "swarm (a cluster, random work, random faults), idle (an hour of nothing); stories of a calm cluster, "
     "for\n"
     "sweeps: blocks, passivation, batch, quarantine, move.\n"

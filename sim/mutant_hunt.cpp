@@ -85,10 +85,13 @@ std::optional<Violation> run_disk(const DiskRunOptions& options) {
   return first_of(run_disk_lifecycle(options).failures);
 }
 
-std::optional<Violation> crash_disk(std::uint64_t seed) {
+std::optional<Violation> crash_disk(std::uint64_t seed, DiskTale tale) {
   DiskRunOptions options;
+  options.tale = tale;
   options.seed = 1 + seed % 7;
-  const std::uint64_t operations = run_disk_lifecycle(options).operations;
+  const DiskRunResult calm = run_disk_lifecycle(options);
+  if (const auto found = first_of(calm.failures)) return found;
+  const std::uint64_t operations = calm.operations;
   Rng rng(seed);
   options.crash_at_operation = 1 + rng.below(operations + 1);
   return run_disk(options);
@@ -178,7 +181,9 @@ std::optional<Violation> hunt_once(Hunt hunt, std::uint64_t seed) {
     case Hunt::disk_swarm:
       return first_of(run_seed(disk_seed(seed)).violations);
     case Hunt::disk_crash:
-      return crash_disk(seed);
+      return crash_disk(seed, DiskTale::lifecycle);
+    case Hunt::rebuild:
+      return crash_disk(seed, DiskTale::rebuild);
     case Hunt::disk_faults:
       return harm_disk(seed, true);
     case Hunt::disk_syncs:

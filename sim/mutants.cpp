@@ -162,6 +162,23 @@ std::vector<MutantInfo> disk_mutants() {
        "the checkpoint and its rows are two transactions", Hunt::disk_crash, 200, true},
       {M::checkpoint_of_unsynced, "checkpoint-of-unsynced",
        "a checkpoint takes over pages whose sync has failed", Hunt::disk_syncs, 4000, false},
+      {M::switch_without_compare, "switch-without-compare",
+       "the views are switched wherever the next generation is", Hunt::disk_swarm, 1000, false},
+      {M::switch_without_hold, "switch-without-hold",
+       "the old generation is folded on between the comparison and the switch", Hunt::disk_swarm, 400, false},
+      {M::abort_leaves_file, "abort-leaves-file", "a rebuild that is ended leaves its file", Hunt::rebuild,
+       20, true},
+      {M::unfinished_generation_shown, "unfinished-generation-shown",
+       "a rebuild that goes on believes that the indexes are made", Hunt::rebuild, 50, true},
+  };
+}
+
+std::vector<MutantInfo> fork_mutants() {
+  return {
+      {M::fork_of_now, "fork-of-now", "a fork is of the newest state, whatever was asked for", Hunt::swarm,
+       400, false},
+      {M::fork_with_new_key, "fork-with-new-key", "a fork that is asked for again is another agent",
+       Hunt::swarm, 400, false},
   };
 }
 
@@ -185,6 +202,8 @@ const char* to_string(Hunt hunt) {
       return "disk, faults";
     case Hunt::disk_syncs:
       return "disk, syncs";
+    case Hunt::rebuild:
+      return "rebuild";
     case Hunt::disk_rot:
       return "disk, rot";
   }
@@ -194,7 +213,8 @@ const char* to_string(Hunt hunt) {
 const std::vector<MutantInfo>& all_mutants() {
   static const std::vector<MutantInfo> kAll = [] {
     std::vector<MutantInfo> all;
-    for (const auto& some : {protocol_mutants(), shard_mutants(), view_mutants(), disk_mutants()}) {
+    for (const auto& some :
+         {protocol_mutants(), shard_mutants(), view_mutants(), disk_mutants(), fork_mutants()}) {
       all.insert(all.end(), some.begin(), some.end());
     }
     return all;

@@ -24,7 +24,8 @@ enum class Hunt : unsigned char {
   disk_crash,   // sim/disk_lifecycle.h; the machine stands still at a disk operation, another for every seed.
   disk_faults,  // The same with every fault of the disk, deaths and power cuts.
   disk_syncs,   // The same with syncs that fail.
-  disk_rot,     // The same; at the end bits of the log turn over, and records change places.
+  rebuild,      // The same with the story of views that are rebuilt.
+  disk_rot,     // disk_crash; at the end bits of the log turn over, and records change places.
 };
 const char* to_string(Hunt hunt);
 

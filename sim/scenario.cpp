@@ -34,6 +34,7 @@ ScenarioResult run_the_swarm(const ScenarioRun& run) {
 
 ScenarioResult run_the_disk(const ScenarioRun& run) {
   DiskRunOptions options;
+  if (run.scenario == "rebuild") options.tale = DiskTale::rebuild;
   options.seed = run.seed;
   options.crash_at_operation = run.crash_at;
   options.death = run.process_dies ? DiskNode::Death::process : DiskNode::Death::power;
@@ -116,6 +117,7 @@ const std::vector<std::string>& scenarios() {
     std::vector<std::string> all;
     for (const StoryKind& kind : story_kinds()) all.push_back(kind.name);
     all.emplace_back("disk");
+    all.emplace_back("rebuild");
     all.emplace_back("swarm");
     all.emplace_back("idle");
     return all;
@@ -139,7 +141,7 @@ bool can_be_swept(std::string_view scenario) {
 ScenarioResult run_scenario(const ScenarioRun& run) {
   CHECK(is_scenario(run.scenario));
   if (run.scenario == "swarm") return run_the_swarm(run);
-  if (run.scenario == "disk") return run_the_disk(run);
+  if (run.scenario == "disk" || run.scenario == "rebuild") return run_the_disk(run);
   if (run.scenario == "idle") return run_the_idle_hour(run);
   const auto story = find_story(run.scenario);
   CHECK(story != nullptr);

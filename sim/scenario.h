@@ -1,7 +1,7 @@
 // Scenario: what varve-sim can run, behind one door: every story of sim/sweep.h by its name (`lifecycle` is
-// the first), `disk` (sim/disk_lifecycle.h), `swarm` (sim/swarm.h) and `idle` (sim/idle.h). A run is a name,
-// a seed and a few options; with a tape its decisions are the tape's and not the seed's. What it found comes
-// back as violations, whatever the scenario calls them.
+// the first), `disk` and `rebuild` (sim/disk_lifecycle.h), `swarm` (sim/swarm.h) and `idle` (sim/idle.h). A
+// run is a name, a seed and a few options; with a tape its decisions are the tape's and not the seed's. What
+// it found comes back as violations, whatever the scenario calls them.
 //
 // Pure: the same run is the same result. Whoever runs `disk` must have called
 // configure_sqlite_for_simulation() before.

@@ -54,6 +54,18 @@ constexpr Sometimes kTable[] = {
     {"sometimes.views.folded_again_after_a_failover", 300, "what a failover lost is folded again"},
     {"sometimes.disk.boot_failed", 2'000, "a file cannot be opened after a crash, and later it can"},
     {"sometimes.truncation.found_nothing_to_cut", kNotInSoaks, "a log that was to be cut short is empty"},
+    // Rebuilds.
+    {"sometimes.rebuild.begun", 300, "somebody rebuilds the views"},
+    {"sometimes.rebuild.begun_again", 1'000, "a rebuild that was cut off is gone on with"},
+    {"sometimes.rebuild.went_on", 3'000, "a rebuild finds partitions that are partly folded"},
+    {"sometimes.rebuild.done", 300, "the views are switched to another generation"},
+    {"sometimes.rebuild.ended", 1'000, "somebody ends a rebuild"},
+    {"sometimes.rebuild.ended_half_way", 1'000, "there is something to remove when a rebuild is ended"},
+    // Who looks into the past.
+    {"sometimes.fork.made", 300, "an agent is forked as of a moment"},
+    {"sometimes.fork.compared", 300, "a fork is compared with what its origin was"},
+    {"sometimes.bisect.found", 300, "the views are asked when something came about"},
+    {"sometimes.bisect.compared", 300, "a scan is asked the same"},
     // Streams.
     {"sometimes.stream.client_left", 300, "a client goes away in the middle of a stream"},
     {"sometimes.stream.re_attached", 300, "a client comes back to a stream where it left"},

@@ -5,8 +5,14 @@ namespace {
 
 constexpr std::chrono::milliseconds kDownTime{20};
 
-Task<> serve(Node& node, Request request, std::shared_ptr<OneShot<Response>> answer, SimEnv& client) {
-  Response response = co_await node.handle(std::move(request));
+boost::asio::awaitable<Response> handled(Node& node, ProjectionRoutes* projections, Request request) {
+  const bool rebuilds = projections != nullptr && ProjectionRoutes::serves(request.target);
+  return rebuilds ? projections->handle(std::move(request)) : node.handle(std::move(request));
+}
+
+Task<> serve(Node& node, ProjectionRoutes* projections, Request request,
+             std::shared_ptr<OneShot<Response>> answer, SimEnv& client) {
+  Response response = co_await handled(node, projections, std::move(request));
   // The client reads a stream to its end; what it got is whole or nothing.
   while (response.events) {
     const auto piece = co_await response.events->next();
@@ -33,7 +39,7 @@ Task<Response> Stage::request(Request request, Duration patience) {
   const auto node = running();
   if (!node) co_return Error{Errc::unavailable, "connection refused"};
   auto answer = std::make_shared<OneShot<Response>>();
-  node->env.spawn("request", serve(node->node, std::move(request), answer, client()));
+  node->env.spawn("request", serve(node->node, node->projections, std::move(request), answer, client()));
   const MonoTime deadline = client().now() + patience;
   co_return co_await answer->get(client(), deadline);
 }

@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "api/node.h"
+#include "api/projection_routes.h"
 #include "sim/sim_client.h"
 
 namespace varve::sim {
@@ -36,6 +37,7 @@ class Stage {
   struct Running {
     Env& env;
     Node& node;
+    ProjectionRoutes* projections = nullptr;  // Null: there is nothing to rebuild.
   };
   // For request(): a stage with an exchange() of its own needs none.
   virtual std::optional<Running> running() { return std::nullopt; }

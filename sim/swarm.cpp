@@ -1,5 +1,6 @@
 #include "sim/swarm.h"
 
+#include "sim/archivist.h"
 #include "sim/cluster_oracles.h"
 #include "sim/disk_swarm.h"
 #include "sim/effects.h"
@@ -33,7 +34,8 @@ class Swarm {
         nemesis_(world_, config_, history_, oracles_,
                  [this](std::size_t node) { count_life(node, counted_); }),
         workload_(site(), history_, config_.workload,
-                  [this](const std::vector<LogPosition>& positions) { oracles_.acknowledged(positions); }) {
+                  [this](const std::vector<LogPosition>& positions) { acknowledged(positions); }) {
+    if (config_.archives) archivist_.emplace(archive_site(), history_, config_.workload.clients);
     world_.scheduler().print_trace(run.print_trace);
     world_.scheduler().pick(config_.pick);
     world_.scheduler().on_line(
@@ -58,9 +60,10 @@ class Swarm {
     for (std::size_t node = 0; node < world_.nodes(); ++node) world_.boot(node);
     set_faults(world_, config_);
     workload_.start();
+    if (archivist_) archivist_->start();
     nemesis_.start();
     const MonoTime chaos = world_.scheduler().now() + kChaosMax;
-    while (!workload_.done() && world_.scheduler().now() < chaos && step()) {
+    while (!clients_done() && world_.scheduler().now() < chaos && step()) {
     }
     settle();
     SwarmResult result;
@@ -112,6 +115,7 @@ class Swarm {
     effects_.at_rest();
     Violations shown;
     witness.check(workload_.evidence(), shown);
+    if (archivist_) archivist_->check(oracles_.log(), shown);
     std::vector<Violation> all;
     for (const auto* some :
          {&oracles_.violations(), &spec_.violations(), &effects_.violations(), &shown.list()}) {
@@ -134,6 +138,25 @@ class Swarm {
             std::move(urls),    config_.world.partitions, config_.world.seed};
   }
 
+  void acknowledged(const std::vector<LogPosition>& positions) {
+    oracles_.acknowledged(positions);
+    written_.insert(written_.end(), positions.begin(), positions.end());
+  }
+
+  Archivist::Site archive_site() {
+    Workload::Site here = site();
+    return {here.scheduler,
+            here.network,
+            here.counters,
+            std::move(here.urls),
+            here.seed,
+            [this] { return workload_.agents(); },
+            [this] { return written_; },
+            [this](const std::vector<LogPosition>& positions) { oracles_.acknowledged(positions); }};
+  }
+
+  bool clients_done() const { return workload_.done() && (!archivist_ || archivist_->done()); }
+
   bool go_on() { return world_.scheduler().steps() < steps_max_ && world_.scheduler().step(); }
 
   bool step() {
@@ -145,7 +168,7 @@ class Swarm {
 
   // Nothing is open, and no partition is on its way to another node.
   bool at_rest() {
-    return workload_.done() && world_.owning().settled() && world_.folding().settled() && !oracles_.pending();
+    return clients_done() && world_.owning().settled() && world_.folding().settled() && !oracles_.pending();
   }
 
   // After the faults: a world that is well must come to rest, and stay there.
@@ -200,6 +223,8 @@ class Swarm {
   Nemesis nemesis_;
   SometimesWatch watch_{world_.counters()};
   Workload workload_;
+  std::vector<LogPosition> written_;  // That clients of the workload were told.
+  std::optional<Archivist> archivist_;
   std::optional<Truncation> truncation_;
   Counts counted_;
 };

@@ -50,6 +50,7 @@ struct SwarmConfig {
   PickPolicy pick = PickPolicy::uniform;
   std::uint64_t think_us = 500'000;  // The longest that the model thinks about a step.
   bool truncated = false;            // At the end, a log loses records that have been read.
+  bool archives = false;             // Somebody looks into the past (sim/archivist.h).
   bool pooled = false;               // Sessions with the views' database survive a failover.
 
   std::uint32_t of(FaultClass one) const { return ppm[static_cast<std::size_t>(one)]; }

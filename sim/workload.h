@@ -57,6 +57,8 @@ class Workload {
   bool done() const { return running_ == 0; }
   std::uint64_t answered() const { return answered_; }
   const Evidence& evidence() const { return evidence_; }
+  // Agents that somebody has asked for; some may not be there.
+  const std::vector<std::string>& agents() const { return agents_; }
   // Whether some client has sent this command.
   bool has_sent(const CommandId& command) const { return commands_.contains(command); }
   // Whether some client without a key has written this value.

@@ -11,7 +11,7 @@
 namespace varve::sim {
 namespace {
 
-constexpr auto kLast = Mutant::checkpoint_of_unsynced;
+constexpr auto kLast = Mutant::fork_with_new_key;
 
 TEST(Mutants, EveryOneIsInTheTableOnce) {
   std::set<Mutant> known;
