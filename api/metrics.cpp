@@ -76,6 +76,10 @@ constexpr auto kCounters = std::to_array<CounterEntry>({
     {"projection_releases", "varve_projection_releases_total", {}},
     {"projection_quarantined", "varve_projection_quarantined_total", {}},
     {"quarantine_races_lost", "varve_quarantine_races_lost_total", {}},
+    {"verify_rounds", "varve_verify_rounds_total", {}},
+    {"verify_restarts", "varve_verify_restarts_total", {}},
+    {"verify_looked_at", "varve_verify_looked_at_total", {}},
+    {"verify_differences", "varve_verify_differences_total", {}},
     {"log_consumers_opened", "varve_kafka_events_total", "consumer_opened"},
     {"log_fetch_failures", "varve_kafka_events_total", "fetch_failed"},
     {"log_identity_checks", "varve_kafka_events_total", "identity_checked"},
@@ -210,6 +214,11 @@ void add_node(Families& families, const NodeGauges& node) {
   families.add("varve_actors_resident", node.actors_resident);
   families.add("varve_turns_open", node.turns_open);
   if (node.http_connections) families.add("varve_http_connections_open", *node.http_connections);
+  if (node.verify) {
+    constexpr std::int64_t kMicrosPerSecond = 1'000'000;
+    families.add("varve_verify_partitions_differing", {}, node.verify->differing);
+    families.add("varve_verify_round_end_time_seconds", {}, node.verify->round_ended_us, kMicrosPerSecond);
+  }
 }
 
 void add_process(Families& families, const ProcessGauges& process) {

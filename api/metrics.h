@@ -47,6 +47,11 @@ struct MetricFamily {
   std::vector<MetricHistogram> histograms;  // Of a histogram.
 };
 
+// Of the verification in the background, where it runs.
+struct VerifyGauges {
+  std::int64_t differing = 0;       // Partitions.
+  std::int64_t round_ended_us = 0;  // Since 1970; 0: no round has ended.
+};
 // What is not counted but looked at when somebody asks.
 struct NodeGauges {
   NodeFacts facts;
@@ -56,6 +61,7 @@ struct NodeGauges {
   std::uint64_t log_records_in_flight = 0;
   std::uint64_t log_bytes_in_flight = 0;
   std::optional<std::uint64_t> http_connections;
+  std::optional<VerifyGauges> verify;
 };
 // Of the process, where there is one.
 struct ProcessGauges {

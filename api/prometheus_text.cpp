@@ -106,6 +106,7 @@ struct MetricsRoute {
 boost::asio::awaitable<Response> answer(std::shared_ptr<MetricsRoute> route) {
   NodeGauges gauges = co_await route->node.gauges();
   if (route->options.connections) gauges.http_connections = route->options.connections();
+  if (route->options.verify) gauges.verify = route->options.verify();
   const ProcessGauges process = process_gauges(route->options.version);
   Response response;
   response.headers.emplace("content-type", "text/plain; version=0.0.4; charset=utf-8");

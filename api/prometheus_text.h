@@ -19,6 +19,8 @@ ProcessGauges process_gauges(const std::string& version);
 struct MetricsOptions {
   std::string version;                       // Of the program.
   std::function<std::size_t()> connections;  // That are open; may be empty.
+  // Of the verification in the background; may be empty, and nothing while it does not run.
+  std::function<std::optional<VerifyGauges>()> verify;
 };
 
 // GET /metrics of `node`; `inner` answers everything else. Env and node must outlive the handler.

@@ -60,6 +60,9 @@ int run_cluster_status(const ClusterStatusCommand& options);
 struct VerifyCommand {
   std::string view;            // Empty: all.
   std::uint32_t sample = 100;  // Of every 100 entities so many are compared row by row.
+  bool continuous = false;     // Round after round, until it is stopped or finds a difference.
+  std::uint64_t rounds = 0;    // Of these at most; 0: without an end.
+  std::uint64_t rate = 2'000;  // Records and rows per second, then.
 };
 int run_verify(const Config& config, const VerifyCommand& options);
 

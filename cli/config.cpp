@@ -225,6 +225,9 @@ class Loader {
     set_default("ready_lag_records", Json::integer(config_.ready_lag_records));
     set_default("ready_lag", Json::integer(config_.ready_lag.count()));
     set_default("ack_log_lag_records", Json::integer(config_.ack_log_lag_records));
+    set_default("verify_continuous", Json::boolean(config_.verify_continuous));
+    set_default("verify_rate", Json::integer(config_.verify_rate));
+    set_default("verify_pause", Json::integer(config_.verify_pause.count()));
   }
 
   Status fill_secrets(FoundKeys& found) {
@@ -266,6 +269,9 @@ class Loader {
     config_.ready_lag_records = number_of(found["ready_lag_records"]);
     config_.ready_lag = std::chrono::seconds{number_of(found["ready_lag"])};
     config_.ack_log_lag_records = number_of(found["ack_log_lag_records"]);
+    config_.verify_continuous = found["verify_continuous"].value.as_boolean();
+    config_.verify_rate = number_of(found["verify_rate"]);
+    config_.verify_pause = std::chrono::seconds{number_of(found["verify_pause"])};
     return ok();
   }
 

@@ -102,6 +102,10 @@ struct Config {
   std::uint32_t ready_lag_records = 10'000;
   std::chrono::seconds ready_lag{30};
   std::uint32_t ack_log_lag_records = 50'000;  // Writes with ack=log are answered 429 then.
+  // The views are compared with the log in the background, round after round.
+  bool verify_continuous = false;
+  std::uint32_t verify_rate = 2'000;      // Records and rows per second.
+  std::chrono::seconds verify_pause{60};  // Between two rounds.
   std::vector<Setting> settings;
 };
 

@@ -255,6 +255,9 @@ const std::vector<ConfigRule>& server_rules() {
       {.key = "ready_lag_records", .kind = Kind::number, .low = 0, .high = kLagRecordsMax},
       {.key = "ready_lag", .kind = Kind::number, .low = 1, .high = 86'400},
       {.key = "ack_log_lag_records", .kind = Kind::number, .low = 0, .high = kLagRecordsMax},
+      {.key = "verify_continuous", .kind = Kind::boolean},
+      {.key = "verify_rate", .kind = Kind::number, .low = 1, .high = 10'000'000},
+      {.key = "verify_pause", .kind = Kind::number, .low = 0, .high = 86'400 * 30},
   };
   return kRules;
 }

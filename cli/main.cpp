@@ -92,6 +92,10 @@ void add_cluster_options(CLI::App& command, Flags& flags) {
   add_value(command, flags, "ready_lag", "The same in seconds (default 30)");
   add_value(command, flags, "ack_log_lag_records",
             "Writes with ack=log get 429 while the views are further behind the log (default 50000)");
+  add_switch(command, flags, "verify_continuous",
+             "Compare the views with the log all the time, in the background");
+  add_value(command, flags, "verify_rate", "Records and rows per second for that (default 2000)");
+  add_value(command, flags, "verify_pause", "Seconds between two rounds of it (default 60)");
 }
 
 void add_server_options(CLI::App& command, Flags& flags) {
@@ -265,6 +269,19 @@ void add_migrate(CLI::App& app, Commands& commands) {
   commands.migrate = command;
 }
 
+void add_continuous(CLI::App& verify, varve::VerifyCommand& options) {
+  auto* continuous = verify.add_flag("--continuous", options.continuous,
+                                     "Again and again, until it is stopped or finds a difference");
+  continuous->excludes("--view")->excludes("--sample");
+  verify.add_option("--rate", options.rate, "With --continuous: records and rows per second")
+      ->check(CLI::Range(1, 1'000'000'000))
+      ->needs(continuous)
+      ->capture_default_str();
+  verify.add_option("--rounds", options.rounds, "With --continuous: end after so many rounds")
+      ->check(CLI::Range(1, 1'000'000'000))
+      ->needs(continuous);
+}
+
 void add_commands(CLI::App& app, Commands& commands) {
   commands.serve = app.add_subcommand("serve", "Serve the Letta V1 API from a data directory");
   add_server_options(*commands.serve, commands.flags);
@@ -292,6 +309,7 @@ void add_commands(CLI::App& app, Commands& commands) {
       ->add_option("--sample", commands.verify_options.sample, "Compare the rows of so many of 100 entities")
       ->check(CLI::Range(1, 100))
       ->capture_default_str();
+  add_continuous(*commands.verify, commands.verify_options);
 }
 
 int refuse(const std::string& what) {

@@ -16,7 +16,9 @@
 #include "cli/commands.h"
 #include "cli/models.h"
 #include "cli/old_views.h"
+#include "cli/verify_words.h"
 #include "projections/sqlite_generations.h"
+#include "projections/verify_continuous.h"
 #include "runtime/sync.h"
 
 namespace varve {
@@ -57,9 +59,10 @@ struct Server {
   std::unique_ptr<Node> node;
   std::unique_ptr<ClusterRoutes> cluster;
   std::unique_ptr<ProjectionRoutes> projections;
-  Handler requests;    // Of clients, to the node.
-  Handler clients;     // The same, behind the password.
-  bool ready = false;  // The node may be asked.
+  std::unique_ptr<ContinuousVerify> verify;  // Null: the configuration does not want it.
+  Handler requests;                          // Of clients, to the node.
+  Handler clients;                           // The same, behind the password.
+  bool ready = false;                        // The node may be asked.
   std::unique_ptr<HttpServer> http;
   int exit_code = kExitDone;
 
@@ -133,6 +136,11 @@ void make_node(Server& server, const std::string& own_url) {
   MetricsOptions metrics;
   metrics.version = kVersion;
   metrics.connections = [&server] { return server.http ? server.http->connections() : 0; };
+  metrics.verify = [&server]() -> std::optional<VerifyGauges> {
+    if (!server.verify) return std::nullopt;
+    const VerifyProgress& progress = server.verify->progress();
+    return VerifyGauges{static_cast<std::int64_t>(progress.differing.size()), progress.round_ended.value()};
+  };
   Handler routes = [&server](Request request) { return server.node->handle(std::move(request)); };
   server.requests = with_metrics(server.env, *server.node, std::move(metrics), std::move(routes));
   const ClusterRoutes::Ports seen{*backends.log, *backends.views, server.node->member()};
@@ -140,6 +148,22 @@ void make_node(Server& server, const std::string& own_url) {
       std::make_unique<ClusterRoutes>(server.env, seen, std::move(identity), names_of(config.roles));
   const ProjectionRoutes::Ports folded{*backends.log, *backends.views, *backends.generations};
   server.projections = std::make_unique<ProjectionRoutes>(server.env, folded);
+}
+
+// Compares the views with the log for as long as the server runs.
+void verify_continuously(Server& server) {
+  VerifyPace pace;
+  pace.per_second = server.config.verify_rate;
+  pace.between_rounds = server.config.verify_pause;
+  Backends& backends = *server.backends;
+  const ContinuousVerify::Ports ports{*backends.log, *backends.views, *backends.generations};
+  server.verify =
+      std::make_unique<ContinuousVerify>(server.env, ports, pace, [&server](const Difference& difference) {
+        server.env.log(LogLevel::error, "verify: partition " + std::to_string(difference.partition.value()) +
+                                            ": " + difference.what +
+                                            "; repair: " + rebuild_command(server.config));
+      });
+  server.env.spawn("continuous verification", server.verify->run());
 }
 
 // What a process answers whatever its roles are, and before it is ready.
@@ -191,6 +215,7 @@ Status listen(Server& server) {
 
 // What is under way gets the time until a moment before the end, in which the last answers leave.
 Task<> drain(Server& server) {
+  if (server.verify) server.verify->stop();
   const Duration time = server.config.drain_timeout;
   const MonoTime begun = server.env.now();
   const MonoTime deadline = begun + time;
@@ -264,6 +289,7 @@ Task<> start(Server& server) {
   }
   server.env.log(LogLevel::info,
                  "serving " + url_of(config.host, server.http->port()) + " from " + server.backends->place);
+  if (config.verify_continuous) verify_continuously(server);
   server.env.log(LogLevel::info, "agents that name no model get " + server.models->known().default_handle);
   server.env.spawn("refresh models",
                    server.models->keep_fresh([&server] { server.node->set_models(server.models->known()); }));

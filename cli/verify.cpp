@@ -5,6 +5,7 @@
 #include "cli/commands.h"
 #include "cli/logs.h"
 #include "cli/projection_stores.h"
+#include "cli/verify_words.h"
 #include "projections/verify.h"
 
 namespace varve {
@@ -74,7 +75,23 @@ Task<> verify(RealEnv& env, ProjectionStores& stores, VerifyOptions options,
   co_return ok();
 }
 
-// The command that makes the views anew where these are.
+void say_how_to_repair(const Config& config, const Findings& findings) {
+  if (findings.log_damaged) {
+    std::cout << "what was read is damaged, and if it is the log, no rebuild mends it: see \"Backup\" in "
+                 "docs/operations.md\n";
+  }
+  if (findings.differs) say_how_to_repair(config);
+}
+
+std::optional<View> view_named(const std::string& name) {
+  for (const View view : all_views()) {
+    if (schema_of(view).name == name) return view;
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
 std::string rebuild_command(const Config& config) {
   std::string command = "varve projections rebuild";
   if (!config.data_dir.empty() && (config.log != "kafka" || config.store != "postgres"))
@@ -87,25 +104,10 @@ std::string rebuild_command(const Config& config) {
   return command;
 }
 
-void say_how_to_repair(const Config& config, const Findings& findings) {
-  if (findings.log_damaged) {
-    std::cout << "what was read is damaged, and if it is the log, no rebuild mends it: see \"Backup\" in "
-                 "docs/operations.md\n";
-  }
-  if (findings.differs) {
-    std::cout << "the views can be made anew from the log, while the server runs or not:\n  "
-              << rebuild_command(config) << "\n";
-  }
+void say_how_to_repair(const Config& config) {
+  std::cout << "the views can be made anew from the log, while the server runs or not:\n  "
+            << rebuild_command(config) << "\n";
 }
-
-std::optional<View> view_named(const std::string& name) {
-  for (const View view : all_views()) {
-    if (schema_of(view).name == name) return view;
-  }
-  return std::nullopt;
-}
-
-}  // namespace
 
 int run_verify(const Config& config, const VerifyCommand& command) {
   VerifyOptions options;
@@ -125,6 +127,7 @@ int run_verify(const Config& config, const VerifyCommand& command) {
     std::cerr << "varve verify: " << stores.error().message << "\n";
     return kExitFailed;
   }
+  if (command.continuous) return run_verify_continuously(env, config, **stores, command);
   const auto findings = std::make_shared<Findings>();
   env.spawn("verify", verify(env, **stores, options, findings));
   env.run();

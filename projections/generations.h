@@ -4,10 +4,12 @@
 // Thread: the one of the Env it was made with.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "projections/view_store.h"
 
@@ -16,6 +18,12 @@ namespace varve {
 struct GenerationsSeen {
   std::uint64_t active = 0;
   std::optional<std::uint64_t> next;  // Being made, or left by a rebuild that was interrupted.
+};
+
+// What the rows of a generation add up to, beside its checkpoints; one of each for every partition.
+struct RowsSummed {
+  std::vector<std::array<ViewDigest, kViews>> rows;
+  std::vector<Checkpoint> checkpoints;
 };
 
 class Generations {
@@ -40,9 +48,13 @@ class Generations {
   // of entities nothing may be asked.
   virtual std::shared_ptr<ViewStore> next() = 0;
   virtual bool is_loading() const = 0;
-  // Ends the loading: makes what was left out, in one transaction. next() is another object afterwards.
-  // Errc::corrupt: the rows do not fit together.
+  // While it is loading: all rows are there, and finish_loading() was interrupted.
+  virtual bool is_loaded() const { return false; }
+  // Ends the loading: makes what was left out; interrupted, it goes on when it is called again. next() is
+  // another object afterwards. Errc::corrupt: the rows do not fit together.
   virtual Task<> finish_loading() = 0;
+  // The proof that the next generation's rows are those of its digests, whole and of one moment.
+  virtual Task<RowsSummed> sum_rows(std::uint32_t partitions);
 
   // Makes the next generation the active one, in one transaction: stops what folds into the active one, waits
   // for a moment until the next one has passed it in every partition (the caller goes on folding into it

@@ -1,13 +1,16 @@
 #include "projections/postgres_generations.h"
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <utility>
 #include <vector>
 
 #include "projections/digest.h"
 #include "projections/postgres_loader.h"
+#include "projections/postgres_tables.h"
 #include "projections/search_terms.h"
+#include "runtime/sync.h"
 
 namespace varve {
 
@@ -16,6 +19,10 @@ namespace {
 constexpr std::chrono::hours kIndexTime{24};
 constexpr std::chrono::seconds kSwitchTime{10};
 constexpr const char* kNoLimit = "SET LOCAL statement_timeout = 0";
+constexpr const char* kBeginIndex =
+    "SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0; SET LOCAL maintenance_work_mem = '256MB'";
+// Indexes that are made, and parts of the rows that are summed, at a time: each has a connection.
+constexpr std::size_t kStatementsAtATime = 2;
 // Reads wait while the switch waits for those before them: it gives up soon, and tries again.
 constexpr const char* kReadersWait = "SET LOCAL lock_timeout = '200ms'";
 constexpr int kPassesMax = 200;  // Of 10 ms: less than the lock_timeout of whoever folds.
@@ -67,86 +74,6 @@ Result<Known> look_at(PostgresTransaction& transaction) {
   return known;
 }
 
-// ---- the next generation's tables
-
-constexpr const char* kBareTables =
-    "SELECT c.relname FROM pg_class c WHERE c.relnamespace = quote_ident($1::text)::regnamespace AND "
-    "c.relkind = 'r' "
-    "AND c.relname NOT IN ('checkpoints', 'quarantine', 'times', 'search_index', 'rebuild', 'closings') "
-    "ORDER BY 1";
-
-Status make_bare(PostgresTransaction& transaction, const std::string& schema) {
-  const auto tables = transaction.run(kBareTables, PostgresParams{schema});
-  if (!tables) return tables.error();
-  const auto drops = transaction.run(
-      "SELECT format('ALTER TABLE %s DROP CONSTRAINT %I', conrelid::regclass, conname) FROM pg_constraint "
-      "WHERE contype = 'p' AND conrelid = ANY(SELECT (quote_ident($1::text) || '.' || "
-      "quote_ident(t))::regclass "
-      "FROM unnest($2::text[]) t) UNION ALL "
-      "SELECT format('DROP INDEX %s', indexrelid::regclass) FROM pg_index WHERE NOT indisprimary AND "
-      "indrelid = "
-      "ANY(SELECT (quote_ident($1::text) || '.' || quote_ident(t))::regclass FROM unnest($2::text[]) t)",
-      [&] {
-        std::vector<std::optional<std::string>> names;
-        for (std::size_t i = 0; i < tables->size(); ++i) names.emplace_back(std::string{tables->text(i, 0)});
-        return PostgresParams{schema, postgres_array(names)};
-      }());
-  if (!drops) return drops.error();
-  for (std::size_t i = 0; i < drops->size(); ++i) {
-    if (Status done = run(transaction, std::string{drops->text(i, 0)}); !done) return done;
-  }
-  if (Status done = run(transaction, "CREATE TABLE " + quoted_name(schema) +
-                                         ".rebuild (holder text NOT NULL, until timestamptz NOT NULL)");
-      !done) {
-    return done;
-  }
-  return run(
-      transaction,
-      "CREATE TABLE " + closings_table(schema) +
-          " (view text COLLATE \"C\" NOT NULL, from_partition bigint NOT NULL, key1 text COLLATE \"C\", "
-          "key2 text COLLATE \"C\", to_offset bigint NOT NULL, to_at bigint NOT NULL)");
-}
-
-// Keys and indexes as the templates have them.
-Status make_indexes(PostgresTransaction& transaction, const std::string& schema) {
-  const auto tables = transaction.run(kBareTables, PostgresParams{schema});
-  if (!tables) return tables.error();
-  for (std::size_t i = 0; i < tables->size(); ++i) {
-    const std::string name{tables->text(i, 0)};
-    const std::string target = quoted_name(schema) + "." + quoted_name(name);
-    const auto made = transaction.run(
-        "SELECT 'ALTER TABLE ' || $2::text || ' ADD ' || pg_get_constraintdef(oid) FROM pg_constraint "
-        "WHERE contype = 'p' AND conrelid = $1::text::regclass UNION ALL "
-        "SELECT 'CREATE ' || CASE WHEN indisunique THEN 'UNIQUE ' ELSE '' END || 'INDEX ON ' || $2::text || "
-        "' ' || "
-        "substring(pg_get_indexdef(indexrelid) FROM 'USING .*$') FROM pg_index "
-        "WHERE NOT indisprimary AND indrelid = $1::text::regclass",
-        PostgresParams{"template_" + name, target});
-    if (!made) return made.error();
-    for (std::size_t j = 0; j < made->size(); ++j) {
-      if (Status done = run(transaction, std::string{made->text(j, 0)}); !done) {
-        if (done.error().code != Errc::conflict) return done;
-        return Error{Errc::corrupt, "the rows of " + name + " do not fit together: " + done.error().message};
-      }
-    }
-    if (Status done = run(transaction, "ANALYZE " + target); !done) return done;
-  }
-  return ok();
-}
-
-Status close_all(PostgresTransaction& transaction, const std::string& schema) {
-  if (Status done = run(transaction, "ANALYZE " + closings_table(schema)); !done) return done;
-  for (const View view : all_views()) {
-    const auto met = transaction.run(apply_closings(schema, view), PostgresParams{});
-    if (!met) return met.error();
-    if (met->integer(0, 0) == met->integer(0, 1)) continue;
-    return Error{Errc::corrupt, "of " + std::string{met->text(0, 1)} + " closings of " +
-                                    std::string{schema_of(view).name} + " only " +
-                                    std::string{met->text(0, 0)} + " met an open row"};
-  }
-  return run(transaction, "DROP TABLE " + closings_table(schema));
-}
-
 // ---- the lease
 
 Status refused(std::string_view holder, std::string_view seconds) {
@@ -187,6 +114,7 @@ struct Begun {
   std::uint64_t number = 0;
   std::string schema;
   bool loading = false;
+  bool loaded = false;
 };
 
 Status begin_in(PostgresTransaction& transaction, const std::string& holder, Begun& begun) {
@@ -208,7 +136,10 @@ Status begin_in(PostgresTransaction& transaction, const std::string& holder, Beg
   if (!*ours) return not_ours(begun.schema);
   const auto loading = is_there(transaction, closings_table(begun.schema));
   if (!loading) return loading.error();
-  begun.loading = *loading;
+  const auto loaded = is_there(transaction, indexing_table(begun.schema));
+  if (!loaded) return loaded.error();
+  begun.loading = *loading || *loaded;
+  begun.loaded = *loaded;
   return take_lease(transaction, begun.schema, holder);
 }
 
@@ -292,6 +223,25 @@ Task<T> in_transaction(PostgresPool& pool, PostgresUse how, std::string begin,
   co_return co_await pool.run<T>(how, std::move(job));
 }
 
+// ---- the proof
+
+Task<> sum_stripe(PostgresPool& pool, std::string schema, std::uint32_t partitions,
+                  std::shared_ptr<std::vector<Result<RowsSummed>>> parts, std::size_t stripe) {
+  std::function<Result<RowsSummed>(PostgresSession&)> job =
+      [schema = std::move(schema), partitions, stripe](PostgresSession& session) -> Result<RowsSummed> {
+    RowsSummed sums;
+    const Status read =
+        session.transaction(PostgresMode::read_snapshot, kNoLimit, [&](PostgresTransaction& transaction) {
+          return sum_rows_of(transaction, schema, {stripe, kStatementsAtATime}, partitions, sums);
+        });
+    if (!read) return read.error();
+    return sums;
+  };
+  const PostgresUse how{Lane::read, kIndexTime};
+  (*parts)[stripe] = co_await pool.run<RowsSummed>(how, std::move(job));
+  co_return ok();
+}
+
 }  // namespace
 
 Task<GenerationsSeen> PostgresGenerations::look() {
@@ -329,6 +279,7 @@ Task<> PostgresGenerations::begin() {
   number_ = begun->number;
   schema_ = begun->schema;
   loading_ = begun->loading;
+  loaded_ = begun->loaded;
   open_next();
   co_return ok();
 }
@@ -359,18 +310,101 @@ Task<> PostgresGenerations::leave() {
 }
 
 Task<> PostgresGenerations::finish_loading() {
-  std::function<Status(PostgresTransaction&, Unit&)> work =
-      [schema = schema_](PostgresTransaction& transaction, Unit&) -> Status {
-    if (Status closed = close_all(transaction, schema); !closed) return closed;
-    return make_indexes(transaction, schema);
-  };
-  const PostgresUse how{Lane::read, kIndexTime};
-  const std::string begin = std::string{kNoLimit} + "; SET LOCAL maintenance_work_mem = '256MB'";
-  const auto made = co_await in_transaction<Unit>(pool_, how, begin, std::move(work));
-  if (!made) co_return made.error();
+  if (!loaded_) {
+    std::function<Status(PostgresTransaction&, Unit&)> close = [schema = schema_](
+                                                                   PostgresTransaction& transaction, Unit&) {
+      return close_all(transaction, schema);
+    };
+    const PostgresUse how{Lane::read, kIndexTime};
+    const auto closed = co_await in_transaction<Unit>(pool_, how, kBeginIndex, std::move(close));
+    if (!closed) co_return closed.error();
+    loaded_ = true;
+  }
+  constexpr std::array kSteps{&missing_indexes, &missing_keys, &tables_to_analyze};
+  for (std::size_t i = 0; i < kSteps.size(); ++i) {
+    std::function<Status(PostgresTransaction&, Statements&)> ask =
+        [missing = kSteps[i], schema = schema_](PostgresTransaction& transaction, Statements& found) {
+          const Status alone = lock_tables(transaction, schema, true);
+          return alone ? missing(transaction, schema, found) : alone;
+        };
+    auto statements = co_await ask_for(std::move(ask));
+    if (!statements) co_return statements.error();
+    Status made = co_await run_all(std::move(*statements));
+    if (!made) co_return made;
+  }
+  Statements last{"DROP TABLE IF EXISTS " + indexing_table(schema_)};
+  if (Status done = co_await run_all(std::move(last)); !done) co_return done;
   loading_ = false;
+  loaded_ = false;
   open_next();
   co_return ok();
+}
+
+Task<PostgresGenerations::Statements> PostgresGenerations::ask_for(
+    std::function<Status(PostgresTransaction&, Statements&)> work) {
+  const PostgresUse how{Lane::read, pool_.options().answer};
+  co_return co_await in_transaction<Statements>(pool_, how, "", std::move(work));
+}
+
+Task<> PostgresGenerations::run_all(Statements statements) {
+  const auto left = std::make_shared<Statements>(std::move(statements));
+  std::reverse(left->begin(), left->end());
+  const auto outcome = std::make_shared<Status>(ok());
+  TaskGroup group(env_);
+  for (std::size_t i = 0; i < kStatementsAtATime; ++i) {
+    ignore_error(group.spawn("indexes of a generation", run_next(left, outcome)), "the group is open");
+  }
+  group.close();
+  ignore_error(co_await group.join(kNever), "the first failure is kept");
+  co_return *outcome;
+}
+
+Task<> PostgresGenerations::run_next(std::shared_ptr<Statements> statements,
+                                     std::shared_ptr<Status> outcome) {
+  while (*outcome && !statements->empty()) {
+    const std::string statement = std::move(statements->back());
+    statements->pop_back();
+    std::function<Status(PostgresTransaction&, Unit&)> work =
+        [statement, schema = schema_](PostgresTransaction& transaction, Unit&) {
+          const Status shared = lock_tables(transaction, schema, false);
+          return shared ? run(transaction, statement) : shared;
+        };
+    const PostgresUse how{Lane::read, kIndexTime};
+    const auto done = co_await in_transaction<Unit>(pool_, how, kBeginIndex, std::move(work));
+    if (done || !*outcome) continue;
+    *outcome = done.error();
+    if (done.error().code == Errc::conflict) {
+      *outcome = Error{Errc::corrupt,
+                       "the rows of schema " + schema_ + " do not fit together: " + done.error().message};
+    }
+  }
+  co_return ok();
+}
+
+Task<RowsSummed> PostgresGenerations::sum_rows(std::uint32_t partitions) {
+  const auto parts = std::make_shared<std::vector<Result<RowsSummed>>>(kStatementsAtATime);
+  TaskGroup group(env_);
+  for (std::size_t i = 0; i < parts->size(); ++i) {
+    ignore_error(group.spawn("rows of a generation", sum_stripe(pool_, schema_, partitions, parts, i)),
+                 "the group is open");
+  }
+  group.close();
+  ignore_error(co_await group.join(kNever), "every part has its outcome");
+  for (const auto& part : *parts) {
+    if (!part) co_return part.error();
+  }
+  RowsSummed sums = *std::move(parts->front());
+  for (std::size_t i = 1; i < parts->size(); ++i) {
+    if (!((*parts)[i]->checkpoints == sums.checkpoints))
+      co_return Error{Errc::unavailable, "the generation has moved on meanwhile"};
+    for (std::uint32_t number = 0; number < partitions; ++number) {
+      for (std::size_t view = 0; view < kViews; ++view) {
+        sums.rows[number][view].rows += (*parts)[i]->rows[number][view].rows;
+        sums.rows[number][view].closings += (*parts)[i]->rows[number][view].closings;
+      }
+    }
+  }
+  co_return sums;
 }
 
 Task<bool> PostgresGenerations::show(std::uint32_t partitions) {

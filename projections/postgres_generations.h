@@ -11,8 +11,10 @@
 // switch takes that lock alone for itself: so a read sees one generation, and none is refused.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "projections/generations.h"
 #include "projections/postgres_pool.h"
@@ -35,13 +37,23 @@ class PostgresGenerations final : public Generations {
   Task<> leave() override;
   std::shared_ptr<ViewStore> next() override { return next_; }
   bool is_loading() const override { return loading_; }
+  bool is_loaded() const override { return loaded_; }
+  // Closes the rows that the batches have left open, in one transaction; then keys and indexes, each in its
+  // own, several at a time.
   Task<> finish_loading() override;
+  Task<RowsSummed> sum_rows(std::uint32_t partitions) override;
   Task<bool> show(std::uint32_t partitions) override;
   Task<> drop_old() override;
   Task<bool> abort() override;
 
  private:
+  using Statements = std::vector<std::string>;
+
   void open_next();
+  Task<Statements> ask_for(std::function<Status(PostgresTransaction&, Statements&)> work);
+  // Several at a time; the first Error ends it.
+  Task<> run_all(Statements statements);
+  Task<> run_next(std::shared_ptr<Statements> statements, std::shared_ptr<Status> outcome);
 
   Env& env_;
   PostgresPool& pool_;
@@ -49,6 +61,7 @@ class PostgresGenerations final : public Generations {
   std::uint64_t number_ = 0;  // Of the next generation.
   std::string schema_;
   bool loading_ = false;
+  bool loaded_ = false;  // All rows are there and closed; indexes are missing.
   std::shared_ptr<ViewStore> next_;
 };
 

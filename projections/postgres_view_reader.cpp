@@ -43,6 +43,7 @@ bool holds(const Row& message, const std::vector<std::string>& phrases) {
   return holds_phrases(message_words(message.text(messages::role), message.text(messages::content)), phrases);
 }
 
+constexpr const char* kFetch = "FETCH 2000 FROM every_row";
 constexpr const char* kQuarantineColumns =
     R"(SELECT stream, "partition", "offset", event, type, reason, at FROM )";
 
@@ -168,6 +169,31 @@ Result<std::optional<TimesRow>> PostgresViewReader::batch_at(Partition partition
   return std::optional<TimesRow>{{Offset{found->unsigned_integer(0, 0)},
                                   Offset{found->unsigned_integer(0, 1)}, WallTime{found->integer(0, 2)},
                                   WallTime{found->integer(0, 3)}}};
+}
+
+Status PostgresViewReader::scan(View view, RowStripe stripe, const std::function<void(const Row&)>& visit) {
+  const std::string table = tables_.of(view);
+  const auto pages =
+      transaction_.run("SELECT pg_relation_size($1::text::regclass) / current_setting('block_size')::bigint",
+                       PostgresParams{table});
+  if (!pages) return pages.error();
+  const auto page = [&](std::uint64_t number) {
+    return "'(" + std::to_string(pages->unsigned_integer(0, 0) * number / stripe.of) + ",0)'";
+  };
+  std::string sql = "DECLARE every_row NO SCROLL CURSOR FOR SELECT " + postgres_columns(view) + " FROM " +
+                    table + " WHERE ctid >= " + page(stripe.number);
+  // What comes behind the end is the last part's.
+  if (stripe.number + 1 < stripe.of) sql += " AND ctid < " + page(stripe.number + 1);
+  if (const auto declared = transaction_.run(sql, PostgresParams{}); !declared) return declared.error();
+  const ViewSchema& schema = schema_of(view);
+  for (;;) {
+    const auto rows = transaction_.run(kFetch, PostgresParams{});
+    if (!rows) return rows.error();
+    if (rows->empty()) break;
+    for (std::size_t i = 0; i < rows->size(); ++i) visit(row_at(*rows, i, schema));
+  }
+  const auto closed = transaction_.run("CLOSE every_row", PostgresParams{});
+  return closed ? ok() : Status{closed.error()};
 }
 
 Result<LoadedCheckpoint> PostgresViewReader::load(Partition partition) {

@@ -2,6 +2,7 @@
 // postgres_view_store.cpp, on whichever thread its job runs.
 #pragma once
 
+#include <functional>
 #include <vector>
 
 #include "projections/postgres_query.h"
@@ -9,6 +10,12 @@
 #include "projections/view_store.h"
 
 namespace varve {
+
+// One of `of` equal parts of a table, for who looks at all rows: several transactions take a part each.
+struct RowStripe {
+  std::uint64_t number = 0;
+  std::uint64_t of = 1;
+};
 
 class PostgresViewReader final : public ViewReader {
  public:
@@ -24,6 +31,8 @@ class PostgresViewReader final : public ViewReader {
   Result<std::optional<TimesRow>> batch_at(Partition partition, Offset offset) override;
   // Of one partition, in the same order.
   Result<std::vector<QuarantineRow>> quarantine(Partition partition);
+  // Every version of the view in one part of its table, in the order of the file.
+  Status scan(View view, RowStripe stripe, const std::function<void(const Row&)>& visit);
   // What ViewStore::load() answers.
   Result<LoadedCheckpoint> load(Partition partition);
 

@@ -122,24 +122,52 @@ Task<Rebuild::Ends> Rebuild::ends() {
 }
 
 Task<> Rebuild::load() {
+  if (generations_.is_loaded()) {
+    progress_.phase = RebuildProgress::Phase::indexing;
+    const std::function<Task<>()> finish = [this] { return generations_.finish_loading(); };
+    co_return co_await patiently(finish);
+  }
   progress_.phase = RebuildProgress::Phase::loading;
   auto to = co_await ends();
   if (!to) co_return to.error();
-  for (std::uint32_t number = 0; number < log_.partitions(); ++number) {
-    auto loaded = co_await generations_.next()->load(Partition{number});
-    if (!loaded) co_return loaded.error();
-    advance(Partition{number}, loaded->checkpoint.next);
-  }
+  const std::function<Task<>()> look = [this] { return look_again(); };
+  if (Status known = co_await patiently(look); !known) co_return known;
   progress_.resumed_at = progress_.folded;
   Ends up_to = std::move(*to);
   if (Status folded = co_await fold_all(std::move(up_to), options_.jobs); !folded) co_return folded;
   progress_.phase = RebuildProgress::Phase::indexing;
   waits_.clear();
-  co_return co_await generations_.finish_loading();
+  const std::function<Task<>()> finish = [this] { return generations_.finish_loading(); };
+  co_return co_await patiently(finish);
+}
+
+Task<> Rebuild::patiently(std::function<Task<>()> work) {
+  const MonoTime deadline = env_.now() + kPatience;
+  for (;;) {
+    if (Status going = stopped(); !going) co_return going;
+    const Status done = co_await work();
+    if (done || !may_pass(done.error()) || env_.now() >= deadline) co_return done;
+    co_await sleep_for(env_, kRetryWait);
+  }
+}
+
+// A server that has crashed may have lost the newest batches of what was loaded.
+Task<> Rebuild::look_again() {
+  for (std::uint32_t number = 0; number < log_.partitions(); ++number) {
+    const std::shared_ptr<ViewStore> store = generations_.next();
+    auto loaded = co_await store->load(Partition{number});
+    if (!loaded) co_return loaded.error();
+    const Offset next = loaded->checkpoint.next;
+    progress_.folded = progress_.folded - folded_[number].value() + next.value();
+    folded_[number] = next;
+  }
+  co_return ok();
 }
 
 Task<> Rebuild::catch_up() {
   progress_.phase = RebuildProgress::Phase::catching_up;
+  const std::function<Task<>()> look = [this] { return look_again(); };
+  if (Status known = co_await patiently(look); !known) co_return known;
   for (int round = 0; round < kRoundsMax; ++round) {
     auto to = co_await ends();
     if (!to) co_return to.error();
@@ -160,28 +188,23 @@ Task<> Rebuild::catch_up() {
 
 Task<> Rebuild::verify() {
   progress_.phase = RebuildProgress::Phase::verifying;
-  for (std::uint32_t number = 0; number < log_.partitions(); ++number) {
-    if (Status going = stopped(); !going) co_return going;
-    if (Status equal = co_await verify_partition(Partition{number}); !equal) co_return equal;
-  }
-  co_return ok();
+  const std::function<Task<>()> work = [this] { return verify_once(); };
+  co_return co_await patiently(work);
 }
 
-Task<> Rebuild::verify_partition(Partition partition) {
-  std::function<Status(ViewReader&)> work = [partition](ViewReader& reader) -> Status {
-    const auto checkpoint = reader.checkpoint(partition);
-    if (!checkpoint) return checkpoint.error();
-    const auto digests = digest_of_rows(reader, partition);
-    if (!digests) return digests.error();
+Task<> Rebuild::verify_once() {
+  auto sums = co_await generations_.sum_rows(log_.partitions());
+  if (!sums) co_return sums.error();
+  for (std::uint32_t number = 0; number < log_.partitions(); ++number) {
     for (const View view : all_views()) {
       const auto i = static_cast<std::size_t>(view);
-      if ((*digests)[i] == checkpoint->digests[i]) continue;
-      return Error{Errc::corrupt, name_of(partition) + ": the rows of " + std::string{schema_of(view).name} +
-                                      " that were rebuilt do not add up to their digest"};
+      if (sums->rows[number][i] == sums->checkpoints[number].digests[i]) continue;
+      co_return Error{Errc::corrupt, name_of(Partition{number}) + ": the rows of " +
+                                         std::string{schema_of(view).name} +
+                                         " that were rebuilt do not add up to their digest"};
     }
-    return ok();
-  };
-  co_return co_await generations_.next()->read(std::move(work));
+  }
+  co_return ok();
 }
 
 // ---- the switch
@@ -289,6 +312,31 @@ Task<> Rebuild::fold(Partition partition, Offset to) {
   co_return ok();
 }
 
+struct Rebuild::Folding {
+  Folding(Partition partition, const LoadedCheckpoint& loaded, Offset up_to)
+      : fold(partition, loaded.checkpoint, loaded.quarantine), to(up_to) {}
+
+  PartitionFold fold;
+  Offset to;
+  std::size_t bytes = 0;  // Of the records in the open batch.
+  std::size_t changes_max = 0;
+  std::size_t bytes_max = 0;
+  std::vector<LogRecord> records;  // The newest that were read.
+
+  bool is_full() const { return fold.changes() >= changes_max || bytes >= bytes_max; }
+  Batch take_batch() {
+    bytes = 0;
+    return fold.take_batch();
+  }
+};
+
+struct Rebuild::Folded {
+  std::size_t next = 0;    // Of the records: where to go on.
+  bool at_ruling = false;  // There: it releases a stream.
+  std::optional<EventPlace> met_late;
+  std::optional<Batch> batch;
+};
+
 Task<> Rebuild::fold_once(Partition partition, Offset to) {
   const std::shared_ptr<ViewStore> store = generations_.next();
   auto loaded = co_await store->load(partition);
@@ -297,63 +345,110 @@ Task<> Rebuild::fold_once(Partition partition, Offset to) {
   if (Status same_log = co_await check_mark(log_, partition, mark); !same_log) co_return same_log;
   auto ruled = co_await ruled_later(log_, partition, loaded->checkpoint, to);
   if (!ruled) co_return ruled.error();
-  PartitionFold fold(partition, loaded->checkpoint, loaded->quarantine);
-  fold.stop_at(*ruled);
-  fold.rewrite_with(options_.rewrite);
-  advance(partition, fold.next());
-  co_return co_await fold_records(fold, to);
+  const auto folding = std::make_shared<Folding>(partition, *loaded, to);
+  folding->changes_max = options_.batch_changes;
+  folding->bytes_max = options_.batch_bytes;
+  folding->fold.stop_at(*ruled);
+  folding->fold.rewrite_with(options_.rewrite);
+  advance(partition, folding->fold.next());
+  co_return co_await fold_records(folding);
 }
 
-Task<> Rebuild::fold_records(PartitionFold& fold, Offset to) {
-  std::size_t bytes = 0;
-  while (fold.next() < to) {
+Task<> Rebuild::fold_records(std::shared_ptr<Folding> folding) {
+  PartitionFold& fold = folding->fold;
+  while (fold.next() < folding->to) {
     if (Status going = stopped(); !going) co_return going;
     ReadOptions options;
     auto batch = co_await log_.read(fold.partition(), fold.next(), options);
     if (!batch) co_return batch.error();
     // What lies between here and the end are gaps.
-    if (batch->records.empty() || batch->records.front().offset >= to) break;
-    for (const LogRecord& record : batch->records) {
-      if (record.offset >= to) break;
-      if (!fold.released_by(record).empty()) {
-        if (!fold.empty()) {
-          if (Status done = co_await commit(fold); !done) co_return done;
-        }
-        // What waits has to be fitted to the rows that are there, which takes indexes.
-        if (generations_.is_loading()) {
-          waits_.insert(fold.partition());
-          co_return ok();
-        }
-        const std::shared_ptr<ViewStore> store = generations_.next();
-        Status taken = co_await take_ruling(log_, *store, fold.partition(), fold, record);
-        if (!taken) co_return taken;
-        if (Status done = co_await commit(fold); !done) co_return done;
-        continue;
-      }
-      if (Status taken = co_await take(fold, record); !taken) co_return taken;
-      bytes += record.bytes->size();
-      if (fold.changes() < options_.batch_changes && bytes < options_.batch_bytes) continue;
-      bytes = 0;
-      if (Status done = co_await commit(fold); !done) co_return done;
-    }
+    if (batch->records.empty() || batch->records.front().offset >= folding->to) break;
+    folding->records.clear();
+    // Decoded on a lane, and by nobody else.
+    for (const LogRecord& record : batch->records)
+      folding->records.push_back({record.offset, record.bytes, std::make_shared<DecodeOnce>()});
+    if (Status folded = co_await fold_read(folding); !folded) co_return folded;
+    if (waits_.contains(fold.partition())) co_return ok();
   }
   if (!fold.empty()) {
-    if (Status done = co_await commit(fold); !done) co_return done;
+    Batch rest = folding->take_batch();
+    if (Status done = co_await commit(std::move(rest)); !done) co_return done;
   }
-  advance(fold.partition(), to);
+  advance(fold.partition(), folding->to);
   co_return ok();
 }
 
-Task<> Rebuild::take(PartitionFold& fold, LogRecord record) {
-  if (Status taken = fold.take(record); !taken) co_return taken;
-  if (!fold.met_late()) co_return ok();
-  const EventPlace place = *fold.met_late();
-  co_return co_await check_late_ruling(log_, fold.partition(), place, record.offset);
+// On a lane: folds until the batch is full, or something needs the Env's thread.
+Result<Rebuild::Folded> Rebuild::fold_some(Folding& folding, std::size_t from) {
+  PartitionFold& fold = folding.fold;
+  Folded folded;
+  folded.next = from;
+  while (folded.next < folding.records.size()) {
+    const LogRecord& record = folding.records[folded.next];
+    if (record.offset >= folding.to) {
+      folded.next = folding.records.size();
+      break;
+    }
+    folded.at_ruling = !fold.released_by(record).empty();
+    if (folded.at_ruling) {
+      if (!fold.empty()) folded.batch = folding.take_batch();
+      break;
+    }
+    if (Status taken = fold.take(record); !taken) return taken.error();
+    ++folded.next;
+    folding.bytes += record.bytes->size();
+    folded.met_late = fold.met_late();
+    if (folding.is_full()) folded.batch = folding.take_batch();
+    if (folded.batch || folded.met_late) break;
+  }
+  return folded;
 }
 
-Task<> Rebuild::commit(PartitionFold& fold) {
-  Batch batch = fold.take_batch();
+Task<> Rebuild::fold_read(std::shared_ptr<Folding> folding) {
+  const Partition partition = folding->fold.partition();
+  for (std::size_t number = 0; number < folding->records.size();) {
+    std::function<Result<Folded>()> job = [folding, number] { return fold_some(*folding, number); };
+    auto folded = co_await offload<Folded>(env_, Lane::read, std::move(job));
+    if (!folded) co_return folded.error();
+    if (folded->met_late) {
+      const EventPlace place = *folded->met_late;
+      const Offset at = folding->records[folded->next - 1].offset;
+      Status allowed = co_await check_late_ruling(log_, partition, place, at);
+      if (!allowed) co_return allowed;
+    }
+    if (folded->batch) {
+      if (Status done = co_await commit(std::move(*folded->batch)); !done) co_return done;
+    }
+    number = folded->next;
+    if (!folded->at_ruling) continue;
+    auto taken = co_await take_ruling_at(folding, number);
+    if (!taken) co_return taken.error();
+    if (!*taken) co_return ok();
+    ++number;
+  }
+  co_return ok();
+}
+
+Task<bool> Rebuild::take_ruling_at(std::shared_ptr<Folding> folding, std::size_t number) {
+  PartitionFold& fold = folding->fold;
+  // What waits has to be fitted to the rows that are there, which takes indexes.
+  if (generations_.is_loading()) {
+    waits_.insert(fold.partition());
+    co_return false;
+  }
+  const std::shared_ptr<ViewStore> store = generations_.next();
+  LogRecord ruling = folding->records[number];
+  Status taken = co_await take_ruling(log_, *store, fold.partition(), fold, std::move(ruling));
+  if (!taken) co_return taken.error();
+  Batch released = folding->take_batch();
+  if (Status done = co_await commit(std::move(released)); !done) co_return done.error();
+  co_return true;
+}
+
+Task<> Rebuild::commit(Batch batch) {
   const std::uint64_t changes = batch.changes.size();
+  const Partition partition = batch.partition;
+  const Offset next = batch.checkpoint.next;
   const std::shared_ptr<ViewStore> store = generations_.next();
   auto outcome = co_await store->commit(std::move(batch));
   if (!outcome) co_return outcome.error();
@@ -361,7 +456,7 @@ Task<> Rebuild::commit(PartitionFold& fold) {
     co_return Error{Errc::conflict, "another program folds into the next generation"};
   }
   progress_.rows += changes;
-  advance(fold.partition(), fold.next());
+  advance(partition, next);
   co_return ok();
 }
 

@@ -5,7 +5,8 @@
 // Promises: the active generation is read and folded into until the switch, and nobody who reads goes back.
 // How far it is is in the next generation's own checkpoints: killed at any moment it can be run again, by
 // anybody, and goes on. What may pass (a store or a log that is away) is tried again for kPatience. An Error
-// leaves the next generation as it is: run again, or abort. Thread: the Env's.
+// leaves the next generation as it is: run again, or abort. Thread: the Env's; records are decoded, folded
+// and summed on Lane::read, so that as many partitions are folded at a time as there are jobs and processors.
 #pragma once
 
 #include <optional>
@@ -68,9 +69,11 @@ class Rebuild {
 
   Task<> work();
   Task<> load();
+  // Where the next generation is, by its own checkpoints.
+  Task<> look_again();
   Task<> catch_up();
   Task<> verify();
-  Task<> verify_partition(Partition partition);
+  Task<> verify_once();
   Task<> switch_over();
   Task<> drop_old();
 
@@ -81,12 +84,20 @@ class Rebuild {
   // Tries again what may pass.
   Task<> fold(Partition partition, Offset to);
   Task<> fold_once(Partition partition, Offset to);
-  Task<> fold_records(PartitionFold& fold, Offset to);
-  Task<> take(PartitionFold& fold, LogRecord record);
-  Task<> commit(PartitionFold& fold);
+  // What one job on the lane folds with, and what it tells.
+  struct Folding;
+  struct Folded;
+  static Result<Folded> fold_some(Folding& folding, std::size_t from);
+  Task<> fold_records(std::shared_ptr<Folding> folding);
+  Task<> fold_read(std::shared_ptr<Folding> folding);
+  // False: it is a ruling that the indexes are needed for.
+  Task<bool> take_ruling_at(std::shared_ptr<Folding> folding, std::size_t number);
+  Task<> commit(Batch batch);
   Task<> follow(Partition partition);
   Task<> keep_alive();
   Status stopped() const;
+  // Again and again while it may pass, for kPatience.
+  Task<> patiently(std::function<Task<>()> work);
   void advance(Partition partition, Offset next);
 
   Env& env_;

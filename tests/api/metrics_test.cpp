@@ -179,8 +179,11 @@ class MetricsRoute : public SimServer {
  public:
   Response ask(std::string method, std::string target) {
     Handler inner = [](Request /*request*/) { return not_found(); };
-    Handler handler = with_metrics(world_->node_env(), world_->node(),
-                                   {"1.2.3", [] { return std::size_t{7}; }}, std::move(inner));
+    MetricsOptions options;
+    options.version = "1.2.3";
+    options.connections = [] { return std::size_t{7}; };
+    options.verify = [] { return std::optional{VerifyGauges{2, 1'790'000'000'500'000}}; };
+    Handler handler = with_metrics(world_->node_env(), world_->node(), std::move(options), std::move(inner));
     auto answer = std::make_shared<std::optional<Response>>();
     world_->node_env().spawn(
         "metrics", keep(std::move(handler), make(std::move(method), std::move(target), "", {}), answer));
@@ -235,6 +238,8 @@ TEST_F(MetricsRoute, TellsEveryMetricOfTheCatalogueAndNoOther) {
   }
   EXPECT_EQ(std::set<std::string>{"varve_view_checkpoint_duration_seconds"}, silent);
   EXPECT_EQ("1", page.at(R"(varve_events_total{event="something_new"})"));
+  EXPECT_EQ("2", page.at("varve_verify_partitions_differing"));
+  EXPECT_EQ("1790000000.5", page.at("varve_verify_round_end_time_seconds"));
 }
 
 TEST_F(MetricsRoute, CountsWhatHappened) {

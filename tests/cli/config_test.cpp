@@ -107,6 +107,20 @@ TEST(Config, LimitsOfTheViewsLag) {
   EXPECT_NE(std::string::npos, refusal("ready_lag = 0").find("a whole number from 1 to 86400"));
 }
 
+TEST(Config, TheVerificationInTheBackground) {
+  const Config usual = loaded("");
+  EXPECT_FALSE(usual.verify_continuous);
+  EXPECT_EQ(2'000U, usual.verify_rate);
+  EXPECT_EQ(std::chrono::seconds{60}, usual.verify_pause);
+  const Config chosen =
+      loaded("verify_continuous = true\nverify_rate = 500\n", {{"VARVE_VERIFY_PAUSE", "0"}});
+  EXPECT_TRUE(chosen.verify_continuous);
+  EXPECT_EQ(500U, chosen.verify_rate);
+  EXPECT_EQ(std::chrono::seconds{0}, chosen.verify_pause);
+  EXPECT_EQ("true <- file v.toml:1", shown(chosen, "verify_continuous"));
+  EXPECT_NE(std::string::npos, refusal("verify_rate = 0").find("a whole number from 1 to 10000000"));
+}
+
 TEST(Config, TakesAddressesOfBothKinds) {
   EXPECT_EQ("::1", loaded("", {}, {{"listen", {"[::1]:9000"}}}).host);
   EXPECT_EQ(0, loaded("", {}, {{"listen", {"localhost:0"}}}).port);

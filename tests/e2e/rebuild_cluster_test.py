@@ -4,7 +4,8 @@
     rebuild_cluster_test.py --varve build/dev/bin/varve [--seed N]     ($VARVE_SERVICES, or ./dev services start)
 
 What is shown: no read of any node fails or goes back in the course of it; a tool that is killed goes on; two at once are
-refused; given up, nothing is left; `verify` finds the new views equal to the log; status tells the generation.
+refused; given up, nothing is left; `verify` finds the new views equal to the log; status tells the generation; a node
+that verifies all the time finds nothing in the course of all this, and then a row that somebody changes.
 """
 
 import json
@@ -22,7 +23,8 @@ import support  # noqa: E402
 from cluster_test import Node, Place, real_services  # noqa: E402
 from support import check, check_equal, create_agent, ok, user_message  # noqa: E402
 
-KILLS = 6
+KILLS = 20
+FOUND_SECONDS_MAX = 90  # Until a round has found what was changed.
 
 
 class Tools:
@@ -30,6 +32,7 @@ class Tools:
 
     def __init__(self, node, place):
         self.node = node
+        self.place = place
         self.where = ["--log", "kafka", "--kafka-brokers", place.brokers, "--kafka-topic", place.topic, "--store",
                       "postgres", "--postgres-url", place.postgres_url]
 
@@ -45,6 +48,17 @@ class Tools:
         code, out, err = self.run("projections", "status", "--json")
         check_equal(code, 0, "exit code of status (%s)" % err)
         return json.loads(out)
+
+    def sql(self, statement):
+        return self.place.services.postgres.sql(statement, self.place.topic)
+
+    def end_lease(self):
+        """As after 15 s: whoever had it was killed. False: nobody had one."""
+        schemas = self.sql("SELECT n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace WHERE "
+                           "relname = 'rebuild' AND relkind = 'r'")
+        for schema in schemas:
+            self.sql("UPDATE %s.rebuild SET until = now()" % schema)
+        return bool(schemas)
 
     def verify(self):
         code, out, err = self.run("verify")
@@ -88,24 +102,48 @@ class Clients:
 
 
 def killed_on_the_way(tools, chance):
-    killed = 0
+    killed = resumed = 0
     for _ in range(KILLS):
         process = tools.begin("projections", "rebuild", "--grace", "0")
-        time.sleep(chance.uniform(0.1, 1.5))
+        time.sleep(chance.uniform(0.2, 1.2))
         if process.poll() is None:
             process.send_signal(signal.SIGKILL)
             killed += 1
         process.communicate(timeout=60)
-    check(killed > 0, "some were killed on the way")
+        resumed += tools.end_lease()
+    check(killed > 0 and resumed > 0, "some were killed on the way", (killed, resumed))
 
     def ended():
+        tools.end_lease()
         code, out, err = tools.run("projections", "rebuild", "--grace", "1")
         check(code == 0 or "another rebuild is at work" in err, "only the lease of the killed one holds it up", err)
         return code == 0 and out
 
     out = support.poll("the rebuild ends", 90, ended, pause=1)
     check("verified" in out, "it says what it has done", out)
-    ok("a rebuild that was killed %d times ends" % killed)
+    ok("a rebuild that was killed %d times, %d of them at work, ends" % (killed, resumed))
+
+
+def verify_metrics(node):
+    client = node.client()
+    text = client.expect(200, "GET", "/metrics").raw.decode()
+    client.close()
+    return {line.split()[0]: float(line.split()[1]) for line in text.splitlines() if line.startswith("varve_verify_")}
+
+
+def the_node_that_verifies_finds_a_changed_row(node, tools):
+    told = support.poll("a round has ended", FOUND_SECONDS_MAX,
+                        lambda: verify_metrics(node) if verify_metrics(node)["varve_verify_rounds_total"] else None)
+    check_equal((told["varve_verify_differences_total"], told["varve_verify_partitions_differing"]), (0, 0),
+                "nothing differed beside writes, rebuilds and kills")
+    schema = "varve_views_%d" % tools.status()["generation"]
+    tools.sql("UPDATE %s.messages SET content = 'x' WHERE id = (SELECT min(id) FROM %s.messages)" % (schema, schema))
+    support.poll("a round has found the row", FOUND_SECONDS_MAX,
+                 lambda: verify_metrics(node)["varve_verify_partitions_differing"] == 1)
+    check("content is 'x', the log says '" in node.tail(), "the log of the node names it", node.tail())
+    code, out, err = tools.run("verify", "--continuous", "--rate", "100000")
+    check(code == 1 and "content is 'x', the log says '" in out, "so does the command", (code, out, err))
+    ok("a node that verifies all the time (%d rounds) finds the row" % told["varve_verify_rounds_total"])
 
 
 def two_at_once(tools):
@@ -131,7 +169,9 @@ def story(workshop, chosen):
     seed = chosen.seed if chosen.seed is not None else random.randrange(1 << 30)
     print("seed %d" % seed, flush=True)
     place = Place(workshop, real_services.shared(), "rebuild")
-    nodes = [Node(workshop, name, place, ["--cluster", place.cluster]).start() for name in ("one", "two")]
+    verifies = {"VARVE_VERIFY_CONTINUOUS": "true", "VARVE_VERIFY_RATE": "4000", "VARVE_VERIFY_PAUSE": "0"}
+    nodes = [Node(workshop, "one", place, ["--cluster", place.cluster], **verifies).start(),
+             Node(workshop, "two", place, ["--cluster", place.cluster]).start()]
     client = nodes[0].client()
     agents = [create_agent(client, "agent-%d" % number, {"human": "h"}) for number in range(6)]
     for turn in range(8):
@@ -154,6 +194,7 @@ def story(workshop, chosen):
     check(tools.status()["next"] is None, "nothing is left of it")
     tools.verify()
     ok("both nodes went on: %d reads, %d writes" % (clients.reads, clients.writes))
+    the_node_that_verifies_finds_a_changed_row(nodes[0], tools)
     for node in nodes:
         check_equal(node.terminate(), 0, "exit code after SIGTERM")
 

@@ -5,8 +5,9 @@
 
 What is shown: `projections list` and `status` say how far the views are; a rebuild that is killed again and again ends
 with views that equal the log; one that is given up leaves nothing; a server rebuilds its views itself while clients
-write and read, and no read fails or goes back; `verify` names a row that was changed, deleted or added by hand, a
-checkpoint that was moved, a damaged record, and the command that repairs what can be.
+write and read, and no read fails or goes back; one that is killed with its server goes on; `verify` names a row that was
+changed, deleted or added by hand, a checkpoint that was moved, a damaged record, and the command that repairs what can
+be; a server that verifies all the time finds nothing until somebody changes a row.
 """
 
 import glob
@@ -26,7 +27,9 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import support  # noqa: E402
 from support import check, check_equal, create_agent, list_messages, ok, user_message  # noqa: E402
 
-KILLS = 12
+KILLS = 20
+SERVER_KILLS = 4
+FOUND_SECONDS_MAX = 60  # Until a round has found what was changed.
 
 
 def tool(server, *words, seconds=120):
@@ -74,16 +77,17 @@ def the_status_is_told(server):
 
 def a_killed_rebuild_goes_on(server, chance):
     rebuild = [server.binary, "projections", "rebuild", "--data-dir", server.data_dir]
-    killed = 0
-    for _ in range(KILLS):
+    killed = tries = 0
+    while killed < KILLS and tries < 3 * KILLS:
+        tries += 1
         process = subprocess.Popen(rebuild, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                                    stderr=subprocess.DEVNULL, env=server.environment)
-        time.sleep(chance.uniform(0.02, 0.7))
+        time.sleep(chance.uniform(0.02, 0.35))
         if process.poll() is None:
             process.send_signal(signal.SIGKILL)
             killed += 1
         process.wait(60)
-    check(killed > 0, "some were killed on the way")
+    check(killed > KILLS // 2, "they were killed on the way", killed)
     code, out, err = here(server, "projections", "rebuild")
     check(code == 0 and "verified" in out, "the last one ends", (code, out, err))
     check_equal(len(views_in(server.data_dir)), 1, "one file of views")
@@ -165,6 +169,72 @@ def a_server_rebuilds_while_it_serves(server, seen):
     ok("a server rebuilds its views while %(writes)d writes and %(reads)d reads go on" % counts)
 
 
+def killed_with_its_server_it_goes_on(server, chance):
+    """What the server had loaded is there, and nobody has to load it again."""
+    client = server.client()
+    interrupted = resumed = 0
+    for _ in range(SERVER_KILLS):
+        client.expect(200, "POST", "/v1/varve/projections/rebuild", {"grace_seconds": 0})
+        time.sleep(chance.uniform(0.01, 0.3))
+        interrupted += client.expect(200, "GET", "/v1/varve/projections/rebuild").json["state"] == "running"
+        server.kill9()
+        server.start()
+        client.close()
+    client.expect(200, "POST", "/v1/varve/projections/rebuild", {"grace_seconds": 0})
+
+    def ended():
+        seen = client.expect(200, "GET", "/v1/varve/projections/rebuild").json
+        check(seen["state"] != "failed", "the last one must not fail", seen)
+        return seen if seen["state"] == "done" else None
+
+    resumed = support.poll("the rebuild ends", 60, ended)["resumed_at"]
+    client.close()
+    server.verify()
+    check_equal(len(views_in(server.data_dir)), 1, "one file of views")
+    ok("a rebuild that was killed %d times with its server goes on (the last began at %d)" % (interrupted, resumed))
+
+
+def metrics_of(server):
+    client = server.client()
+    text = client.expect(200, "GET", "/metrics").raw.decode()
+    client.close()
+    found = {}
+    for line in text.splitlines():
+        if line.startswith("varve_verify_"):
+            name, value = line.split()
+            found[name] = float(value)
+    return found
+
+
+def a_server_that_verifies_all_the_time(server):
+    server.environment.update(VARVE_VERIFY_CONTINUOUS="true", VARVE_VERIFY_RATE="50000", VARVE_VERIFY_PAUSE="0")
+    server.start()
+    begun = time.time()
+    told = support.poll("two rounds have ended", FOUND_SECONDS_MAX,
+                        lambda: metrics_of(server) if metrics_of(server)["varve_verify_rounds_total"] >= 2 else None)
+    check_equal((told["varve_verify_differences_total"], told["varve_verify_partitions_differing"]), (0, 0),
+                "nothing differs")
+    check(abs(told["varve_verify_round_end_time_seconds"] - begun) < 600, "rounds are dated", told)
+    check(edit(server, "UPDATE messages SET content = 'x' WHERE rowid = 3") == 1, "a row is changed")
+    support.poll("a round has found it", FOUND_SECONDS_MAX,
+                 lambda: metrics_of(server)["varve_verify_partitions_differing"] == 1)
+    check("content is 'x', the log says '" in server.tail(), "the log of the server names it", server.tail())
+    check("varve projections rebuild --data-dir " + server.data_dir in server.tail(), "and its repair", server.tail())
+    code, out, err = here(server, "verify", "--continuous", "--rate", "100000")
+    check(code == 1 and "content is 'x', the log says '" in out and "made anew" in out, "so does the command",
+          (code, out, err))
+    code, out, err = here(server, "projections", "rebuild", "--server", server.base, "--grace", "0")
+    check_equal(code, 0, "exit code of the repair (%s)" % (out + err))
+    support.poll("a round finds it repaired", FOUND_SECONDS_MAX,
+                 lambda: metrics_of(server)["varve_verify_partitions_differing"] == 0)
+    code, out, err = here(server, "verify", "--continuous", "--rate", "100000", "--rounds", "2")
+    check(code == 0 and out.count(": the views equal the log") == 2, "the command ends after two rounds", (code, out, err))
+    check_equal(server.terminate(), 0, "exit code after SIGTERM")
+    code, _, err = here(server, "verify", "--continuous", "--view", "messages")
+    check(code == 2, "it looks at all of it", err)
+    ok("a server that verifies all the time finds a row that was changed, and nothing else")
+
+
 def after_a_restart_it_is_the_same_views(server):
     before = views_in(server.data_dir)
     server.kill9()
@@ -238,8 +308,10 @@ def story(workshop, chosen):
     server.start()
     a_server_rebuilds_while_it_serves(server, seen)
     after_a_restart_it_is_the_same_views(server)
+    killed_with_its_server_it_goes_on(server, random.Random(seed))
     check_equal(server.terminate(), 0, "exit code after SIGTERM")
     verify_finds_what_was_changed_by_hand(server)
+    a_server_that_verifies_all_the_time(server)
     a_flipped_byte_in_the_log_is_named(server, workshop.directory)
 
 

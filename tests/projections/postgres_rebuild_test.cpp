@@ -3,6 +3,7 @@
 #include "projections/rebuild.h"
 
 #include "projections/postgres_generations.h"
+#include "tests/projections/postgres_own_server.h"
 #include "tests/projections/postgres_view_world.h"
 #include "tests/projections/rebuild_world.h"
 
@@ -255,6 +256,59 @@ TEST_F(PostgresRebuildTest, NodesGoOnFoldingAndReadingAndNobodyGoesBack) {
   EXPECT_EQ("", workers_->failure());
   EXPECT_EQ("", verified());
   EXPECT_EQ(std::vector<std::string>{"varve_views_4"}, schemas());
+}
+
+// ---- a server that is killed under it
+
+// Kills the server and starts it again, now and then, until the rebuild has ended.
+Task<> hurt(RealEnv& env, test::OwnPostgres& server, std::shared_ptr<bool> ended,
+            std::shared_ptr<int> kills) {
+  Rng rng{3};
+  while (!*ended && *kills < 4) {
+    co_await sleep_for(env, std::chrono::milliseconds{20 + rng.below(300)});
+    if (*ended) break;
+    std::function<Result<Unit>()> job = [&server]() -> Result<Unit> {
+      server.tell("kill");
+      server.tell("start");
+      return Unit{};
+    };
+    ignore_error(co_await offload<Unit>(env, Lane::log, std::move(job)), "a failure fails the test");
+    ++*kills;
+  }
+  co_return ok();
+}
+
+TEST(PostgresRebuildRestart, AServerThatIsKilledAgainAndAgainEndsWithEqualViews) {
+  test::OwnPostgres server;
+  test::PostgresDatabase database{server.url()};
+  database.migrate();
+  RealEnv env{env_options()};
+  auto pool = *PostgresPool::make(env, many_connections(database.url()));
+  PostgresViewStore live{*pool, {1, PostgresViewStore::Reads::live, true}};
+  const auto log = std::make_shared<MemoryLogStorage>(MemoryLogStorage::Options{3, 7});
+  MemoryEventLog port{env, log};
+  test::RandomHistory history{log, 4};
+  history.write(900);
+  test::Workers workers{env, port, live};
+  ASSERT_TRUE(workers.catch_up()) << workers.failure();
+  workers.stop();
+  PostgresGenerations generations{env, *pool, "test"};
+  Rebuild work{env, port, generations, test::small_steps()};
+  const auto ended = std::make_shared<bool>(false);
+  const auto kills = std::make_shared<int>(0);
+  env.spawn("hurt", hurt(env, server, ended, kills));
+  Status done = run(env, work.run());
+  // Its first words are not repeated: run again, as an operator would.
+  while (!done && done.error().code != Errc::corrupt && *kills < 4) {
+    Rebuild again{env, port, generations, test::small_steps()};
+    done = run(env, again.run());
+  }
+  *ended = true;
+  ASSERT_TRUE(done) << to_string(done.error());
+  EXPECT_LT(0, *kills);
+  EXPECT_EQ("2", sql(database.url(), "SELECT number FROM varve_live.generation")[0]);
+  EXPECT_EQ("", test::verified(env, port, live, {}));
+  env.shut_down();
 }
 
 // ---- what verify finds
