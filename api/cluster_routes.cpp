@@ -41,7 +41,51 @@ void write_partition(JsonWriter& out, const PartitionStatus& partition) {
 struct NodeLine {
   std::string url;
   std::int64_t partitions = 0;
+  std::optional<std::vector<std::string>> roles;
+  std::optional<std::int64_t> seen_seconds;
 };
+
+std::map<std::string, NodeLine> nodes_of(const ClusterStatus& status) {
+  std::map<std::string, NodeLine> nodes;  // By id.
+  for (const ProcessSeen& process : status.processes)
+    nodes[process.node] = {process.url, 0, process.roles, process.seen_seconds};
+  NodeLine& asked = nodes[status.node.node];
+  asked.url = status.node.url;
+  asked.roles = status.roles;
+  asked.seen_seconds = 0;  // It answers.
+  for (const PartitionStatus& partition : status.partitions) {
+    if (!partition.owner) continue;
+    NodeLine& node = nodes[partition.owner->node];
+    node.url = partition.owner->url;
+    ++node.partitions;
+  }
+  return nodes;
+}
+
+void write_node(JsonWriter& out, const std::string& id, const NodeLine& node) {
+  out.begin_object().field("id", id).field("url", node.url).field_integer("partitions", node.partitions);
+  if (node.roles) {
+    out.key("roles").begin_array();
+    for (const std::string& role : *node.roles) out.string(role);
+    out.end_array();
+  } else {
+    out.field_null("roles");
+  }
+  if (node.seen_seconds) {
+    out.field_integer("seen_seconds", *node.seen_seconds);
+  } else {
+    out.field_null("seen_seconds");
+  }
+  out.end_object();
+}
+
+void write_fault(JsonWriter& out, std::string_view name, const std::string& fault) {
+  if (fault.empty()) {
+    out.field_null(name);
+  } else {
+    out.field(name, fault);
+  }
+}
 
 Owner owner_of(const Claim& claim) {
   return {claim.epoch, claim.node, claim.url};
@@ -50,14 +94,6 @@ Owner owner_of(const Claim& claim) {
 }  // namespace
 
 std::string cluster_json(const ClusterStatus& status) {
-  std::map<std::string, NodeLine> nodes;  // By id.
-  nodes[status.node.node].url = status.node.url;
-  for (const PartitionStatus& partition : status.partitions) {
-    if (!partition.owner) continue;
-    NodeLine& node = nodes[partition.owner->node];
-    node.url = partition.owner->url;
-    ++node.partitions;
-  }
   JsonWriter out;
   out.begin_object().field("cluster", status.node.cluster);
   out.key("node").begin_object().field("id", status.node.node).field("url", status.node.url);
@@ -65,18 +101,12 @@ std::string cluster_json(const ClusterStatus& status) {
   for (const std::string& role : status.roles) out.string(role);
   out.end_array().field_boolean("leaving", status.leaving).end_object();
   out.key("nodes").begin_array();
-  for (const auto& [id, node] : nodes) {
-    out.begin_object().field("id", id).field("url", node.url);
-    out.field_integer("partitions", node.partitions).end_object();
-  }
+  for (const auto& [id, node] : nodes_of(status)) write_node(out, id, node);
   out.end_array().key("partitions").begin_array();
   for (const PartitionStatus& partition : status.partitions) write_partition(out, partition);
   out.end_array();
-  if (status.log_fault.empty()) {
-    out.field_null("log_fault");
-  } else {
-    out.field("log_fault", status.log_fault);
-  }
+  write_fault(out, "log_fault", status.log_fault);
+  write_fault(out, "processes_fault", status.processes_fault);
   return out.end_object().take();
 }
 
@@ -110,10 +140,18 @@ Task<ClusterStatus> ClusterRoutes::look() {
       partition.owner = owner_of(*claim);
   }
   TaskGroup group(env_);
+  const MonoTime deadline = env_.now() + kLookTime;
   ignore_error(group.spawn("ends of the log", ask_log(status)), "the group is open");
   group.close();
-  const Status asked = co_await group.join(env_.now() + kLookTime);
+  TaskGroup beside(env_);
+  if (ports_.processes != nullptr) {
+    status->processes_fault = "the table of processes does not answer";
+    ignore_error(beside.spawn("processes", ask_processes(status)), "the group is open");
+  }
+  beside.close();
+  const Status asked = co_await group.join(deadline);
   if (!asked && status->log_fault.empty()) status->log_fault = "the log does not answer";
+  ignore_error(co_await beside.join(deadline), "the fault is said until it has answered");
   // A copy: what is late must not change what is being told.
   co_return *status;
 }
@@ -151,6 +189,13 @@ Task<> ClusterRoutes::ask_log(std::shared_ptr<ClusterStatus> status) {
     }
     partition.end = *end;
   }
+  co_return ok();
+}
+
+Task<> ClusterRoutes::ask_processes(std::shared_ptr<ClusterStatus> status) {
+  auto seen = co_await ports_.processes->seen(node_.cluster);
+  status->processes_fault = seen ? "" : seen.error().message;
+  if (seen) status->processes = std::move(*seen);
   co_return ok();
 }
 

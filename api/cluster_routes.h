@@ -1,5 +1,6 @@
 // ClusterRoutes: what a node knows of its cluster, for people: GET /v1/varve/cluster, which `varve cluster
-// status` prints. Nodes are those that own a partition, and the one that was asked.
+// status` prints. Nodes are those that own a partition, the one that was asked, and all that say in the
+// shared table that they are alive (projections/process_table.h): these may own nothing.
 //
 // It asks the views and the log, and no other node, so that it answers whoever has gone. Owners are those of
 // the newest claims that this node has read or that the views have. Thread: the Env's.
@@ -13,6 +14,7 @@
 #include "api/http.h"
 #include "cluster/member.h"
 #include "cluster/owner_table.h"
+#include "projections/process_table.h"
 #include "projections/view_store.h"
 
 namespace varve {
@@ -32,13 +34,18 @@ struct ClusterStatus {
   NodeIdentity node;  // That was asked.
   std::vector<std::string> roles;
   bool leaving = false;
-  std::string log_fault;  // Why the log could not be asked; empty = it was.
+  std::string log_fault;        // Why the log could not be asked; empty = it was.
+  std::string processes_fault;  // The same of the table of processes.
+  std::vector<ProcessSeen> processes;
   std::vector<PartitionStatus> partitions;
 };
 
-// {"cluster":"..","node":{"id","url","roles","leaving"},"nodes":[{"id","url","partitions"}..],
-//  "partitions":[{"partition","owner","url","epoch","here","end","folded","lag"}..],"log_fault":null}
-// `lag` counts offsets, which have gaps: it is the number of records at most. Pure.
+// {"cluster":"..","node":{"id","url","roles","leaving"},
+//  "nodes":[{"id","url","partitions","roles","seen_seconds"}..],
+//  "partitions":[{"partition","owner","url","epoch","here","end","folded","lag"}..],"log_fault":null,
+//  "processes_fault":null}
+// `lag` counts offsets, which have gaps: it is the number of records at most. `seen_seconds` is how long ago
+// a node has said that it is alive; it and `roles` are null of one that has not for kProcessLife. Pure.
 std::string cluster_json(const ClusterStatus& status);
 
 class ClusterRoutes {
@@ -50,6 +57,7 @@ class ClusterRoutes {
     EventLog& log;
     ViewStore& views;
     const ClusterMember& member;
+    ProcessTable* processes = nullptr;  // Null: nothing is shared.
   };
   ClusterRoutes(Env& env, Ports ports, NodeIdentity node, std::vector<std::string> roles)
       : env_(env), ports_(ports), node_(std::move(node)), roles_(std::move(roles)) {}
@@ -60,6 +68,7 @@ class ClusterRoutes {
   Task<ClusterStatus> look();
   Task<> ask_views(std::shared_ptr<ClusterStatus> status);
   Task<> ask_log(std::shared_ptr<ClusterStatus> status);
+  Task<> ask_processes(std::shared_ptr<ClusterStatus> status);
 
   Env& env_;
   Ports ports_;

@@ -76,6 +76,8 @@ constexpr auto kCounters = std::to_array<CounterEntry>({
     {"projection_releases", "varve_projection_releases_total", {}},
     {"projection_quarantined", "varve_projection_quarantined_total", {}},
     {"quarantine_races_lost", "varve_quarantine_races_lost_total", {}},
+    {"view_notifications", "varve_view_notifications_total", {}},
+    {"process_beats_failed", "varve_process_beats_failed_total", {}},
     {"verify_rounds", "varve_verify_rounds_total", {}},
     {"verify_restarts", "varve_verify_restarts_total", {}},
     {"verify_looked_at", "varve_verify_looked_at_total", {}},
@@ -93,6 +95,7 @@ constexpr auto kCounters = std::to_array<CounterEntry>({
     {"postgres_connections_lost", "varve_postgres_connections_total", "lost"},
     {"postgres_connections_cut", "varve_postgres_connections_total", "cut"},
     {"postgres_pool_timeouts", "varve_postgres_connections_total", "none_free"},
+    {"view_listener_connections", "varve_postgres_connections_total", "listening"},
 });
 
 // Bounds of the buckets that a histogram shows, in microseconds: waiting for a disk is not waiting for a

@@ -59,6 +59,8 @@ const std::vector<MetricInfo> kMetrics{
     {"varve_projection_releases_total", counter, {}, "Parked streams released by a ruling."},
     {"varve_projection_quarantined_total", counter, {}, "Events put into quarantine."},
     {"varve_quarantine_races_lost_total", counter, {}, "Retries of parked streams that lost a race."},
+    {"varve_view_notifications_total", counter, {}, "Batches of any process that PostgreSQL told of."},
+    {"varve_process_beats_failed_total", counter, {}, "Times this process could not say that it lives."},
     {"varve_verify_rounds_total", counter, {}, "Rounds in which the views were compared with the log."},
     {"varve_verify_restarts_total", counter, {}, "Comparisons of a partition that had to begin again."},
     {"varve_verify_looked_at_total", counter, {}, "Records and rows that were looked at for them."},

@@ -8,6 +8,7 @@
 #include "projections/postgres_generations.h"
 #include "projections/postgres_key_store.h"
 #include "projections/postgres_migrate.h"
+#include "projections/postgres_process_table.h"
 #include "projections/postgres_snapshot_store.h"
 #include "projections/postgres_view_store.h"
 #include "projections/sqlite_generations.h"
@@ -135,6 +136,8 @@ Status open_database(RealEnv& env, const Config& config, Backends& backends) {
   const std::shared_ptr<PostgresPool> pool = std::move(*made);
   PostgresViewStore::Options live;
   live.follows_live = true;
+  const bool clustered = config.log == "kafka";
+  live.tells = clustered;
   auto views = std::make_unique<PostgresViewStore>(*pool, live);
   const Status ready = run_now(env, prepare_postgres(env, *pool, *views, config.postgres.migrate));
   if (!ready) return Error{ready.error().code, "PostgreSQL: " + ready.error().message};
@@ -143,6 +146,10 @@ Status open_database(RealEnv& env, const Config& config, Backends& backends) {
   backends.snapshots = std::make_unique<PostgresSnapshotStore>(*pool);
   backends.views = std::move(views);
   backends.generations = std::make_unique<PostgresGenerations>(env, *pool, "server " + uuid4(env.rng()));
+  if (clustered) {
+    backends.news = std::make_unique<PostgresListener>(env, *pool);
+    backends.processes = std::make_unique<PostgresProcessTable>(*pool);
+  }
   backends.place += ", " + pool->where();
   backends.keys = std::make_unique<PostgresKeyStore>(*pool);
   return ok();

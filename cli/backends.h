@@ -13,6 +13,8 @@
 #include "eventlog/key_store.h"
 #include "eventlog/snapshot_store.h"
 #include "projections/generations.h"
+#include "projections/postgres_listener.h"
+#include "projections/process_table.h"
 #include "projections/view_store.h"
 #include "runtime/real_env.h"
 
@@ -28,6 +30,9 @@ struct Backends {
   std::unique_ptr<SnapshotStore> snapshots;
   std::unique_ptr<ViewStore> views;
   std::unique_ptr<Generations> generations;  // Of the views.
+  // What the nodes of a cluster share besides the log; null: there is one process, or no PostgreSQL.
+  std::unique_ptr<PostgresListener> news;
+  std::unique_ptr<ProcessTable> processes;
   std::unique_ptr<KeyStore> keys;  // Of erasable agents.
   // Null: this process has all partitions, for ever.
   std::unique_ptr<Assignment> owning;

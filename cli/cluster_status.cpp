@@ -24,19 +24,33 @@ Result<ServerAnswer> ask(const ClusterStatusCommand& options) {
   return answer;
 }
 
+// " api actors"; of a node that nobody has heard of lately "".
+std::string roles_of(const Json* node) {
+  std::string roles;
+  const Json* named = node == nullptr ? nullptr : node->find("roles");
+  if (named == nullptr || !named->is_array()) return roles;
+  for (const Json& role : named->items()) roles += " " + (role.is_string() ? role.as_string() : role.dump());
+  return roles;
+}
+
+// When a node has last said that it is alive.
+std::string seen_of(const Json& node) {
+  const std::string seconds = shown(node, "seen_seconds");
+  return seconds == "-" ? seconds : seconds + " s ago";
+}
+
 void print(const Json& status) {
   const Json* node = status.find("node");
-  std::string roles;
-  if (const Json* named = node == nullptr ? nullptr : node->find("roles")) {
-    for (const Json& role : named->items())
-      roles += " " + (role.is_string() ? role.as_string() : role.dump());
-  }
   std::cout << "cluster " << shown(status, "cluster") << ", as node "
-            << (node == nullptr ? "-" : shown(*node, "id")) << " sees it (roles:" << roles << ")\n\n";
-  std::vector<TableLine> lines{{"NODE", "URL", "PARTITIONS"}};
+            << (node == nullptr ? "-" : shown(*node, "id")) << " sees it (roles:" << roles_of(node)
+            << ")\n\n";
+  std::vector<TableLine> lines{{"NODE", "URL", "PARTITIONS", "SEEN", "ROLES"}};
   if (const Json* nodes = status.find("nodes")) {
-    for (const Json& one : nodes->items())
-      lines.push_back({shown(one, "id"), shown(one, "url"), shown(one, "partitions")});
+    for (const Json& one : nodes->items()) {
+      const std::string roles = roles_of(&one);
+      lines.push_back({shown(one, "id"), shown(one, "url"), shown(one, "partitions"), seen_of(one),
+                       roles.empty() ? "-" : roles.substr(1)});
+    }
   }
   print_table(lines);
   lines = {{"PARTITION", "OWNER", "EPOCH", "END", "FOLDED", "LAG", "HERE"}};
@@ -50,6 +64,9 @@ void print(const Json& status) {
   print_table(lines);
   if (shown(status, "log_fault") != "-") {
     std::cout << "\nthe log could not be asked: " << shown(status, "log_fault") << "\n";
+  }
+  if (shown(status, "processes_fault") != "-") {
+    std::cout << "\nwho is alive could not be asked: " << shown(status, "processes_fault") << "\n";
   }
 }
 

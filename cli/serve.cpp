@@ -10,6 +10,7 @@
 #include "api/http_status.h"
 #include "api/http_transport.h"
 #include "api/node.h"
+#include "api/presence.h"
 #include "api/projection_routes.h"
 #include "api/prometheus_text.h"
 #include "cli/backends.h"
@@ -26,6 +27,7 @@ namespace {
 
 constexpr std::chrono::minutes kReadyTime{30};
 constexpr std::chrono::seconds kLastAnswers{1};
+constexpr std::chrono::milliseconds kFarewell{500};
 constexpr std::chrono::seconds kOwnerSearch{10};
 constexpr std::chrono::milliseconds kFirstLook{4};
 constexpr std::chrono::milliseconds kFailureInterval{250};
@@ -58,6 +60,7 @@ struct Server {
   std::unique_ptr<ServerModels> models;
   std::unique_ptr<Node> node;
   std::unique_ptr<ClusterRoutes> cluster;
+  std::unique_ptr<Presence> presence;  // Null: nobody would look.
   std::unique_ptr<ProjectionRoutes> projections;
   std::unique_ptr<ContinuousVerify> verify;  // Null: the configuration does not want it.
   Handler requests;                          // Of clients, to the node.
@@ -143,7 +146,10 @@ void make_node(Server& server, const std::string& own_url) {
   };
   Handler routes = [&server](Request request) { return server.node->handle(std::move(request)); };
   server.requests = with_metrics(server.env, *server.node, std::move(metrics), std::move(routes));
-  const ClusterRoutes::Ports seen{*backends.log, *backends.views, server.node->member()};
+  const ClusterRoutes::Ports seen{*backends.log, *backends.views, server.node->member(),
+                                  backends.processes.get()};
+  const ProcessSelf self{identity.cluster, identity.node, identity.url, names_of(config.roles)};
+  if (backends.processes) server.presence = std::make_unique<Presence>(server.env, *backends.processes, self);
   server.cluster =
       std::make_unique<ClusterRoutes>(server.env, seen, std::move(identity), names_of(config.roles));
   const ProjectionRoutes::Ports folded{*backends.log, *backends.views, *backends.generations};
@@ -164,6 +170,16 @@ void verify_continuously(Server& server) {
                                             "; repair: " + rebuild_command(server.config));
       });
   server.env.spawn("continuous verification", server.verify->run());
+}
+
+// Other nodes may fold what clients of this one wait for.
+void hear_of_others(Server& server) {
+  if (server.presence) server.presence->start();
+  if (!server.backends->news || !server.config.roles.api) return;
+  PostgresListener::Hearing hearing;
+  hearing.moved = [&server](Partition partition) { server.node->progress().hint(partition); };
+  hearing.begun = [&server] { server.node->progress().hint_all(); };
+  server.backends->news->start(std::move(hearing));
 }
 
 // What a process answers whatever its roles are, and before it is ready.
@@ -232,6 +248,10 @@ Task<> drain(Server& server) {
     ignore_error(co_await server.http->drain(deadline),
                  "requests that are cut off are told so by their connection");
   }
+  if (server.presence) {
+    ignore_error(co_await server.presence->stop(server.env.now() + kFarewell),
+                 "its row grows old by itself");
+  }
   server.env.stop();
   co_return ok();
 }
@@ -273,6 +293,7 @@ Task<> start(Server& server) {
   }
   make_node(server, url_of(config.host, server.http ? server.http->port() : config.port));
   server.node->start();
+  hear_of_others(server);
   const Status ready = co_await server.node->wait_ready(server.env.now() + kReadyTime);
   if (!ready) {
     server.give_up(ready.error());

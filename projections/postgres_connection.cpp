@@ -9,6 +9,7 @@
 #include <array>
 #include <map>
 #include <pqxx/connection>
+#include <pqxx/notification>
 
 #include "runtime/check.h"
 
@@ -145,6 +146,10 @@ void PostgresSocket::cut() const {
   if (descriptor_ >= 0) ::shutdown(descriptor_, SHUT_RDWR);
 }
 
+int PostgresSocket::duplicate() const {
+  return descriptor_ < 0 ? -1 : ::dup(descriptor_);
+}
+
 Result<PostgresAddress> postgres_address(const PostgresOptions& options) {
   auto found = parse(options.url);
   if (!found) return found.error();
@@ -167,6 +172,19 @@ Result<PostgresAddress> postgres_address(const PostgresOptions& options) {
   return address;
 }
 
+namespace {
+
+class NoteKeeper final : public pqxx::notification_receiver {
+ public:
+  NoteKeeper(pqxx::connection_base& connection, const std::string& channel)
+      : notification_receiver(connection, channel) {}
+  void operator()(const std::string& payload, int /*process*/) override { kept.push_back(payload); }
+
+  std::vector<std::string> kept;
+};
+
+}  // namespace
+
 struct PostgresConnection::Impl {
   explicit Impl(const std::string& conninfo) : raw(conninfo) {
 // Deprecated since libpqxx 7 never reconnects; 6.4 would, in the middle of our work.
@@ -175,7 +193,16 @@ struct PostgresConnection::Impl {
     raw.inhibit_reactivation(true);
 #pragma clang diagnostic pop
   }
+  // The keeper of notes would ask the server to stop sending them, and on a lost connection libpqxx 6.4 leaks
+  // that answer.
+  ~Impl() {
+    if (notes) raw.disconnect();
+  }
+  Impl(const Impl&) = delete;
+  Impl& operator=(const Impl&) = delete;
+
   pqxx::basic_connection_base<BoundedConnect> raw;
+  std::unique_ptr<NoteKeeper> notes;  // Null: it does not listen.
 };
 
 PostgresConnection::PostgresConnection(std::unique_ptr<Impl> impl)
@@ -205,6 +232,27 @@ bool PostgresConnection::run(const std::function<void(PostgresSession&)>& job) {
   PostgresSession session(impl_->raw);
   job(session);
   return session.usable();
+}
+
+Status PostgresConnection::listen(const std::string& channel) {
+  try {
+    impl_->notes = std::make_unique<NoteKeeper>(impl_->raw, channel);
+    return ok();
+  } catch (const std::exception& thrown) {
+    return Error{Errc::unavailable, std::string{"PostgreSQL does not let us listen: "} + thrown.what()};
+  }
+}
+
+Result<std::vector<std::string>> PostgresConnection::notes() {
+  try {
+    impl_->raw.get_notifs();
+    if (!impl_->raw.is_open()) return Error{Errc::unavailable, "PostgreSQL has closed the connection"};
+  } catch (const std::exception& thrown) {
+    return Error{Errc::unavailable, std::string{"the connection to PostgreSQL is lost: "} + thrown.what()};
+  }
+  std::vector<std::string> notes;
+  if (impl_->notes) notes.swap(impl_->notes->kept);
+  return notes;
 }
 
 }  // namespace varve

@@ -5,6 +5,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "projections/postgres_pool.h"
 
@@ -21,6 +22,8 @@ class PostgresSocket {
 
   // Both sides see the end of the stream from now on.
   void cut() const;
+  // One more descriptor of it, the caller's; -1: there is none.
+  int duplicate() const;
 
  private:
   int descriptor_;
@@ -45,6 +48,12 @@ class PostgresConnection {
   // Runs the job; false if the connection is of no use behind it.
   bool run(const std::function<void(PostgresSession&)>& job);
   std::shared_ptr<const PostgresSocket> socket() const { return socket_; }
+
+  // Notifications of the channel are kept from now on, until notes() takes them. Once.
+  Status listen(const std::string& channel);
+  // Their payloads, in order. Does not block: what the server has not sent yet comes next time.
+  // Errc::unavailable: the connection is lost.
+  Result<std::vector<std::string>> notes();
 
  private:
   struct Impl;

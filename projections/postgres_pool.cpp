@@ -53,6 +53,10 @@ Result<std::unique_ptr<PostgresPool>> PostgresPool::make(Env& env, PostgresOptio
       new PostgresPool(env, std::move(options), std::move(address->conninfo), std::move(address->where)));
 }
 
+Result<std::shared_ptr<PostgresConnection>> PostgresPool::open_apart() const {
+  return PostgresConnection::open(conninfo_);
+}
+
 Task<> PostgresPool::probe() {
   std::function<Result<Unit>(PostgresSession&)> job = check_server;
   const PostgresUse how{Lane::store, options_.answer};

@@ -78,6 +78,9 @@ class PostgresPool {
   // answer.
   void cut();
 
+  // A connection that is the caller's alone, and not one of the pool's. Blocks; on a lane.
+  Result<std::shared_ptr<PostgresConnection>> open_apart() const;
+
   const PostgresOptions& options() const { return options_; }
   // For messages: "postgresql://varve@127.0.0.1:5432/varve", without a password.
   const std::string& where() const { return where_; }

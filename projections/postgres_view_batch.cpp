@@ -144,8 +144,8 @@ constexpr const char* kQuarantineColumns = R"( ("partition", "offset", stream, e
 
 class BatchWriter {
  public:
-  BatchWriter(const ViewTables& tables, const Batch& batch, const BatchPlan& plan)
-      : tables_(tables), batch_(batch), plan_(plan) {}
+  BatchWriter(const ViewTables& tables, const Batch& batch, const BatchPlan& plan, const BatchNews& news)
+      : tables_(tables), batch_(batch), plan_(plan), news_(news) {}
 
   PostgresStatement write() {
     PostgresStatement moved = move_statement(tables_, batch_);
@@ -161,12 +161,21 @@ class BatchWriter {
       add_part("times", times_text(tables_, batch_.partition, *batch_.times, sql_.parameters) +
                             " WHERE EXISTS (SELECT 1 FROM moved)");
     }
-    sql_.text += checks_.empty() ? " SELECT 1 FROM moved"
-                                 : " SELECT 1 / (CASE WHEN " + checks_ + " THEN 1 ELSE 0 END) FROM moved";
+    sql_.text += checks_.empty() ? " SELECT 1" : " SELECT 1 / (CASE WHEN " + checks_ + " THEN 1 ELSE 0 END)";
+    add_news();
+    sql_.text += " FROM moved";
     return std::move(sql_);
   }
 
  private:
+  // Not as a part of its own: one that only selects does not run unless it is asked.
+  void add_news() {
+    if (news_.channel.empty()) return;
+    const std::string text =
+        std::to_string(batch_.partition.value()) + " " + std::to_string(news_.generation);
+    sql_.text += ", pg_notify(" + sql_.parameters.add(news_.channel) + ", " + sql_.parameters.add(text) + ")";
+  }
+
   void add_part(const std::string& name, const std::string& text) {
     sql_.text.append(", ").append(name).append(" AS (").append(text).append(")");
   }
@@ -309,6 +318,7 @@ class BatchWriter {
   const ViewTables& tables_;
   const Batch& batch_;
   const BatchPlan& plan_;
+  const BatchNews& news_;
   PostgresStatement sql_;
   const std::string partition_ = "$1::bigint";  // As move_statement() has it.
   std::string checks_;
@@ -329,9 +339,10 @@ BatchPlan plan_of(const Batch& batch) {
   return plan;
 }
 
-PostgresStatement batch_statement(const ViewTables& tables, const Batch& batch, const BatchPlan& plan) {
+PostgresStatement batch_statement(const ViewTables& tables, const Batch& batch, const BatchPlan& plan,
+                                  const BatchNews& news) {
   CHECK(!plan.contradicts_itself);
-  return BatchWriter{tables, batch, plan}.write();
+  return BatchWriter{tables, batch, plan, news}.write();
 }
 
 PostgresStatement move_statement(const ViewTables& tables, const Batch& batch) {

@@ -43,9 +43,16 @@ struct BatchPlan {
 
 BatchPlan plan_of(const Batch& batch);
 
+// Whom a batch tells that it is in: those who listen to the channel (projections/postgres_listener.h).
+struct BatchNews {
+  std::string channel;  // Empty: nobody.
+  std::uint64_t generation = 0;
+};
+
 // One row: the batch is in. No row: the stored checkpoint is another one, and nothing was written. `plan`
-// must not contradict itself.
-PostgresStatement batch_statement(const ViewTables& tables, const Batch& batch, const BatchPlan& plan);
+// must not contradict itself. The news are "PARTITION GENERATION", and leave with the commit.
+PostgresStatement batch_statement(const ViewTables& tables, const Batch& batch, const BatchPlan& plan,
+                                  const BatchNews& news);
 
 // The same row by row, in the order of the batch, to find out what does not fit: never to be committed, the
 // index of messages is left out. It begins with move_statement(), which gives back a row if the stored

@@ -120,14 +120,15 @@ bool is_shown_no_more(PostgresSession& session, const std::string& prefix, std::
   return shown && shown->size() == 1 && shown->unsigned_integer(0, 0) != generation;
 }
 
-Result<CommitOutcome> write_batch(PostgresSession& session, const ViewTables& tables, const Batch& batch) {
+Result<CommitOutcome> write_batch(PostgresSession& session, const ViewTables& tables, const Batch& batch,
+                                  const BatchNews& news) {
   const BatchPlan plan = plan_of(batch);
   if (plan.contradicts_itself) {
     return find_misfit(session, tables, batch,
                        {Errc::corrupt, "a batch of partition " + std::to_string(batch.partition.value()) +
                                            " opens what it has opened, or closes what it has closed"});
   }
-  const PostgresStatement statement = batch_statement(tables, batch, plan);
+  const PostgresStatement statement = batch_statement(tables, batch, plan, news);
   const auto moved = session.write(statement.text, binary(statement));
   if (moved) return moved->empty() ? CommitOutcome::lost_race : CommitOutcome::committed;
   if (!is_about_rows(moved.error())) return moved.error();
@@ -251,10 +252,11 @@ Task<CommitOutcome> PostgresViewStore::commit(Batch batch) {
   const auto prepared = co_await tables();
   if (!prepared) co_return nothing_written(prepared.error());
   auto shared = std::make_shared<const Batch>(std::move(batch));
+  const BatchNews news{options_.tells ? (*prepared)->prefix : "", (*prepared)->generation};
   std::function<Result<CommitOutcome>(PostgresSession&)> job =
-      [tables = *prepared, shared,
+      [tables = *prepared, shared, news,
        follows = options_.follows_live](PostgresSession& session) -> Result<CommitOutcome> {
-    auto outcome = write_batch(session, tables->own, *shared);
+    auto outcome = write_batch(session, tables->own, *shared, news);
     if (!outcome && follows && is_about_rows(outcome.error()) &&
         is_shown_no_more(session, tables->prefix, tables->generation)) {
       return CommitOutcome::lost_race;

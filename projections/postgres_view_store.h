@@ -34,6 +34,9 @@ class PostgresViewStore final : public ViewStore {
     // Where load() and commit() run. A rebuild takes Lane::read: what this process folds into the active
     // generation waits on Lane::store while the switch waits for the next one.
     Lane lane = Lane::store;
+    // Batches tell other processes that they are in (projections/postgres_listener.h), in the same statement.
+    // PostgreSQL commits those that do one after the other.
+    bool tells = false;
   };
 
   // Touches nothing yet. `pool` must outlive the store, and its database be migrated.

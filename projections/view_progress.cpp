@@ -35,6 +35,31 @@ bool ViewProgress::move(Partition partition, Offset next) {
   return true;
 }
 
+void ViewProgress::hint(Partition partition) {
+  if (!awaited(partition)) return;
+  hinted_.insert(partition);
+  if (looking_) return;
+  looking_ = true;
+  env_.spawn("look at hinted views", look_at_hinted());
+}
+
+void ViewProgress::hint_all() {
+  std::set<Partition> partitions;
+  for (const LogPosition& position : awaited_) partitions.insert(position.partition);
+  for (const Partition partition : partitions) hint(partition);
+}
+
+Task<> ViewProgress::look_at_hinted() {
+  while (!hinted_.empty()) {
+    std::vector<LogPosition> positions;
+    for (const Partition partition : hinted_) positions.push_back({partition, Offset{}});
+    hinted_.clear();
+    co_await look(std::move(positions));
+  }
+  looking_ = false;
+  co_return ok();
+}
+
 bool ViewProgress::are_folded_elsewhere(const std::vector<LogPosition>& positions) const {
   return std::any_of(positions.begin(), positions.end(),
                      [this](const LogPosition& position) { return elsewhere_.contains(position.partition); });

@@ -26,6 +26,10 @@ class ViewProgress {
 
   // The views hold everything of `partition` before `next`: said by who folds it here.
   void advance(Partition partition, Offset next);
+  // Somebody else has moved the views of `partition`, or may have: looks, if it is waited for. What looks at
+  // once comes together: the next look begins when this one has ended.
+  void hint(Partition partition);
+  void hint_all();
   void set_parked(Partition partition, const std::vector<StreamId>& parked);
   bool is_parked(const StreamId& stream) const;
 
@@ -43,6 +47,7 @@ class ViewProgress {
  private:
   class Waiting;
   boost::asio::awaitable<void> look(std::vector<LogPosition> positions);
+  Task<> look_at_hinted();
   bool are_folded_elsewhere(const std::vector<LogPosition>& positions) const;
   bool move(Partition partition, Offset next);
 
@@ -55,6 +60,8 @@ class ViewProgress {
   Notifier moved_;
   std::multiset<LogPosition> awaited_;
   Notifier wanted_;
+  std::set<Partition> hinted_;
+  bool looking_ = false;  // Because of a hint.
 };
 
 }  // namespace varve

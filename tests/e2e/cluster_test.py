@@ -81,6 +81,21 @@ def streams_are_forwarded(nodes, agents, shares):
     ok("a stream at the other node comes piece by piece")
 
 
+def seen_at(nodes, other):
+    return [one for one in nodes[0].status()["nodes"] if one["url"] == other.base]
+
+
+def owns_nothing_and_is_seen(nodes, other):
+    poll("a process without partitions is listed", 10, lambda: seen_at(nodes, other))
+    one = seen_at(nodes, other)[0]
+    check_equal((one["roles"], one["partitions"]), (["api"], 0), "what it is")
+    check(one["seen_seconds"] <= 15, "it was seen lately", one)
+    status = nodes[0].status()
+    check_equal(status["processes_fault"], None, "the table of processes answers")
+    both = [one for one in status["nodes"] if one["url"] in [node.base for node in nodes] and one["roles"]]
+    check_equal(len(both), len(nodes), "and so are those that own some")
+
+
 def nobody_without_the_secret(workshop, nodes, place, agents):
     client = nodes[0].client()
     for headers in ({}, {"varve-cluster-secret": SECRET + "!"}):
@@ -90,6 +105,7 @@ def nobody_without_the_secret(workshop, nodes, place, agents):
                     VARVE_CLUSTER_SECRET="another").start()
     client = stranger.client()
     check(len(client.expect(200, "GET", "/v1/agents/?limit=100").json) >= len(agents), "it may read the views")
+    owns_nothing_and_is_seen(nodes, stranger)
     began = time.monotonic()
     answer = client.expect(503, "PATCH", "/v1/agents/" + agents[0][0], {"name": "stolen"})
     check(answer.headers.get("retry-after"), "a 503 says when to come back", answer)
@@ -97,6 +113,7 @@ def nobody_without_the_secret(workshop, nodes, place, agents):
     client.close()
     check("cluster_secret" in stranger.tail(), "its log says why", stranger.tail())
     check_equal(stranger.terminate(), 0, "exit code after SIGTERM")
+    check_equal(seen_at(nodes, stranger), [], "one that has stopped is listed no more")
     ok("a node with another secret is not heard")
 
 
@@ -135,7 +152,7 @@ def a_second_cluster_stops(workshop, place, nodes, agents):
 def the_status_is_printed(nodes):
     done = nodes[0].run_tool("cluster", "status", "--server", nodes[0].base)
     words = done.stdout.decode()
-    for word in ("PARTITION", "OWNER", "EPOCH", "LAG", nodes[1].base, "roles: api actors projections"):
+    for word in ("PARTITION", "OWNER", "EPOCH", "LAG", nodes[1].base, "roles: api actors projections", "SEEN", " s ago"):
         check(word in words, "cluster status prints %r" % word, words)
     done = nodes[0].run_tool("cluster", "status", "--server", "http://127.0.0.1:%d" % support.free_port())
     check(done.returncode == 1 and b"no answer from" in done.stderr, "without a server it says so", done.stderr)
