@@ -30,7 +30,8 @@ class HttpServer {
     std::size_t body_bytes_max = 4 << 20;
     // The requests whose bodies may be larger, a few at a time; more are answered 429.
     std::string large_body_method = "POST";
-    std::vector<std::string> large_body_paths{"/v1/agents/import", "/v1/varve/node"};
+    std::vector<std::string> large_body_paths{"/v1/agents/import", "/v1/varve/node",
+                                              "/v1/varve/teleport/import"};
     std::size_t large_body_bytes_max = 64 << 20;
     std::size_t large_bodies_max = 2;
     Duration idle = std::chrono::seconds{75};          // Between two requests.

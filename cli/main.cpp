@@ -15,6 +15,7 @@
 #include "cli/projection_commands.h"
 #include "cli/projections.h"
 #include "cli/suggest.h"
+#include "cli/teleport_words.h"
 
 namespace {
 
@@ -176,6 +177,7 @@ struct Commands {
   varve::ProjectionWords projections;
   varve::VerifyCommand verify_options;
   varve::ForkWords fork;
+  varve::TeleportWords teleport;
   varve::DumpOptions dump_options;
   varve::TailOptions tail_options;
   varve::InspectCommands inspect;
@@ -297,6 +299,8 @@ void add_commands(CLI::App& app, Commands& commands) {
   varve::add_projection_words(varve::projections_group(app), commands.flags, commands.projections);
   varve::add_quarantine(varve::projections_group(app), commands.flags, commands.quarantine);
   varve::add_fork(app, commands.flags, commands.fork);
+  varve::add_teleport(app, commands.flags, commands.teleport,
+                      [&commands](CLI::App& command) { add_log_place(command, commands.flags); });
   varve::add_inspect_commands(app, commands.inspect,
                               [&commands](CLI::App& command) { add_log_place(command, commands.flags); });
   add_views_place(*commands.inspect.bisect, commands.flags);
@@ -337,6 +341,9 @@ int run(const Commands& commands) {
   if (commands.projections.chosen()) return varve::run(commands.projections, *config);
   if (commands.quarantine.chosen()) return varve::run(commands.quarantine, *config);
   if (commands.fork.chosen()) return varve::run(commands.fork, *config);
+  if (commands.teleport.chosen() && !commands.teleport.reads_log()) {
+    return varve::run(commands.teleport, *config);
+  }
   if (*commands.migrate) return varve::run_migrate(*config, commands.migrate_options);
   if (*commands.serve) return varve::run_serve(*config);
   const bool looks_into_directory =
@@ -350,6 +357,7 @@ int run(const Commands& commands) {
         "which Kafka? Give --kafka-brokers HOST:PORT, VARVE_KAFKA_BROKERS, or kafka_brokers in the file of "
         "--config");
   }
+  if (commands.teleport.chosen()) return varve::run(commands.teleport, *config);
   if (*commands.copy) return varve::run_log_copy(*config);
   if (*commands.dump) return varve::run_dump(*config, commands.dump_options);
   if (*commands.tail) return varve::run_tail(*config, commands.tail_options);

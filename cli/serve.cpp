@@ -12,6 +12,7 @@
 #include "api/node.h"
 #include "api/presence.h"
 #include "api/projection_routes.h"
+#include "api/teleport_routes.h"
 #include "api/prometheus_text.h"
 #include "cli/backends.h"
 #include "cli/commands.h"
@@ -62,6 +63,7 @@ struct Server {
   std::unique_ptr<ClusterRoutes> cluster;
   std::unique_ptr<Presence> presence;  // Null: nobody would look.
   std::unique_ptr<ProjectionRoutes> projections;
+  std::unique_ptr<TeleportRoutes> teleport;
   std::unique_ptr<ContinuousVerify> verify;  // Null: the configuration does not want it.
   Handler requests;                          // Of clients, to the node.
   Handler clients;                           // The same, behind the password.
@@ -154,6 +156,8 @@ void make_node(Server& server, const std::string& own_url) {
       std::make_unique<ClusterRoutes>(server.env, seen, std::move(identity), names_of(config.roles));
   const ProjectionRoutes::Ports folded{*backends.log, *backends.views, *backends.generations};
   server.projections = std::make_unique<ProjectionRoutes>(server.env, folded);
+  const TeleportRoutes::Ports carried{*backends.log, server.node->progress(), server.node->sender()};
+  server.teleport = std::make_unique<TeleportRoutes>(server.env, carried);
 }
 
 // Compares the views with the log for as long as the server runs.
@@ -196,6 +200,9 @@ boost::asio::awaitable<Response> answer_client(Server& server, Request request) 
   if (server.node && path == kClusterPath) co_return co_await server.cluster->status(std::move(request));
   if (server.node && ProjectionRoutes::serves(path)) {
     co_return co_await server.projections->handle(std::move(request));
+  }
+  if (server.node && server.ready && server.config.roles.api && TeleportRoutes::serves(path)) {
+    co_return co_await server.teleport->handle(std::move(request));
   }
   if (!server.node || (!server.ready && !is_about_itself(path))) {
     co_return error_response({Errc::unavailable, "this node is starting"}, false);
