@@ -61,7 +61,6 @@ Response forked(const ImportedAgent& agent, const std::string& id) {
 
 // The agent as it was then, under the name that was asked for.
 Task<ImportedAgent> Api::read_fork(StreamId origin, Cut cut) {
-  const auto found = std::make_shared<std::optional<ImportedAgent>>();
   bool erasable = false;
   if (ports_.keys != nullptr) {
     // Only an erasable agent has one, and without it nothing of the agent is read below.
@@ -70,6 +69,7 @@ Task<ImportedAgent> Api::read_fork(StreamId origin, Cut cut) {
     if (!key) co_return key.error();
     erasable = !key->empty();
   }
+  const auto found = std::make_shared<std::optional<ImportedAgent>>();
   std::function<Status(ViewReader&)> work = [origin, cut, found](ViewReader& reader) -> Status {
     CutReader then(reader, cut);
     ViewReader& seen = mutant(Mutant::fork_of_now) ? reader : then;
@@ -86,9 +86,9 @@ Task<ImportedAgent> Api::read_fork(StreamId origin, Cut cut) {
   }
   (*found)->origin = origin;
   (*found)->origin_cut = to_string(cut);
+  (*found)->erasable = erasable;
   co_return std::move(**found);
 }
-  (*found)->erasable = erasable;
 
 Api::Answer Api::fork_agent(Call call) {
   if (!call.request.header("x-stainless-timeout")) call.deadline = env_.now() + kForkTime;

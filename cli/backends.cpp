@@ -12,8 +12,8 @@
 #include "projections/postgres_snapshot_store.h"
 #include "projections/postgres_view_store.h"
 #include "projections/sqlite_generations.h"
-#include "runtime/sync.h"
 #include "projections/sqlite_key_store.h"
+#include "runtime/sync.h"
 
 namespace varve {
 namespace {
@@ -48,9 +48,9 @@ Status open_log_file(RealEnv& env, const Config& config, Backends& backends) {
 Status open_view_files(RealEnv& env, const Config& config, Backends& backends) {
   auto snapshots = SqliteSnapshotStore::open(env, config.data_dir);
   if (!snapshots) return snapshots.error();
-  const auto generation = active_generation_in(config.data_dir);
   auto keys = SqliteKeyStore::open(env, config.data_dir);
   if (!keys) return keys.error();
+  const auto generation = active_generation_in(config.data_dir);
   if (!generation) return generation.error();
   SqliteViewStore::Options options;
   options.directory = config.data_dir;
@@ -63,8 +63,8 @@ Status open_view_files(RealEnv& env, const Config& config, Backends& backends) {
       std::make_unique<SqliteGenerations>(env, config.data_dir, snapshots->get(), live.get());
   backends.views = std::move(live);
   backends.snapshots = std::move(*snapshots);
-  return ok();
   backends.keys = std::move(*keys);
+  return ok();
 }
 
 // ---- Kafka
@@ -144,6 +144,7 @@ Status open_database(RealEnv& env, const Config& config, Backends& backends) {
   backends.database = pool;
   backends.cut_off = [pool] { pool->cut(); };
   backends.snapshots = std::make_unique<PostgresSnapshotStore>(*pool);
+  backends.keys = std::make_unique<PostgresKeyStore>(*pool);
   backends.views = std::move(views);
   backends.generations = std::make_unique<PostgresGenerations>(env, *pool, "server " + uuid4(env.rng()));
   if (clustered) {
@@ -151,7 +152,6 @@ Status open_database(RealEnv& env, const Config& config, Backends& backends) {
     backends.processes = std::make_unique<PostgresProcessTable>(*pool);
   }
   backends.place += ", " + pool->where();
-  backends.keys = std::make_unique<PostgresKeyStore>(*pool);
   return ok();
 }
 

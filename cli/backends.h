@@ -28,12 +28,12 @@ struct Backends {
   // Ends what waits for a server on a lane: when the env has stopped, before its shut_down(). May be null.
   std::function<void()> cut_off;
   std::unique_ptr<SnapshotStore> snapshots;
+  std::unique_ptr<KeyStore> keys;  // Of erasable agents.
   std::unique_ptr<ViewStore> views;
   std::unique_ptr<Generations> generations;  // Of the views.
   // What the nodes of a cluster share besides the log; null: there is one process, or no PostgreSQL.
   std::unique_ptr<PostgresListener> news;
   std::unique_ptr<ProcessTable> processes;
-  std::unique_ptr<KeyStore> keys;  // Of erasable agents.
   // Null: this process has all partitions, for ever.
   std::unique_ptr<Assignment> owning;
   std::unique_ptr<Assignment> folding;
