@@ -159,6 +159,40 @@ def the_status_is_printed(nodes):
     ok("varve cluster status prints nodes, partitions, owners and epochs")
 
 
+def metric(node, name):
+    client = node.client()
+    lines = client.expect(200, "GET", "/metrics").raw.decode().splitlines()
+    client.close()
+    return sum(float(line.split()[-1]) for line in lines if line.startswith(name))
+
+
+def nodes_hear_of_each_others_batches(nodes):
+    for node in nodes:
+        check(metric(node, "varve_view_notifications_total") > 0, "PostgreSQL has told %s of batches" % node.base)
+        check_equal(metric(node, 'varve_postgres_connections_total{event="listening"}'), 1, "it listens on one connection")
+    ok("PostgreSQL tells nodes of each other's batches")
+
+
+def a_bisect_asks_the_shared_views(nodes, place, agents):
+    agent = agents[0][0]
+    client = nodes[0].client()
+    guilty = client.expect(200, "PATCH", "/v1/agents/%s/core-memory/blocks/human" % agent, {"value": "guilty"})
+    client.expect(200, "PATCH", "/v1/agents/%s/core-memory/blocks/human" % agent, {"value": "guilty as well"})
+    done = nodes[0].run_tool("bisect", "--where", 'block("human").value contains "guilty"', "--about", agent, "--json",
+                             "--log", "kafka", "--kafka-brokers", place.brokers, "--kafka-topic", place.topic,
+                             "--store", "postgres", "--postgres-url", place.postgres_url)
+    check_equal(done.returncode, 0, "varve bisect: " + done.stderr.decode())
+    report = json.loads(done.stdout)
+    check_equal((report["by"], report["position"]), ("views", guilty.headers["varve-position"]), "what it names")
+    for node in nodes:
+        other = node.client()
+        told = other.expect(200, "GET", "/v1/varve/bisect?about=%s&where=block.value+contains+%%22guilty%%22" % agent)
+        other.close()
+        check_equal((told.json["by"], told.json["position"]), ("views", report["position"]), "what a node names")
+    client.close()
+    ok("varve bisect and every node find the event in the shared views")
+
+
 class Load:
     """One client that writes to one agent through one node, with keys, until it is told to stop."""
 
@@ -368,6 +402,8 @@ def story(workshop, chosen):
     records_of_others_are_skipped(place, nodes, agents)
     a_second_cluster_stops(workshop, place, nodes, agents)
     the_status_is_printed(nodes)
+    nodes_hear_of_each_others_batches(nodes)
+    a_bisect_asks_the_shared_views(nodes, place, agents)
     an_owner_is_killed(nodes, agents)
     nodes[1].start()
     a_turn_outlives_a_planned_stop(nodes, agents)
