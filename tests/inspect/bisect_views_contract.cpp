@@ -18,6 +18,8 @@ const std::vector<std::string>& questions() {
       "context.count > 6",
       "messages.count > 9",
       R"(message("user").in_context = false)",
+      R"(messages("user").count > 5)",
+      R"(message("assistant") exists and not message("user").in_context = false)",
       R"(message("assistant").content contains "ho")",
       R"(message("message-9").in_context = true)",
       R"(block("human").value = "3")",
@@ -146,16 +148,22 @@ void BisectViewsContract::change(Rng& rng, Agent& agent) {
     commit(agent.stream, {event});
   } else if (what == 3 && agent.context.size() > 1) {
     commit(agent.stream, {ContextTrimmed{{agent.context[1]}}});
+    agent.left.push_back(agent.context[1]);
     agent.context.erase(agent.context.begin() + 1);
   } else if (what == 4 && rng.chance(30, 100)) {
     commit(agent.stream, {AgentDeleted{}});
     agent.deleted = true;
   } else {
     const std::string run = "run-" + std::to_string(++ids_);
-    const std::string said = "message-" + std::to_string(ids_);
+    std::string said = "message-" + std::to_string(ids_);
+    Role role = Role::user;
+    if (!agent.left.empty() && rng.chance(40, 100)) {
+      said = agent.left.back();  // Comes back as another version.
+      agent.left.pop_back();
+      role = Role::assistant;
+    }
     commit(agent.stream,
-           {UserMessageReceived{
-               run, {sample_message(said, Role::user, "ho " + said)}, 50, WallTime{600}, "{}"}});
+           {UserMessageReceived{run, {sample_message(said, role, "ho " + run)}, 50, WallTime{600}, "{}"}});
     agent.context.push_back(said);
   }
 }
@@ -164,7 +172,8 @@ void BisectViewsContract::command(Rng& rng) {
   if (rng.chance(30, 100)) now_ -= 10;  // At the time of the one before.
   const std::uint64_t what = rng.below(12);
   if (what == 0 || agents_.empty()) {
-    Agent agent{"agent-" + std::to_string(++ids_), {}, {}};
+    Agent agent;
+    agent.stream = "agent-" + std::to_string(++ids_);
     if (!blocks_.empty()) agent.blocks = {blocks_[rng.below(blocks_.size())]};
     std::vector<BlockRef> refs;
     for (const std::string& block : agent.blocks) refs.push_back({StreamId{block}, "human"});

@@ -38,6 +38,7 @@ class BisectViewsContract : public InspectLog, public testing::WithParamInterfac
     std::string stream;
     std::vector<std::string> blocks;
     std::vector<std::string> context;
+    std::vector<std::string> left;  // The context.
     bool tagged = false;
     bool deleted = false;
   };
