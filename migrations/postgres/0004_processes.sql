@@ -5,8 +5,8 @@
 CREATE TABLE processes (
   node text COLLATE "C" PRIMARY KEY, -- Drawn at every start.
   cluster text COLLATE "C" NOT NULL,
-  url text NOT NULL,
-  roles text NOT NULL, -- As "api,projections".
+  url text COLLATE "C" NOT NULL,
+  roles text COLLATE "C" NOT NULL, -- As "api,projections".
   started_at timestamptz NOT NULL,
   seen_at timestamptz NOT NULL
 ) WITH (fillfactor = 50);
