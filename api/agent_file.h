@@ -37,7 +37,7 @@ struct ImportedAgent {
   std::vector<bool> in_context;   // One per message.
   StreamId origin;                // Of a fork: BeginImport::origin and origin_cut.
   std::string origin_cut;
-  bool erasable = false;  // Of a fork: so is the new agent, with keys of its own.
+  bool erasable = false;  // So is the new agent, with keys of its own: of a fork, if the origin is.
 };
 
 struct AgentFile {
@@ -52,6 +52,7 @@ struct ImportOptions {
   bool append_copy_suffix = true;
   bool override_existing_tools = true;
   bool strip_messages = false;
+  bool erasable = false;
   std::optional<std::string> name;
   std::optional<std::string> model;
   std::optional<std::string> embedding;

@@ -68,6 +68,7 @@ Result<std::vector<ReplacedModel>> apply_options(AgentFile& file, const ImportOp
       agent.messages.clear();
       agent.in_context.clear();
     }
+    agent.erasable = options.erasable;
     note_used(settings, options);
     bound_context(agent);
   }

@@ -61,7 +61,8 @@ Result<ImportOptions> options_of(const std::vector<FormPart>& parts, const Targe
   ImportOptions options;
   for (const auto& [name, flag] : {std::pair{"append_copy_suffix", &ImportOptions::append_copy_suffix},
                                    {"override_existing_tools", &ImportOptions::override_existing_tools},
-                                   {"strip_messages", &ImportOptions::strip_messages}}) {
+                                   {"strip_messages", &ImportOptions::strip_messages},
+                                   {"erasable", &ImportOptions::erasable}}) {
     const auto value = flag_of(parts, target, name, options.*flag);
     if (!value) return value.error();
     options.*flag = *value;

@@ -454,6 +454,24 @@ TEST_F(Erasable, AnExportIsPlain) {
   EXPECT_EQ(0U, count(file.body, "varve-sealed"));
 }
 
+TEST_F(Erasable, AnImportCanBeErasable) {
+  const std::string ann = create_agent(kAnn);
+  talk(ann, "SECRETquestion");
+  const Response file = call("GET", path(ann) + "/export");
+  const std::string form =
+      "--B\r\ncontent-disposition: form-data; name=\"file\"; filename=\"a.af\"\r\n\r\n" + file.body +
+      "\r\n--B\r\ncontent-disposition: form-data; name=\"erasable\"\r\n\r\ntrue\r\n--B--\r\n";
+  const Json made =
+      expect(200, "POST", "/v1/agents/import", form, {{"content-type", "multipart/form-data; boundary=B"}});
+  const std::string copy = made.find("agent_ids")->items().front().as_string();
+  EXPECT_EQ(history(ann), history(copy));
+  EXPECT_EQ(0U, in_log("SECRET"));
+  const std::string human = block_id(copy, "human");
+  EXPECT_TRUE(has_key(copy) && has_key(human));
+  expect(200, "DELETE", path(copy) + "?erase=true");
+  EXPECT_FALSE(has_key(copy) || has_key(human));
+}
+
 // Anybody can write a text that looks sealed.
 TEST_F(Erasable, WhatOnlyLooksSealedIsShownAsItIs) {
   const std::string fake = "varve-sealed:1:" + std::string(80, 'A');
