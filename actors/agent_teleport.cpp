@@ -10,6 +10,7 @@
 namespace varve {
 namespace {
 
+constexpr std::size_t kNameBytesMax = 255;
 // An event takes little more room than it had at its source; who has filled a record there may not fit here.
 constexpr std::size_t kCarriedBytesMax = kRecordBytesMax - (std::size_t{64} << 10U);
 
@@ -52,7 +53,7 @@ struct AgentFits {
     return ok();
   }
   Status ends(const std::string& run_id) const {
-    if (created && agent.turn && agent.turn->run_id == run_id) return ok();
+    if (agent.turn && agent.turn->run_id == run_id) return ok();
     return bad("the turn '" + run_id + "' ends, which is not open");
   }
   bool attached(const StreamId& block) const {
@@ -77,7 +78,6 @@ struct AgentFits {
     return fresh(event.messages);
   }
   Status operator()(const AgentUpdated& event) const {
-    if (!created) return bad("an agent is updated before it is created");
     std::set<std::string> tags(agent.settings.tags.begin(), agent.settings.tags.end());
     for (const std::string& tag : event.tags_removed) {
       if (tags.erase(tag) == 0) return bad("the tag '" + tag + "' is removed, which the agent has not");
@@ -100,7 +100,6 @@ struct AgentFits {
     return fresh({event.summary});
   }
   Status operator()(const UserMessageReceived& event) const {
-    if (!created) return bad("a message comes before the agent is created");
     if (agent.turn) return bad("a turn begins while another one is open");
     return fresh(event.messages);
   }
@@ -208,6 +207,9 @@ Status check_carried(const ActorState& state, const EventTeleported& event) {
     return bad("an event does not name its command");
   }
   if (!event.request_id.empty() && !is_request_id(event.request_id)) return bad("a request id is malformed");
+  if (event.source.size() > kNameBytesMax || event.origin.value().size() > kNameBytesMax) {
+    return bad("the name of its source is too long");
+  }
   if (event.data.size() > kCarriedBytesMax) {
     return bad("an event has " + std::to_string(event.data.size()) + " bytes; a record holds " +
                std::to_string(kCarriedBytesMax));
@@ -217,6 +219,10 @@ Status check_carried(const ActorState& state, const EventTeleported& event) {
   const Event& inner = event.inner->event;
   const bool created = state.teleport && state.teleport->updated_at != WallTime{};
   if (is_stream_of(state.stream, "block-")) return std::visit(BlockFits{created}, inner);
+  if (!created && !std::holds_alternative<AgentCreated>(inner) &&
+      !std::holds_alternative<AgentForked>(inner)) {
+    return bad("an agent begins with AgentCreated, not with " + event.type);
+  }
   static const AgentState kNone;
   const AgentState* agent = state.agent();
   return std::visit(AgentFits{agent != nullptr ? *agent : kNone, created}, inner);

@@ -12,7 +12,7 @@ namespace {
 constexpr std::size_t kAskedHeadersBytesMax = 4096;
 constexpr std::string_view kMethods = "GET, POST, PUT, PATCH, DELETE, OPTIONS";
 constexpr std::string_view kReadableHeaders =
-    "retry-after, varve-as-of, varve-position, varve-view, x-request-id, x-should-retry";
+    "retry-after, varve-as-of, varve-moved-to, varve-position, varve-view, x-request-id, x-should-retry";
 constexpr std::string_view kPreflightSeconds = "600";
 
 using Digest = std::array<std::uint8_t, 32>;

@@ -423,12 +423,30 @@ def words(workshop, source):
     ok("what is no archive, and where none belongs")
 
 
+def erasable_agents(workshop, source):
+    client = source.client()
+    dora = client.expect(200, "POST", "/v1/agents/", {"name": "dora", "model": support.MODEL,
+                                                       "erasable": True}).json["id"]
+    code, said, error = teleport(source, "export", dora, "--data-dir", source.data_dir)
+    check(code == 1 and said == b"" and dora in error and "erasable" in error, "it stays where its key is", error)
+    error, _ = expect(0, source, "export", "--all", "--data-dir", source.data_dir, "--output",
+                      path_of(workshop, "without.zst"))
+    check("left out: '%s'" % dora in error, "of all it is left out, and that is said", error)
+    client.expect(200, "DELETE", "/v1/agents/%s?erase=true" % dora)
+    client.expect(410, "GET", "/v1/agents/" + dora)
+    error, _ = expect(0, source, "export", "--all", "--data-dir", source.data_dir, "--output",
+                      path_of(workshop, "without.zst"))
+    check(dora not in error, "nobody misses one that was erased", error)
+    ok("erasable agents are not carried")
+
+
 def story(workshop, _chosen):
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     source = workshop.server("source", script=SCRIPT).start()
     archive, target, ann, ben = a_round_trip(workshop, source)
     target.terminate()
     words(workshop, source)
+    erasable_agents(workshop, source)
     hidden_until_sealed(workshop, archive, ann)
     killed_half_way(workshop, source, archive, ann, ben)
     existing_ids(workshop, source, archive, ann)

@@ -291,6 +291,7 @@ TEST_F(Teleported, WhatNoFoldCouldFoldIsRefused) {
   EXPECT_NE("taken", refused(AgentMoved{"http://x"}, 1));
   EXPECT_NE("taken", refused(BlockCreated{test::sample_block()}, 1));
   EXPECT_NE("taken", refused(ToolDeleted{"tool-1"}, 1));
+  EXPECT_NE("taken", refused(BlockAttached{{StreamId{block_}, "human"}}, 0)) << "before there is an agent";
   EXPECT_EQ("taken", refused(TurnResumed{"run-1", 1}, 2));
 }
 
