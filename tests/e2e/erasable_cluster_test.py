@@ -2,19 +2,22 @@
 """Erasable agents of a cluster on real Kafka and PostgreSQL.
 
 Neither the topic nor a dump of the database holds a text in plain; any node reads and erases; when the owner is killed
-between the erasure and the destruction of the keys, whoever owns the agent next destroys them.
+between the erasure and the destruction of the keys, whoever owns the agent next destroys them; and a server that moves
+here from its directory takes its keys along with the command of docs/personal-data.md.
 
     erasable_cluster_test.py --varve build/dev/bin/varve        ($VARVE_SERVICES, or ./dev services start)
 """
 
 import contextlib
 import os
+import re
 import subprocess
+from pathlib import Path
 
 import support
 from cluster_nodes import TAKEOVER_SECONDS_MAX, Node, Place, owners, partition_of, real_services, wait_until_shared
 from erasable_test import MARK, body, check_gone, say, seen
-from support import Background, check, check_equal, ok, poll
+from support import Background, check, check_equal, ok, poll, user_message
 
 
 class Database:
@@ -131,6 +134,53 @@ def the_owner_is_killed(place, database, nodes):
     ok("the owner is killed before the keys are destroyed: the next one does it")
 
 
+class OldServer(support.Server):
+    """On a directory, in the cluster that it will belong to."""
+
+    def __init__(self, workshop, place):
+        super().__init__(workshop.binary, os.path.join(workshop.directory, "old"))
+        self.place = place
+        workshop.servers.append(self)
+
+    def command(self):
+        return [*super().command(), "--cluster", self.place.cluster]
+
+
+def documented(directory, url):
+    """The command that takes keys along, as the page has it."""
+    page = (Path(__file__).resolve().parents[2] / "docs/personal-data.md").read_text(encoding="ascii")
+    command = re.search(r"^    (sqlite3 DIR/keys\.db .*)$", page, re.M)
+    check(command is not None, "the page says how keys move")
+    return command.group(1).replace("DIR", directory).replace("URL", url)
+
+
+def keys_move_with_the_log(workshop):
+    place = Place(workshop, real_services.shared(), "erasable_move", script=None)
+    old = OldServer(workshop, place).start()
+    client = old.client()
+    ann = client.expect(200, "POST", "/v1/agents/", body("ann", True)).json["id"]
+    then = say(client, ann, "one")
+    wanted = seen(client, ann)
+    client.close()
+    check_equal(old.terminate(), 0, "exit code")
+    done = old.run_tool("log", "copy", "--data-dir", old.data_dir, "--kafka-brokers", place.brokers, "--kafka-topic",
+                        place.topic, "--kafka-replication-factor", "1")
+    check(done.returncode == 0, "the log is copied", done.stderr)
+    node = Node(workshop, "moved", place, ["--cluster", place.cluster]).start()
+    client = node.client()
+    client.expect(404, "GET", "/v1/agents/" + ann)
+    client.expect(503, "POST", "/v1/agents/%s/messages" % ann, user_message("hello?"))
+    database = Database(place)
+    database.run("bash", "-c", "set -o pipefail; " + documented(old.data_dir, place.postgres_url))
+    check_equal(seen(client, ann), wanted, "with its keys the agent is there")
+    say(client, ann, "two")
+    client.expect(200, "DELETE", "/v1/agents/%s?erase=true" % ann)
+    check_equal(database.keys(), {}, "keys that are left")
+    check_gone(client, ann, then)
+    client.close()
+    ok("keys move with the log, by the documented command")
+
+
 def story(workshop, _chosen):
     place = Place(workshop, real_services.shared(), "erasable", script=None)
     nodes = [Node(workshop, name, place, ["--cluster", place.cluster]).start() for name in ("a", "b")]
@@ -138,6 +188,7 @@ def story(workshop, _chosen):
     database = Database(place)
     read_and_erased_anywhere(place, database, nodes)
     the_owner_is_killed(place, database, nodes)
+    keys_move_with_the_log(workshop)
 
 
 if __name__ == "__main__":
