@@ -321,6 +321,13 @@ def moved(workshop, source):
     source.verify()
     target.verify()
     client.expect(404, "GET", "/v1/agents/agent-00000000-0000-4000-8000-000000000000")
+    kept = path_of(workshop, "kept.zst")
+    expect(0, source, "export", cleo, "--data-dir", source.data_dir, "--output", kept)
+    error, _ = expect(1, source, "import", kept, "--server", source.base)
+    check(cleo in error, "it has been here", error)
+    _, forks = expect(0, source, "import", kept, "--server", source.base, "--fork")
+    check_equal(talk_of(client, forks[0]), says, "what the source keeps can live again, as another agent")
+    client.expect(200, "DELETE", "/v1/agents/" + forks[0])
     ok("an agent that has moved answers with its new place, on every route, also after a restart")
     target.terminate()
 
