@@ -176,9 +176,9 @@ std::vector<MutantInfo> disk_mutants() {
 std::vector<MutantInfo> fork_mutants() {
   return {
       {M::fork_of_now, "fork-of-now", "a fork is of the newest state, whatever was asked for", Hunt::swarm,
-       400, false},
+       200, true},
       {M::fork_with_new_key, "fork-with-new-key", "a fork that is asked for again is another agent",
-       Hunt::swarm, 400, false},
+       Hunt::swarm, 200, true},
   };
 }
 

@@ -57,10 +57,10 @@ constexpr Sometimes kTable[] = {
     // Rebuilds.
     {"sometimes.rebuild.begun", 300, "somebody rebuilds the views"},
     {"sometimes.rebuild.begun_again", 1'000, "a rebuild that was cut off is gone on with"},
-    {"sometimes.rebuild.went_on", 3'000, "a rebuild finds partitions that are partly folded"},
+    {"sometimes.rebuild.went_on", 5'000, "a rebuild finds partitions that are partly folded"},
     {"sometimes.rebuild.done", 300, "the views are switched to another generation"},
     {"sometimes.rebuild.ended", 1'000, "somebody ends a rebuild"},
-    {"sometimes.rebuild.ended_half_way", 1'000, "there is something to remove when a rebuild is ended"},
+    {"sometimes.rebuild.ended_half_way", 2'000, "there is something to remove when a rebuild is ended"},
     // Who looks into the past.
     {"sometimes.fork.made", 300, "an agent is forked as of a moment"},
     {"sometimes.fork.compared", 300, "a fork is compared with what its origin was"},
