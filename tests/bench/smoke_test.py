@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""The benchmarks of Kafka, PostgreSQL and a cluster run at all; their counts are so small that they measure nothing.
+"""The benchmarks of Kafka, PostgreSQL, a cluster and rebuilds run at all; their counts are so small that they measure
+nothing.
 
     smoke_test.py --bin build/dev/bin        ($VARVE_SERVICES, or ./dev services start)
 """
@@ -34,6 +35,8 @@ CLUSTER = (r"\| 1 client, `ack=view` \| %s ms \| %s ms \| %s/s \|" % ((FIGURE,) 
            r"\| SIGKILL, default settings \| 1, [1-6] agents \| %s s \| %s s \|" % ((FIGURE,) * 2),
            r"\| SIGTERM \(a planned stop\) \| 1, [1-6] agents \| %s s \| %s s \|" % ((FIGURE,) * 2),
            r"\| SIGKILL, static member, started again at once \| 1, [1-6] agents \| %s s \| %s s \|" % ((FIGURE,) * 2))
+REBUILD = tuple(r"\| %s \| %s \| \d+ \| %s s \| %s \| %s \| %s s \| %s \| %s MB \|" % ((store, load) + (FIGURE,) * 6)
+                for store in ("sqlite", "postgres") for load in ("quiet", "live"))
 
 
 def runs(command, lines):
@@ -58,6 +61,7 @@ def main():
               64, "--single", 20, "--rounds", 1, "--commands", 200, "--agents", 8], KAFKA)
         runs([binaries / "varve-bench-postgres", "--url", addresses["postgres"]["url"], "--turns", 20, "--agents", 2,
               "--single", 5, "--rounds", 1], POSTGRES)
+        runs([ROOT / "tests/bench/rebuild.py", "--bin", binaries, "--events", 2000, "--shared-services"], REBUILD)
         runs([ROOT / "tests/bench/cluster.py", "--bin", binaries, "--quick", "--shared-services"], CLUSTER)
     except Failure as failure:
         sys.exit("FAILED: %s" % failure)
