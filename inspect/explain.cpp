@@ -78,6 +78,7 @@ class Explainer final : public LogVisitor {
       Touch touch{record.position, record.at, event.type, event.stream, event.sequence, {}, {}};
       if (record.commit() != nullptr) touch.command = record.commit()->command.id;
       if (record.cause) touch.cause = *record.cause;
+      touch.carried = event.carried;
       look(event.rows, touch);
     }
     if (record.rows.empty()) return;
@@ -171,8 +172,9 @@ std::string touch_line(const Touch& touch) {
       to_string(touch.position) + "  " + format_rfc3339_micros(touch.at) + "  " + printable(touch.type);
   if (touch.sequence > Sequence{}) line += " #" + std::to_string(touch.sequence.value());
   if (!touch.stream.value().empty()) line += " of " + touch.stream.value();
-  return line + "\n       command " + to_hex(touch.command) + "\n       cause   " + describe(touch.cause) +
-         "\n";
+  line += "\n       command " + to_hex(touch.command) + "\n       cause   " + describe(touch.cause) + "\n";
+  if (!touch.carried.empty()) line += "       carried " + printable(touch.carried) + "\n";
+  return line;
 }
 
 std::string column_wide(const std::string& text, std::size_t width) {
@@ -276,6 +278,7 @@ std::string explanation_json(const Explanation& explanation) {
     out.field_integer("sequence", static_cast<std::int64_t>(touch.sequence.value()));
     out.field("command", to_hex(touch.command)).key("cause");
     write_cause(out, touch.cause);
+    if (!touch.carried.empty()) out.field("carried", touch.carried);
     out.end_object();
   }
   out.end_array().key("fields").begin_object();

@@ -33,6 +33,7 @@ struct Touch {
   Sequence sequence;
   CommandId command;
   Cause cause;
+  std::string carried = {};  // As ReplayedEvent has it.
 };
 
 struct FieldChange {

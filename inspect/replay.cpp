@@ -49,6 +49,13 @@ std::string data_of(const StoredEvent& stored) {
   return data == nullptr ? "{}" : data->dump();
 }
 
+// "AssistantReplied of 2026-.., command .., request .."
+std::string carried_by(const EventTeleported& event) {
+  const std::string type = event.type.empty() ? "an absent event" : event.type;
+  const std::string request = event.request_id.empty() ? "" : ", request " + event.request_id;
+  return type + " of " + format_rfc3339_micros(event.at) + ", command " + event.command + request;
+}
+
 ReplayedEvent told_event(const Part& part, std::size_t number) {
   const StoredEvent& stored = part.events[number];
   ReplayedEvent told;
@@ -57,7 +64,9 @@ ReplayedEvent told_event(const Part& part, std::size_t number) {
   told.type = type_of_stored(stored);
   told.data = data_of(stored);
   if (const auto* event = std::get_if<Event>(&stored)) {
-    told.run = run_of(*event);
+    const auto* carried = std::get_if<EventTeleported>(event);
+    if (carried != nullptr) told.carried = carried_by(*carried);
+    told.run = run_of(carried != nullptr && carried->inner ? carried->inner->event : *event);
   } else {
     told.unreadable = std::get<UnreadableEvent>(stored).why;
   }

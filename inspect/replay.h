@@ -23,10 +23,12 @@ struct ReplayedEvent {
   StreamId stream;
   Sequence sequence;
   std::string type;
-  std::string data;               // JSON.
-  std::string run;                // The turn that it belongs to, or empty.
-  std::string unreadable;         // Why this program cannot read it; empty: it can.
-  std::string waits;              // Why the views did not fold it; empty: they did.
+  std::string data;        // JSON.
+  std::string run;         // The turn that it belongs to, or empty.
+  std::string unreadable;  // Why this program cannot read it; empty: it can.
+  std::string waits;       // Why the views did not fold it; empty: they did.
+  // Of one that was carried here (EventTeleported): what happened at its source, in words; else empty.
+  std::string carried;
   std::vector<JsonChange> state;  // Of its actor.
   std::vector<RowDelta> rows;
 };

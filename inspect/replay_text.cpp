@@ -57,6 +57,7 @@ class TextWriter {
   void event(const ReplayedEvent& event) {
     line("  " + event.stream.value() + " #" + std::to_string(event.sequence.value()) + " " +
          painted(kBold, printable(event.type)));
+    if (!event.carried.empty()) line("    carried  " + printable(event.carried));
     if (!event.unreadable.empty())
       line("    " + painted(kYellow, "!  unreadable: " + printable(event.unreadable)));
     if (!event.waits.empty())
@@ -248,6 +249,7 @@ std::string replay_json(const ReplayedRecord& record, const ReplayStyle& style) 
     out.field("type", event.type);
     event.unreadable.empty() ? out.field_null("unreadable") : out.field("unreadable", event.unreadable);
     event.waits.empty() ? out.field_null("waits") : out.field("waits", event.waits);
+    if (!event.carried.empty()) out.field("carried", event.carried);
     out.field_raw("data", event.data);
     write_state(out, event.state);
     write_rows(out, event.rows);

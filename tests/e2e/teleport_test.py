@@ -148,6 +148,10 @@ def a_round_trip(workshop, source):
     check_equal(talk_of(there, ann)[:-2], talk_of(client, ann), "with its history")
     expect(0, target, "import", archive, "--server", target.base)
     target.verify()
+    message = list_messages(there, ann)[1]["id"]
+    for words_of in (["explain", message], ["replay", "--stream", ann]):
+        told = target.run_tool(*words_of, "--data-dir", target.data_dir).stdout.decode()
+        check("carried" in told and "UserMessageReceived of 20" in told, "what happened at the source is told", told)
     ok("a repeated import changes nothing, also of an agent that has lived on")
 
     with open(archive, "rb") as whole:
