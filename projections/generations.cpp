@@ -4,6 +4,26 @@
 
 namespace varve {
 
+Result<RowsSummed> together(const std::vector<Result<RowsSummed>>& parts) {
+  RowsSummed sums;
+  for (const Result<RowsSummed>& part : parts) {
+    if (!part) return part.error();
+    if (sums.rows.empty()) {
+      sums = *part;
+      continue;
+    }
+    if (part->checkpoints != sums.checkpoints)
+      return Error{Errc::unavailable, "the generation has moved on meanwhile"};
+    for (std::size_t number = 0; number < sums.rows.size(); ++number) {
+      for (std::size_t view = 0; view < kViews; ++view) {
+        sums.rows[number][view].rows += part->rows[number][view].rows;
+        sums.rows[number][view].closings += part->rows[number][view].closings;
+      }
+    }
+  }
+  return sums;
+}
+
 Task<RowsSummed> Generations::sum_rows(std::uint32_t partitions) {
   const auto sums = std::make_shared<RowsSummed>();
   std::function<Status(ViewReader&)> work = [sums, partitions](ViewReader& reader) -> Status {

@@ -26,6 +26,9 @@ struct RowsSummed {
   std::vector<Checkpoint> checkpoints;
 };
 
+// Of parts that were summed side by side. Errc::unavailable: the generation moved on between them.
+Result<RowsSummed> together(const std::vector<Result<RowsSummed>>& parts);
+
 class Generations {
  public:
   Generations() = default;

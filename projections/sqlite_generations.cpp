@@ -7,10 +7,13 @@
 #include <vector>
 
 #include "eventlog/sqlite_support.h"
+#include "projections/digest.h"
 #include "projections/sqlite_files.h"
 #include "projections/sqlite_migrate.h"
+#include "projections/sqlite_view_reader.h"
 #include "runtime/mutant.h"
 #include "runtime/suspend.h"
+#include "runtime/sync.h"
 
 namespace varve {
 
@@ -18,6 +21,11 @@ namespace {
 
 constexpr std::chrono::milliseconds kPassWait{2};
 constexpr std::int64_t kNoSearchYet = std::numeric_limits<std::int64_t>::max() / 2;
+
+// Ids are random: a batch touches pages all over the keys. What is changed again before it is written is
+// written once.
+constexpr int kLoadingCacheKib = 131'072;
+constexpr int kLoadingCheckpointPages = 25'000;
 
 // Generations that are looked for when the old ones are removed.
 constexpr std::size_t kOldMax = 100;
@@ -40,6 +48,11 @@ Result<std::vector<Index>> secondary_indexes(sqlite::Database& db) {
     if (!*row) return indexes;
     indexes.push_back({std::string{select->text(0)}, std::string{select->text(1)}});
   }
+}
+
+// Small, and what a closing is looked up in: an entity may have thousands of versions.
+bool finds_open_rows(const Index& index) {
+  return index.name.ends_with("_open");
 }
 
 // As the migrations make them.
@@ -65,7 +78,8 @@ Status in_transaction(sqlite::Database& db, const std::function<Status()>& work)
   return status ? ended : status;
 }
 
-// Makes the file, without secondary indexes as long as it has no rows. True: it has none of them.
+// Makes the file, without secondary indexes as long as it has no rows, but for those of the open rows. True:
+// it has none of the others.
 Result<bool> prepare_file(const std::string& path) {
   auto db = sqlite::Database::open(path, sqlite::Access::create);
   if (!db) return db.error();
@@ -73,12 +87,13 @@ Result<bool> prepare_file(const std::string& path) {
   if (const auto made = migrate(*db, "views", path); !made) return made.error();
   auto indexes = secondary_indexes(*db);
   if (!indexes) return indexes.error();
-  if (indexes->empty()) return true;
+  if (std::all_of(indexes->begin(), indexes->end(), finds_open_rows)) return true;
   const auto folded = number_of(*db, "SELECT count(*) FROM checkpoints");
   if (!folded) return folded.error();
   if (*folded > 0) return false;
   const Status dropped = in_transaction(*db, [&]() -> Status {
     for (const Index& index : *indexes) {
+      if (finds_open_rows(index)) continue;
       if (const auto done = db->exec("DROP INDEX \"" + index.name + "\""); !done) return done;
     }
     return ok();
@@ -95,6 +110,7 @@ Status make_indexes(const std::string& path) {
   if (const auto set = db->exec("PRAGMA cache_size = -131072"); !set) return set;
   return in_transaction(*db, [&]() -> Status {
     for (const Index& index : *wanted) {
+      if (finds_open_rows(index)) continue;
       if (const auto made = db->exec(index.sql); !made) {
         return Error{made.error().code == Errc::unavailable ? Errc::unavailable : Errc::corrupt,
                      "the index " + index.name + " of " + path + " cannot be made: " + made.error().message};
@@ -109,6 +125,51 @@ struct Place {
   std::int64_t version = 0;
 };
 using Places = std::map<std::int64_t, Place>;
+
+// Most rows are messages: they are summed on one connection, the rest on another.
+constexpr std::size_t kParts = 2;
+
+std::size_t part_of(View view) {
+  return view == View::messages ? 0 : 1;
+}
+
+Result<RowsSummed> sum_part(const std::string& path, std::uint32_t partitions, std::size_t part) {
+  SqliteConnection connection;
+  if (const auto opened = connection.open(path, sqlite::Access::read_only); !opened) return opened.error();
+  if (const auto begun = connection.run("BEGIN"); !begun) return begun.error();
+  SqliteViewReader reader{connection};
+  RowsSummed sums;
+  sums.rows.resize(partitions);
+  for (std::uint32_t number = 0; number < partitions; ++number) {
+    auto checkpoint = reader.checkpoint(Partition{number});
+    if (!checkpoint) return checkpoint.error();
+    sums.checkpoints.push_back(*std::move(checkpoint));
+  }
+  std::optional<Error> stray;
+  for (const View view : all_views()) {
+    if (part_of(view) != part) continue;
+    const auto add = [&](const Row& row) {
+      if (row.from.partition.value() < partitions) {
+        add_row(sums.rows[row.from.partition.value()], view, row);
+      } else {
+        stray = Error{Errc::corrupt, describe(view, row) + " is of no partition"};
+      }
+    };
+    if (const auto read = reader.scan(view, add); !read) return read.error();
+  }
+  if (stray) return *stray;
+  if (const auto ended = connection.run("COMMIT"); !ended) return ended.error();
+  return sums;
+}
+
+Task<> sum_part_beside(Env* env, std::string path, std::uint32_t partitions, std::size_t part,
+                       std::shared_ptr<std::vector<Result<RowsSummed>>> parts) {
+  std::function<Result<RowsSummed>()> job = [path = std::move(path), partitions, part] {
+    return sum_part(path, partitions, part);
+  };
+  (*parts)[part] = co_await offload<RowsSummed>(*env, Lane::read, std::move(job));
+  co_return ok();
+}
 
 // Of a file that is not there or is damaged: none. A rebuild is what mends it. Errc::unavailable: it cannot
 // be read at the moment, which says nothing.
@@ -221,6 +282,10 @@ Task<> SqliteGenerations::open_next(std::int64_t search_waiting_max) {
   options.directory = directory_;
   options.generation = active_ + 1;
   options.search_waiting_max = search_waiting_max;
+  if (loading_) {
+    options.checkpoint_pages = kLoadingCheckpointPages;
+    options.cache_kib = kLoadingCacheKib;
+  }
   using Opened = std::shared_ptr<SqliteViewStore>;
   std::function<Result<Opened>()> job = [env = &env_, options]() -> Result<Opened> {
     auto store = SqliteViewStore::open(*env, options);
@@ -246,6 +311,19 @@ Task<> SqliteGenerations::finish_loading() {
   // Its messages become searchable when it is opened.
   const Status opened = co_await open_next(loading_ ? kNoSearchYet : kSearchWaitingMax);
   co_return made ? opened : made;
+}
+
+Task<RowsSummed> SqliteGenerations::sum_rows(std::uint32_t partitions) {
+  const auto parts = std::make_shared<std::vector<Result<RowsSummed>>>(kParts);
+  TaskGroup group(env_);
+  for (std::size_t part = 0; part < kParts; ++part) {
+    ignore_error(group.spawn("rows of a generation",
+                             sum_part_beside(&env_, path_of(active_ + 1), partitions, part, parts)),
+                 "the group is open");
+  }
+  group.close();
+  ignore_error(co_await group.join(kNever), "every part has its outcome");
+  co_return together(*parts);
 }
 
 // The active one is held: only the next one moves.
@@ -318,7 +396,8 @@ Task<bool> SqliteGenerations::abort() {
   if (mutant(Mutant::abort_leaves_file)) co_return seen->next.has_value();
   std::function<Result<bool>()> job = [directory = directory_, active = seen->active]() -> Result<bool> {
     bool any = false;
-    // Usually one. More if the control file has lost that another was active, and a rebuild was begun on that.
+    // Usually one. More if the control file has lost that another was active, and a rebuild was begun on
+    // that.
     for (std::uint64_t number = active + 1; number <= active + kOldMax; ++number) {
       const auto removed = sqlite::erase_database(SqliteViewStore::path_of({directory, number}));
       if (!removed) return removed.error();

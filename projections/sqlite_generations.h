@@ -41,6 +41,7 @@ class SqliteGenerations final : public Generations {
   std::shared_ptr<ViewStore> next() override { return next_; }
   bool is_loading() const override { return loading_; }
   Task<> finish_loading() override;
+  Task<RowsSummed> sum_rows(std::uint32_t partitions) override;
   Task<bool> show(std::uint32_t partitions) override;
   Task<> drop_old() override;
   Task<bool> abort() override;

@@ -128,6 +128,20 @@ Result<std::vector<Row>> SqliteViewReader::rows_of(View view, const SqlQuery& sq
   }
 }
 
+Status SqliteViewReader::scan(View view, const std::function<void(const Row&)>& visit) {
+  const ViewSchema& schema = schema_of(view);
+  const auto statement =
+      connection_.statement("SELECT " + select_columns(view) + " FROM \"" + std::string{schema.name} + "\"");
+  if (!statement) return statement.error();
+  const Running running{**statement};
+  for (;;) {
+    const auto row = (*statement)->step();
+    if (!row) return row.error();
+    if (!*row) return ok();
+    visit(row_at(**statement, schema));
+  }
+}
+
 Result<std::vector<SearchHit>> SqliteViewReader::search_messages(const SearchQuery& search) {
   if (const auto checked = check_search(search); !checked) return checked.error();
   const std::vector<std::string> phrases = search_phrases(search.query);

@@ -2,6 +2,7 @@
 // it. Adapter: used by sqlite_view_store.cpp, on whichever thread its job runs, by one at a time.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -44,6 +45,8 @@ class SqliteViewReader final : public ViewReader {
   Result<Checkpoint> checkpoint(Partition partition) override;
   Result<std::vector<QuarantineRow>> quarantine() override;
   Result<std::optional<TimesRow>> batch_at(Partition partition, Offset offset) override;
+  // Every version of the view, of all partitions, in the order of the file: for who looks at all rows.
+  Status scan(View view, const std::function<void(const Row&)>& visit);
   // Of one partition, in the same order.
   Result<std::vector<QuarantineRow>> quarantine(Partition partition);
 

@@ -25,6 +25,10 @@ namespace {
 constexpr std::size_t kReadConnectionsMax = 4;
 // Of one transaction. More wait for the next: the write-ahead log grows with the transaction.
 constexpr std::size_t kCommitsPerTransactionMax = 64;
+// Changes of all of them together, unless it is one alone: the end of every statement inside a savepoint
+// looks through all pages that the savepoint keeps, so that a large batch in one takes a time that grows with
+// its square. Alone it needs none.
+constexpr std::size_t kChangesPerTransactionMax = 512;
 
 // Handed over together: the sync of the checkpoint finds less than that.
 constexpr int kWritebackPages = 16;
@@ -40,7 +44,6 @@ constexpr std::array kWriterPragmas{
     "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = NORMAL",
     "PRAGMA temp_store = MEMORY",
-    "PRAGMA cache_size = -32768",
 };
 
 // A page of an agent's newest messages lies on as many pages of the file as it has messages.
@@ -80,6 +83,8 @@ class Writer {
     for (const char* pragma : kWriterPragmas) {
       if (const auto set = connection_.db().exec(pragma); !set) return set;
     }
+    const std::string cache = "PRAGMA cache_size = -" + std::to_string(options.cache_kib);
+    if (const auto set = connection_.db().exec(cache); !set) return set;
     if (const auto settled = connection_.db().settle_log(); !settled) return settled;
     if (const auto migrated = migrate(connection_.db(), "views", path); !migrated) return migrated;
     sqlite3_wal_hook(connection_.db().raw(), &Writer::after_commit, this);
@@ -377,7 +382,10 @@ struct SqliteViewStore::Impl {
 
   Group take_group() {
     Group group;
+    std::size_t changes = 0;
     while (!queue.empty() && group.size() < kCommitsPerTransactionMax) {
+      changes += queue.front()->batch.changes.size();
+      if (!group.empty() && changes > kChangesPerTransactionMax) break;
       group.push_back(std::move(queue.front()));
       queue.pop_front();
     }

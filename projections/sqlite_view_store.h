@@ -26,6 +26,8 @@ inline constexpr std::int64_t kSearchWaitingMax = 128;
 // Fewer: shorter stalls, but more of them (docs/benchmarks.md).
 inline constexpr int kCheckpointPages = 9000;
 
+inline constexpr int kWriterCacheKib = 32'768;
+
 class SqliteViewStore final : public ViewStore {
  public:
   struct Options {
@@ -33,6 +35,7 @@ class SqliteViewStore final : public ViewStore {
     std::uint64_t generation = 1;
     std::int64_t search_waiting_max = kSearchWaitingMax;
     int checkpoint_pages = kCheckpointPages;
+    int cache_kib = kWriterCacheKib;  // Of the connection that writes.
     // Begins to write so many bytes of the file from `offset` on to the disk, and does not wait: a hint,
     // called on Lane::store after commits. Most of a checkpoint is the sync of the write-ahead log; what was
     // begun early is clean by then. Empty: the system writes when it likes.
