@@ -18,8 +18,8 @@ namespace varve {
 std::string indexing_table(const std::string& schema);
 
 Status make_bare(PostgresTransaction& transaction, const std::string& schema);
-// Until the transaction ends: what a killed rebuild has begun goes on in the server for a while. Whoever makes
-// an index shares the lock; whoever asks which are missing is alone.
+// Until the transaction ends: what a killed rebuild has begun goes on in the server for a while. Whoever
+// makes an index shares the lock; whoever asks which are missing is alone.
 Status lock_tables(PostgresTransaction& transaction, const std::string& schema, bool alone);
 // Errc::corrupt: a closing met no open row. Then the tables hold all rows that they should.
 Status close_all(PostgresTransaction& transaction, const std::string& schema);
