@@ -12,8 +12,8 @@
 #include "api/node.h"
 #include "api/presence.h"
 #include "api/projection_routes.h"
-#include "api/teleport_routes.h"
 #include "api/prometheus_text.h"
+#include "api/teleport_routes.h"
 #include "cli/backends.h"
 #include "cli/commands.h"
 #include "cli/models.h"
@@ -256,8 +256,7 @@ Task<> drain(Server& server) {
                  "requests that are cut off are told so by their connection");
   }
   if (server.presence) {
-    ignore_error(co_await server.presence->stop(server.env.now() + kFarewell),
-                 "its row grows old by itself");
+    ignore_error(co_await server.presence->stop(server.env.now() + kFarewell), "its row grows old by itself");
   }
   server.env.stop();
   co_return ok();
