@@ -56,6 +56,18 @@ std::string_view outcome_of(const Result<CommandAnswer>& answer) {
   return "refused";
 }
 
+// What a decision writes; it is empty afterwards.
+std::vector<Part> parts_of(const StreamId& stream, Sequence first, Decision& decision) {
+  std::vector<Part> parts;
+  parts.push_back({stream, first, {}});
+  for (Event& event : decision.events) parts.back().events.emplace_back(std::move(event));
+  for (Birth& birth : decision.births) {
+    parts.push_back({birth.stream, Sequence{1}, {}});
+    for (Event& event : birth.events) parts.back().events.emplace_back(std::move(event));
+  }
+  return parts;
+}
+
 // What a command that changes nothing was asked for, on top of what every answer says.
 void add_what_was_read(const ActorState& state, const Command& command, std::vector<BlockFact> blocks,
                        CommandAnswer& answer) {
@@ -309,13 +321,7 @@ Task<CommandAnswer> Shard::carry_out(Actor* actor, PendingPtr pending) {
     co_return answer;
   }
 
-  std::vector<Part> parts;
-  parts.push_back({envelope.stream, next(actor->state.sequence), {}});
-  for (Event& event : decision->events) parts.back().events.emplace_back(std::move(event));
-  for (Birth& birth : decision->births) {
-    parts.push_back({birth.stream, Sequence{1}, {}});
-    for (Event& event : birth.events) parts.back().events.emplace_back(std::move(event));
-  }
+  std::vector<Part> parts = parts_of(envelope.stream, next(actor->state.sequence), *decision);
   const Sequence first = parts.front().first;
   if (is_to_be_sealed(*actor, parts)) {
     if (Status sealed = co_await seal_parts(actor, &parts, envelope.command_ref.id); !sealed)
