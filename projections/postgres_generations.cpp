@@ -143,6 +143,20 @@ Status begin_in(PostgresTransaction& transaction, const std::string& holder, Beg
   return take_lease(transaction, begun.schema, holder);
 }
 
+// Until it is finished the rows of a generation say nothing. Whoever was paused past its lease may find
+// another generation under the number that it knows, begun anew by somebody else (docs/spec, rule 39).
+Status require_finished(PostgresTransaction& transaction, const std::string& schema) {
+  const auto ours = is_there(transaction, quoted_name(schema) + ".rebuild");
+  if (!ours) return ours.error();
+  if (!*ours) return Error{Errc::conflict, "this rebuild was ended by another program"};
+  for (const std::string& table : {closings_table(schema), indexing_table(schema)}) {
+    const auto unfinished = is_there(transaction, table);
+    if (!unfinished) return unfinished.error();
+    if (*unfinished) return Error{Errc::conflict, "another program has begun this rebuild anew"};
+  }
+  return ok();
+}
+
 // ---- the switch
 
 // False: the next generation has not passed the active one in time.
@@ -198,6 +212,8 @@ Status show_in(PostgresTransaction& transaction, std::uint64_t number, std::uint
   if (!reached) return reached.error();
   passed = *reached;
   if (!passed) return Error{Errc::unavailable, "the next generation has not passed the active one yet"};
+  // It has been read: nobody can exchange it any more.
+  if (Status whole = require_finished(transaction, known->schema(number)); !whole) return whole;
   if (Status done = end_old(transaction, active, next, partitions); !done) return done;
   if (Status done = run(transaction, kReadersWait); !done) return done;
   const std::string shown = quoted_name(known->prefix + "_live") + ".generation";
@@ -286,10 +302,15 @@ Task<> PostgresGenerations::begin() {
 
 Task<> PostgresGenerations::keep() {
   std::function<Status(PostgresTransaction&, Unit&)> work =
-      [schema = schema_, holder = holder_](PostgresTransaction& transaction, Unit&) -> Status {
+      [schema = schema_, number = number_, holder = holder_](PostgresTransaction& transaction,
+                                                             Unit&) -> Status {
     const auto there = is_there(transaction, quoted_name(schema) + ".rebuild");
     if (!there) return there.error();
-    return *there ? take_lease(transaction, schema, holder) : ok();  // It is shown already.
+    if (*there) return take_lease(transaction, schema, holder);
+    const auto known = look_at(transaction);
+    if (!known) return known.error();
+    if (known->active >= number) return ok();  // It is shown already.
+    return Error{Errc::conflict, "this rebuild was ended by another program"};
   };
   const PostgresUse how{Lane::read, pool_.options().answer};
   co_return co_await in_transaction<Unit>(pool_, how, "", std::move(work));

@@ -171,6 +171,27 @@ TEST_F(PostgresRebuildTest, ALeaseThatRanOutIsTakenOver) {
   EXPECT_EQ(Errc::conflict, kept.error().code);
 }
 
+// Paused past its lease, it comes back when another has thrown its work away and begins anew: it must not
+// show what the other one has not finished.
+TEST_F(PostgresRebuildTest, WhoWakesUpDoesNotShowWhatAnotherHasBegun) {
+  history_.write(20);
+  PostgresGenerations paused{env_, *pool_, "paused"};
+  ASSERT_TRUE(run(env_, live_.prepare()));
+  ASSERT_TRUE(run(env_, paused.begin()));
+  ASSERT_TRUE(run(env_, paused.finish_loading()));
+  sql(url(), "UPDATE varve_views_2.rebuild SET until = now() - interval '1 second'");
+  PostgresGenerations other{env_, *pool_, "other"};
+  ASSERT_TRUE(*run(env_, other.abort()));
+  const Status kept = run(env_, paused.keep());
+  ASSERT_FALSE(kept);
+  EXPECT_EQ(Errc::conflict, kept.error().code);
+  ASSERT_TRUE(run(env_, other.begin()));
+  const auto shown_by_paused = run(env_, paused.show(log_->partitions()));
+  ASSERT_FALSE(shown_by_paused);
+  EXPECT_EQ(Errc::conflict, shown_by_paused.error().code);
+  EXPECT_EQ("1", shown());
+}
+
 // A worker that slept through the switch, and through the end of the generation that it knew.
 TEST_F(PostgresRebuildTest, ABatchForAGenerationThatIsGoneLosesItsRace) {
   history_.write(60);
