@@ -20,7 +20,7 @@ struct StatusCommand {
 inline constexpr std::size_t kRebuildJobsMax = 64;
 struct RebuildCommand {
   std::string server = "http://127.0.0.1:8283";  // That uses the data directory, if one does.
-  std::size_t jobs = 2;
+  std::size_t jobs = 4;
   std::int64_t grace_seconds = 30;
   bool abort = false;
 };

@@ -385,11 +385,11 @@ Task<> PostgresGenerations::run_next(std::shared_ptr<Statements> statements,
   while (*outcome && !statements->empty()) {
     const std::string statement = std::move(statements->back());
     statements->pop_back();
-    std::function<Status(PostgresTransaction&, Unit&)> work =
-        [statement, schema = schema_](PostgresTransaction& transaction, Unit&) {
-          const Status shared = lock_tables(transaction, schema, false);
-          return shared ? run(transaction, statement) : shared;
-        };
+    std::function<Status(PostgresTransaction&, Unit&)> work = [statement, schema = schema_](
+                                                                  PostgresTransaction& transaction, Unit&) {
+      const Status shared = lock_tables(transaction, schema, false);
+      return shared ? run(transaction, statement) : shared;
+    };
     const PostgresUse how{Lane::read, kIndexTime};
     const auto done = co_await in_transaction<Unit>(pool_, how, kBeginIndex, std::move(work));
     if (done || !*outcome) continue;
@@ -411,21 +411,7 @@ Task<RowsSummed> PostgresGenerations::sum_rows(std::uint32_t partitions) {
   }
   group.close();
   ignore_error(co_await group.join(kNever), "every part has its outcome");
-  for (const auto& part : *parts) {
-    if (!part) co_return part.error();
-  }
-  RowsSummed sums = *std::move(parts->front());
-  for (std::size_t i = 1; i < parts->size(); ++i) {
-    if (!((*parts)[i]->checkpoints == sums.checkpoints))
-      co_return Error{Errc::unavailable, "the generation has moved on meanwhile"};
-    for (std::uint32_t number = 0; number < partitions; ++number) {
-      for (std::size_t view = 0; view < kViews; ++view) {
-        sums.rows[number][view].rows += (*parts)[i]->rows[number][view].rows;
-        sums.rows[number][view].closings += (*parts)[i]->rows[number][view].closings;
-      }
-    }
-  }
-  co_return sums;
+  co_return together(*parts);
 }
 
 Task<bool> PostgresGenerations::show(std::uint32_t partitions) {

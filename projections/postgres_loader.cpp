@@ -3,6 +3,7 @@
 #include <memory>
 #include <utility>
 
+#include "projections/postgres_copy.h"
 #include "projections/postgres_search.h"
 #include "projections/postgres_view_batch.h"
 #include "projections/postgres_view_reader.h"
@@ -16,44 +17,9 @@ namespace {
 constexpr std::chrono::minutes kCommitTime{5};
 // A crash of the server may take the newest batches back, each with its checkpoint.
 constexpr const char* kBegin = "SET LOCAL statement_timeout = 0; SET LOCAL synchronous_commit = off";
-constexpr const char* kNull = "\\N";
 
 PostgresBinary binary(const PostgresStatement& statement) {
   return PostgresBinary{statement.parameters.values()};
-}
-
-// ---- lines of COPY's text format
-
-void add_text(std::string& line, std::string_view text) {
-  for (const char c : text) {
-    switch (c) {
-      case '\\':
-        line += "\\\\";
-        break;
-      case '\n':
-        line += "\\n";
-        break;
-      case '\r':
-        line += "\\r";
-        break;
-      case '\t':
-        line += "\\t";
-        break;
-      default:
-        line += c;
-    }
-  }
-}
-
-void add_value(std::string& line, const Value& value) {
-  if (!line.empty()) line += '\t';
-  if (std::holds_alternative<std::monostate>(value)) {
-    line += kNull;
-  } else if (const auto* number = std::get_if<std::int64_t>(&value)) {
-    line += std::to_string(*number);
-  } else {
-    add_text(line, std::get<std::string>(value));
-  }
 }
 
 Value number(std::uint64_t value) {
@@ -65,7 +31,7 @@ void add_words(std::string& line, const Row& message) {
   line += '\t';
   const auto lexemes = postgres_lexemes(message);
   if (!lexemes) {
-    line += kNull;
+    line += kCopyNull;
     return;
   }
   line += '\'';

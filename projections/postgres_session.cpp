@@ -4,6 +4,7 @@
 #include <pqxx/binarystring>
 #include <pqxx/nontransaction>
 #include <pqxx/result>
+#include <pqxx/tablereader>
 #include <pqxx/tablewriter>
 
 #include "runtime/check.h"
@@ -200,6 +201,27 @@ Status PostgresTransaction::copy(const std::string& table, const std::vector<std
     pqxx::tablewriter lines(raw_, table, columns.begin(), columns.end());
 #pragma clang diagnostic pop
     for (std::string line; next(line); line.clear()) lines.write_raw_line(line);
+    lines.complete();
+    return ok();
+  } catch (const std::exception& thrown) {
+    return failed(thrown);
+  }
+}
+
+Status PostgresTransaction::copy_out(const std::string& query,
+                                     const std::function<void(std::string_view line)>& visit) {
+  if (failure_) return *failure_;
+  VARVE_LEAKS_OF_LIBPQXX;
+  try {
+// As above; the reader puts what it is given between COPY and TO STDOUT.
+#pragma clang diagnostic push
+#pragma clang diagnostic ignored "-Wdeprecated-declarations"
+    pqxx::tablereader lines(raw_, "(" + query + ")");
+#pragma clang diagnostic pop
+    for (std::string line; lines.get_raw_line(line);) {
+      const std::string_view whole{line};
+      visit(whole.ends_with('\n') ? whole.substr(0, whole.size() - 1) : whole);
+    }
     lines.complete();
     return ok();
   } catch (const std::exception& thrown) {

@@ -87,6 +87,9 @@ class PostgresTransaction {
   Status copy(const std::string& table, const std::vector<std::string>& columns,
               const std::function<bool(std::string& line)>& next);
 
+  // COPY (query) TO STDOUT: calls `visit` with every line, without its end. `query` has no parameters.
+  Status copy_out(const std::string& query, const std::function<void(std::string_view line)>& visit);
+
   const std::optional<Error>& failure() const { return failure_; }
 
  private:

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "projections/digest.h"
+#include "projections/postgres_copy.h"
 #include "projections/postgres_search.h"
 #include "projections/search_terms.h"
 #include "projections/store_rules.h"
@@ -43,7 +44,6 @@ bool holds(const Row& message, const std::vector<std::string>& phrases) {
   return holds_phrases(message_words(message.text(messages::role), message.text(messages::content)), phrases);
 }
 
-constexpr const char* kFetch = "FETCH 2000 FROM every_row";
 constexpr const char* kQuarantineColumns =
     R"(SELECT stream, "partition", "offset", event, type, reason, at FROM )";
 
@@ -180,20 +180,22 @@ Status PostgresViewReader::scan(View view, RowStripe stripe, const std::function
   const auto page = [&](std::uint64_t number) {
     return "'(" + std::to_string(pages->unsigned_integer(0, 0) * number / stripe.of) + ",0)'";
   };
-  std::string sql = "DECLARE every_row NO SCROLL CURSOR FOR SELECT " + postgres_columns(view) + " FROM " +
-                    table + " WHERE ctid >= " + page(stripe.number);
+  std::string sql =
+      "SELECT " + postgres_columns(view) + " FROM " + table + " WHERE ctid >= " + page(stripe.number);
   // What comes behind the end is the last part's.
   if (stripe.number + 1 < stripe.of) sql += " AND ctid < " + page(stripe.number + 1);
-  if (const auto declared = transaction_.run(sql, PostgresParams{}); !declared) return declared.error();
-  const ViewSchema& schema = schema_of(view);
-  for (;;) {
-    const auto rows = transaction_.run(kFetch, PostgresParams{});
-    if (!rows) return rows.error();
-    if (rows->empty()) break;
-    for (std::size_t i = 0; i < rows->size(); ++i) visit(row_at(*rows, i, schema));
-  }
-  const auto closed = transaction_.run("CLOSE every_row", PostgresParams{});
-  return closed ? ok() : Status{closed.error()};
+  std::optional<Error> malformed;
+  const Status copied = transaction_.copy_out(sql, [&](std::string_view line) {
+    if (malformed) return;
+    const auto row = row_of_line(view, line);
+    if (row) {
+      visit(*row);
+    } else {
+      malformed = row.error();
+    }
+  });
+  if (!copied) return copied;
+  return malformed ? Status{*malformed} : ok();
 }
 
 Result<LoadedCheckpoint> PostgresViewReader::load(Partition partition) {

@@ -285,7 +285,7 @@ TEST_F(PostgresRebuildTest, NodesGoOnFoldingAndReadingAndNobodyGoesBack) {
 Task<> hurt(RealEnv& env, test::OwnPostgres& server, std::shared_ptr<bool> ended,
             std::shared_ptr<int> kills) {
   Rng rng{3};
-  while (!*ended && *kills < 4) {
+  while (!*ended && *kills < 3) {
     co_await sleep_for(env, std::chrono::milliseconds{20 + rng.below(300)});
     if (*ended) break;
     std::function<Result<Unit>()> job = [&server]() -> Result<Unit> {
@@ -320,7 +320,7 @@ TEST(PostgresRebuildRestart, AServerThatIsKilledAgainAndAgainEndsWithEqualViews)
   env.spawn("hurt", hurt(env, server, ended, kills));
   Status done = run(env, work.run());
   // Its first words are not repeated: run again, as an operator would.
-  while (!done && done.error().code != Errc::corrupt && *kills < 4) {
+  while (!done && done.error().code != Errc::corrupt && *kills < 3) {
     Rebuild again{env, port, generations, test::small_steps()};
     done = run(env, again.run());
   }
