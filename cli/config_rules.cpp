@@ -257,7 +257,7 @@ const std::vector<ConfigRule>& server_rules() {
       {.key = "ack_log_lag_records", .kind = Kind::number, .low = 0, .high = kLagRecordsMax},
       {.key = "verify_continuous", .kind = Kind::boolean},
       {.key = "verify_rate", .kind = Kind::number, .low = 1, .high = 10'000'000},
-      {.key = "verify_pause", .kind = Kind::number, .low = 0, .high = 86'400 * 30},
+      {.key = "verify_pause", .kind = Kind::number, .low = 0, .high = std::int64_t{86'400} * 30},
   };
   return kRules;
 }
