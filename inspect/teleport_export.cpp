@@ -272,7 +272,7 @@ Status TeleportExport::choose(const ExportQuestion& question) {
     chosen.insert(stream);
   }
   count(chosen);
-  make_groups(chosen);
+  make_groups(chosen, question.group_bytes);
   return ok();
 }
 
@@ -298,7 +298,7 @@ void TeleportExport::count(const std::set<StreamId>& chosen) {
   header_.tools = static_cast<std::int64_t>(tools_.size());
 }
 
-void TeleportExport::make_groups(const std::set<StreamId>& chosen) {
+void TeleportExport::make_groups(const std::set<StreamId>& chosen, std::size_t group_bytes) {
   std::vector<StreamId> ordered(chosen.begin(), chosen.end());
   const auto place = [this](const StreamId& stream) {
     const Known& known = known_.at(stream);
@@ -310,7 +310,7 @@ void TeleportExport::make_groups(const std::set<StreamId>& chosen) {
   for (const StreamId& stream : ordered) {
     const Known& known = known_.at(stream);
     const bool fits =
-        !groups_.empty() && groups_.back().partition == known.partition && bytes + known.bytes <= kGroupBytes;
+        !groups_.empty() && groups_.back().partition == known.partition && bytes + known.bytes <= group_bytes;
     if (!fits) {
       groups_.push_back({known.partition, known.offsets.front(), Offset{}, {}});
       bytes = 0;

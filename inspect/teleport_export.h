@@ -2,12 +2,12 @@
 // they ever had attached and that is there, and the custom tools that they name; or everything that is there.
 //
 // The log is read by partition: once from the start to learn which streams there are, then again for those
-// that go along, as many of them together as fit into kGroupBytes. Rulings hold: what they skip is absent in
+// that go along, as many of them together as fit into group_bytes. Rulings hold: what they skip is absent in
 // the archive. What cannot be carried (a damaged stream, an erasable agent) is refused by name; of "all" it
 // is left out, and the header says so.
 //
 // Promises: one moment of the log, its cut in the header; the same log and cut give the same archive; memory
-// for a line about every stream, eight bytes about every record, and kGroupBytes. Writes nothing. Thread: the
+// for a line about every stream, eight bytes about every record, and group_bytes. Writes nothing. Thread: the
 // Env's.
 #pragma once
 
@@ -25,16 +25,17 @@
 
 namespace varve {
 
+// Bytes of records that an export holds at once; one larger stream alone is not held.
+inline constexpr std::size_t kExportGroupBytes = std::size_t{32} << 20U;
+
 struct ExportQuestion {
   std::vector<StreamId> agents;
   bool all = false;  // Every agent and block that there is, in the place of `agents`.
+  std::size_t group_bytes = kExportGroupBytes;
 };
 
 class TeleportExport {
  public:
-  // Bytes of records that are held at once; one larger stream alone is not held.
-  static constexpr std::size_t kGroupBytes = std::size_t{32} << 20U;
-
   // Learns what there is. Errc::not_found: no such agent. Errc::conflict: one cannot be carried.
   // `log` must outlive it.
   static Task<std::shared_ptr<TeleportExport>> prepare(EventLog& log, ExportQuestion question);
@@ -77,7 +78,7 @@ class TeleportExport {
   std::optional<Error> refusal(const StreamId& agent) const;
   void add_blocks(const Known& agent, std::set<StreamId>& chosen) const;
   void count(const std::set<StreamId>& chosen);
-  void make_groups(const std::set<StreamId>& chosen);
+  void make_groups(const std::set<StreamId>& chosen, std::size_t group_bytes);
   Task<> learn_partition(Partition partition);
   void learn_record(const LogRecord& record, Partition partition, AdmissionState& admission);
   void learn_part(const Commit& commit, std::size_t number, LogPosition position, std::size_t bytes);

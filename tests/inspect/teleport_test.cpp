@@ -127,8 +127,10 @@ class Teleported : public test::InspectLog {
                 run, message, usage, "varve/echo", "0123456789abcdef", {{StreamId{block_}, Sequence{1}}}},
             TurnFinished{run, "end_turn", usage, WallTime{now_}, "{}"}});
   }
-  Result<std::string> exported(const std::vector<std::string>& agents) {
+  Result<std::string> exported(const std::vector<std::string>& agents,
+                               std::size_t group_bytes = kExportGroupBytes) {
     ExportQuestion question;
+    question.group_bytes = group_bytes;
     for (const std::string& agent : agents) question.agents.emplace_back(agent);
     question.all = agents.empty();
     auto archive = run(env_, TeleportExport::prepare(log_, std::move(question)));
@@ -464,6 +466,31 @@ TEST_F(Teleported, OfAllWhatIsNotThereIsLeftOut) {
   const Checked again = check_all(*exported({moved}));
   ASSERT_TRUE(again.status) << again.status.error().message;
   EXPECT_EQ(1U, again.streams.front().events) << "what it was before it left";
+}
+
+// Streams whose records lie between each other's, and which are too large to be held together.
+TEST_F(Teleported, StreamsAreWholeHoweverManyAreHeldAtOnce) {
+  std::vector<std::string> agents;
+  for (const char* name : {"-a", "-b", "-c", "-d", "-e"}) agents.push_back(ann_ + name);
+  for (const std::string& agent : agents) create_agent(agent, "ann" + agent);
+  for (int turn = 0; turn < 300; ++turn) {
+    for (const std::string& agent : agents) {
+      const std::string run = "run-" + std::to_string(turn) + agent;
+      says(agent, run, "hello");
+      reply(agent, run, "You said: hello");
+    }
+  }
+  std::map<StreamId, std::string> chains;
+  for (const std::size_t group_bytes : {kExportGroupBytes, std::size_t{1}, std::size_t{300'000}}) {
+    const Checked checked = check_all(*exported(agents, group_bytes), 100'000);
+    ASSERT_TRUE(checked.status) << checked.status.error().message;
+    ASSERT_EQ(agents.size(), checked.streams.size());
+    for (const ArchiveStream& one : checked.streams) {
+      EXPECT_EQ(901U, one.events);
+      const auto& [stream, chain] = *chains.emplace(one.stream, one.chain).first;
+      EXPECT_EQ(chain, one.chain) << stream.value() << " with " << group_bytes;
+    }
+  }
 }
 
 TEST_F(Teleported, WhatWasCarriedHereIsCarriedOn) {
