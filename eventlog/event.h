@@ -247,11 +247,11 @@ struct AgentForked {
 
 struct CarriedEvent;  // An Event.
 
-// One event of the source's stream, as the source wrote it; it has the same sequence here. Until the stream is
-// sealed nobody sees it. Whoever applies or folds it does with the inner event what the source did, at the
+// One event of the source's stream, as the source wrote it; it has the same sequence here. Until the stream
+// is sealed nobody sees it. Whoever applies or folds it does with the inner event what the source did, at the
 // source's time.
 struct EventTeleported {
-  WallTime at;  // Of the source's record.
+  WallTime at;               // Of the source's record.
   std::string command;       // Of the source's command: 32 hexadecimal digits
   std::string command_hash;  // and 16.
   bool client = false;       // As in CommandRef; with the first event of the source's record only.
@@ -324,12 +324,12 @@ struct BlockDeleted {
   friend bool operator==(const BlockDeleted&, const BlockDeleted&) = default;
 };
 
-using Event = std::variant<AgentCreated, AgentUpdated, AgentDeleted, BlockAttached, BlockDetached,
-                           ContextTrimmed, UserMessageReceived, AssistantReplied, ToolReturned, TurnResumed,
-                           TurnHandedOver, TurnFinished, TurnFailed, TurnCancelled, ImportBegun, ImportSealed,
-                           BlockCreated, BlockUpdated, BlockDeleted, ContextSummarized, MessagesImported,
-                           ToolCreated, ToolUpdated, ToolDeleted, AgentForked, EventTeleported,
-                           TeleportSealed, AgentMoved, AgentErased>;
+using Event =
+    std::variant<AgentCreated, AgentUpdated, AgentDeleted, BlockAttached, BlockDetached, ContextTrimmed,
+                 UserMessageReceived, AssistantReplied, ToolReturned, TurnResumed, TurnHandedOver,
+                 TurnFinished, TurnFailed, TurnCancelled, ImportBegun, ImportSealed, BlockCreated,
+                 BlockUpdated, BlockDeleted, ContextSummarized, MessagesImported, ToolCreated, ToolUpdated,
+                 ToolDeleted, AgentForked, EventTeleported, TeleportSealed, AgentMoved, AgentErased>;
 
 struct CarriedEvent {
   Event event;

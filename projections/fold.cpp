@@ -45,7 +45,7 @@ struct Folder {
   std::int64_t ordinal;  // Of the event at that position.
   Sequence sequence;     // Of the event in its stream.
   std::vector<RowChange>& out;
-  WallTime at;           // When it happened: the commit's time, or that of the source that it was carried from.
+  WallTime at;  // When it happened: the commit's time, or that of the source that it was carried from.
   bool carried = false;  // The rows of agents and blocks wait for the seal.
   std::int64_t rows = 0;
 
@@ -89,9 +89,8 @@ struct Folder {
     extra.begin_object().field("gone", gone).end_object();
     const Value none{std::string{}};
     const Value list{std::string{"[]"}};
-    insert(View::agents,
-           {id(), none, Value{}, none, none, none, Value{}, integer(0), none, list, list, text("null"),
-            text(extra.take()), integer(agents::kGone), now(), now()});
+    insert(View::agents, {id(), none, Value{}, none, none, none, Value{}, integer(0), none, list, list,
+                          text("null"), text(extra.take()), integer(agents::kGone), now(), now()});
   }
   void message_row(const Message& message, const std::string& run_id) {
     Value calls;
@@ -144,8 +143,7 @@ struct Folder {
     run_row(run_id, status, stop_reason, error_type, error_message, request, usage, started_at, true);
     close(View::agent_activity, {id()});
     insert(View::agent_activity,
-           {id(), text(run_id), now(), integer((at.value() - started_at.value()) / 1000),
-            text(stop_reason)});
+           {id(), text(run_id), now(), integer((at.value() - started_at.value()) / 1000), text(stop_reason)});
   }
 
   // ---- events ----
