@@ -40,6 +40,7 @@ class BisectViewsContract : public InspectLog, public testing::WithParamInterfac
     std::vector<std::string> context;
     std::vector<std::string> left;  // The context.
     bool tagged = false;
+    bool importing = false;
     bool deleted = false;
   };
 
@@ -49,12 +50,16 @@ class BisectViewsContract : public InspectLog, public testing::WithParamInterfac
   void fold(ViewStore& views, std::size_t changes_max);
 
  private:
+  void one_command(Rng& rng);
   void command(Rng& rng);
   void change(Rng& rng, Agent& agent);
+  void seal(Agent& agent);
   void does_not_count(Rng& rng);
 
   std::vector<Agent> agents_;
   std::vector<std::string> blocks_;
+  std::map<std::uint32_t, std::int64_t> newest_;  // Time of each partition's newest commit.
+  std::int64_t latest_ = now_;                    // Of all.
   std::uint64_t ids_ = 0;
 };
 

@@ -206,6 +206,19 @@ class AsOfTest : public testing::Test {
     co_return ok();
   }
 
+  using Newest = std::shared_ptr<std::optional<Result<std::optional<CountedRecord>>>>;
+  static Task<> ask_newest(Life& life, LogPosition position, Offset from, Newest answer) {
+    *answer = co_await newest_counted(life.port, life.store, position, from);
+    co_return ok();
+  }
+  Result<std::optional<CountedRecord>> newest(LogPosition position, Offset from) {
+    auto answer = std::make_shared<std::optional<Result<std::optional<CountedRecord>>>>();
+    life_->env.spawn("ask", ask_newest(*life_, position, from, answer));
+    while (!answer->has_value() && life_->scheduler.step()) {
+    }
+    return answer->has_value() ? std::move(**answer) : Error{Errc::cancelled, "no answer"};
+  }
+
   Rng rng_{1};
   std::shared_ptr<MemoryLogStorage> log_;
   std::shared_ptr<MemoryViewStorage> views_;
@@ -253,6 +266,45 @@ TEST_F(AsOfTest, APositionTakesTheOtherPartitionsUpToItsTime) {
       expect_exact(resolved->cut, record.at, record.position);
     }
   }
+}
+
+// Behind whole batches of records that do not count, too. What lies behind a gap may be taken for it.
+TEST_F(AsOfTest, TheNewestRecordThatCountsIsFoundAcrossBatches) {
+  int without = 0;
+  for (std::uint64_t seed = 41; seed <= 46; ++seed) {
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    start(seed, seed % 2 == 0);
+    grow(60);
+    for (int i = 0; i < 6; ++i) {  // Each a batch of its own.
+      for (std::uint32_t number = 0; number < kPartitions; ++number) land_foreign(Partition{number});
+      run_for(std::chrono::milliseconds{600});
+    }
+    grow(20);
+    for (const Landed& record : landed_) {
+      // Also in the midst of what does not count.
+      const LogPosition position{
+          record.position.partition,
+          Offset{record.position.offset.value() - rng_.below(record.position.offset.value() + 1) / 2}};
+      const Offset from{rng_.below(position.offset.value() + 1)};
+      std::optional<Landed> expected;
+      for (const Landed& other : landed_) {
+        const bool before = other.position.partition == position.partition &&
+                            other.position.offset <= position.offset && other.position.offset >= from;
+        if (before && other.admitted) expected = other;
+      }
+      const auto found = newest(position, from);
+      ASSERT_TRUE(found) << to_string(found.error());
+      without += *found ? 0 : 1;
+      if (*found) EXPECT_GE((*found)->position.offset, from);
+      if (*found) EXPECT_LE((*found)->position.offset, position.offset);
+      if (!expected) continue;
+      ASSERT_TRUE(*found) << to_string(position) << " from " << from.value() << ", expected "
+                          << to_string(expected->position);
+      EXPECT_GE((*found)->position.offset, expected->position.offset);
+      EXPECT_GE((*found)->at, expected->at);
+    }
+  }
+  EXPECT_GT(without, 0);
 }
 
 TEST_F(AsOfTest, AGapHasTheTimeOfWhatCameBeforeIt) {
