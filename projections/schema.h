@@ -147,7 +147,7 @@ enum : std::size_t {
 inline constexpr std::int64_t kImporting = 1;
 // It is here no more: `extra` says where it is, and the other texts are empty. In no list and no count.
 inline constexpr std::int64_t kGone = 2;
-}
+}  // namespace agents
 namespace agent_activity {
 enum : std::size_t { agent_id, last_run_id, last_run_completion, last_run_duration_ms, last_stop_reason };
 }

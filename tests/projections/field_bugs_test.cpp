@@ -173,8 +173,7 @@ class Field {
     const bool passed = co_await life->progress.wait_for(std::move(positions), deadline);
     const auto stored = field->views_->checkpoints.find(kHome);
     const bool there = stored != field->views_->checkpoints.end() && stored->second.next > at;
-    if (passed && !there)
-      field->told_too_early_ += "a waiter was told of views that are not there\n";
+    if (passed && !there) field->told_too_early_ += "a waiter was told of views that are not there\n";
     co_return ok();
   }
   static std::string joined(const std::vector<std::string>& all) {
