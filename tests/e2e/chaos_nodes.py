@@ -24,6 +24,8 @@ NODES = 3
 READY_SECONDS_MAX = 90
 LAG_MAX = 100  # Records; under load it is never 0 for long.
 TOPIC, CLUSTER = "varve.events", "chaos"
+KCAT_TRIES = 3
+KCAT_SECONDS_MAX = 45  # The topic of a run is read in 2 s.
 REPLICAS_MAX = 3
 SERVED_WITHOUT_SECONDS_MAX = 60  # While one of three brokers is away.
 SERVED_WITHOUT_MIN = 3  # Commands of each client: among its agents are some that the broker led.
@@ -275,11 +277,19 @@ class Cluster(World):
                 self.kill_twice, self.stop_shortly, self.kill_broker, self.kill_postgres]
 
     def lines(self):
-        """The topic as kcat reads it: an independent reader."""
-        done = subprocess.run(
-            ["kcat", "-q", "-C", "-b", self.services.bootstrap, "-t", TOPIC, "-o", "beginning", "-e", "-X",
-             "check.crcs=true", "-X", "isolation.level=read_uncommitted", "-f", "%p %o %s\n"],
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=120, check=False)
+        """The topic as kcat reads it: an independent reader. A kcat started soon after the broker came back has been seen
+        to find no end in two minutes, beside nodes that read and wrote: then another one is asked."""
+        command = ["kcat", "-q", "-C", "-b", self.services.bootstrap, "-t", TOPIC, "-o", "beginning", "-e", "-X",
+                   "check.crcs=true", "-X", "isolation.level=read_uncommitted", "-f", "%p %o %s\n"]
+        done = None
+        for attempt in range(KCAT_TRIES):
+            try:
+                done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                      timeout=KCAT_SECONDS_MAX, check=False)
+                break
+            except subprocess.TimeoutExpired:
+                print("kcat found no end of the topic in %d s, attempt %d" % (KCAT_SECONDS_MAX, attempt + 1), flush=True)
+        check(done is not None, "kcat must come to the end of the topic")
         check(done.returncode == 0, "kcat must read the topic", done.stderr.decode("utf-8", "replace"))
         with open(os.path.join(self.directory, "topic.txt"), "wb") as out:  # To look at after a failure.
             out.write(done.stdout)
