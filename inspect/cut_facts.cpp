@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "inspect/view_facts.h"
+#include "projections/digest.h"
 
 namespace varve {
 namespace {
@@ -46,14 +47,6 @@ std::vector<int> page_order(View view) {
   order.push_back(kFromOffset);
   order.push_back(kFromOrdinal);
   return order;
-}
-
-std::vector<Value> place_of(View view, const Row& row) {
-  std::vector<Value> place(row.values.begin(),
-                           row.values.begin() + static_cast<std::ptrdiff_t>(schema_of(view).key_columns));
-  place.emplace_back(static_cast<std::int64_t>(row.from.offset.value()));
-  place.emplace_back(row.from.ordinal);
-  return place;
 }
 
 }  // namespace

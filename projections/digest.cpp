@@ -29,6 +29,8 @@ Query first_page(View view, Partition partition) {
   return query;
 }
 
+}  // namespace
+
 std::vector<Value> place_of(View view, const Row& row) {
   std::vector<Value> place(row.values.begin(),
                            row.values.begin() + static_cast<std::ptrdiff_t>(schema_of(view).key_columns));
@@ -36,8 +38,6 @@ std::vector<Value> place_of(View view, const Row& row) {
   place.emplace_back(row.from.ordinal);
   return place;
 }
-
-}  // namespace
 
 void add_row(ViewDigests& digests, View view, const Row& row) {
   add_row(of(digests, view), view, row);

@@ -33,6 +33,8 @@ static_assert(kPageRows <= kRowsPerQueryMax);
 // A page of them: those behind `last`; nullptr: from the beginning. Fewer than `limit`: these are the last.
 Result<std::vector<Row>> rows_behind(ViewReader& reader, View view, Partition partition, const Row* last,
                                      std::size_t limit);
+// The place of a row in that order, as Query::above has it: entity, offset, ordinal.
+std::vector<Value> place_of(View view, const Row& row);
 // That order, for two rows of one partition.
 bool place_before(View view, const Row& left, const Row& right);
 

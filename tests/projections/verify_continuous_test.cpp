@@ -194,6 +194,45 @@ TEST_F(ContinuousVerifyTest, ACheckpointBehindTheLogIsADifference) {
             round(*verification).find("the log ends before the checkpoint at offset 1000000"));
 }
 
+// Says from its third answer on that another generation is active: the first partition is being compared
+// then.
+class SwitchesMeanwhile final : public Generations {
+ public:
+  explicit SwitchesMeanwhile(Generations& real) : real_(real) {}
+  Task<GenerationsSeen> look() override {
+    auto seen = co_await real_.look();
+    if (seen && ++looks_ > 2) ++seen->active;
+    co_return seen;
+  }
+  Task<> begin() override { return real_.begin(); }
+  Task<> keep() override { return real_.keep(); }
+  Task<> leave() override { return real_.leave(); }
+  std::shared_ptr<ViewStore> next() override { return real_.next(); }
+  bool is_loading() const override { return real_.is_loading(); }
+  Task<> finish_loading() override { return real_.finish_loading(); }
+  Task<bool> show(std::uint32_t partitions) override { return real_.show(partitions); }
+  Task<> drop_old() override { return real_.drop_old(); }
+  Task<bool> abort() override { return real_.abort(); }
+
+ private:
+  Generations& real_;
+  int looks_ = 0;
+};
+
+TEST_F(ContinuousVerifyTest, WhatWasComparedAcrossASwitchIsNotToldAndComparedAgain) {
+  history_.write(200);
+  fold_all();
+  workers_->stop();
+  edit("UPDATE checkpoints SET mark_hash = mark_hash + 1 WHERE \"partition\" = 0");
+  SwitchesMeanwhile generations{*generations_};
+  const ContinuousVerify::Ports ports{port_, *live_, generations};
+  ContinuousVerify verification{env_, ports, at_once(),
+                                [this](const Difference& difference) { found_ += difference.what + "\n"; }};
+  const std::string found = round(verification);
+  EXPECT_EQ(1U, counted("verify_restarts"));
+  EXPECT_EQ(1, std::count(found.begin(), found.end(), '\n')) << found;
+}
+
 TEST_F(ContinuousVerifyTest, ItKeepsToItsRate) {
   history_.write(300);
   fold_all();
