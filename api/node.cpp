@@ -81,7 +81,9 @@ Node::Node(Env& env, NodeIdentity identity, Ports ports, NodeOptions options)
             return make_shard(partition, std::move(prove));
           },
           ClusterMember::Options{options_.hand_back_time}),
-      receiver_(env, member_, owners_, ports.log.partitions()),
+      receiver_(
+          env, member_, owners_, ports.log.partitions(),
+          [this](const std::vector<LogPosition>& positions) { progress_.awaited_elsewhere(positions); }),
       sender_(env, {member_, owners_, receiver_, ports.transport, options_.owner_search}, identity_,
               ports.log.partitions()),
       folding_(env, ports.log, ports.views, progress_,

@@ -91,6 +91,7 @@ Result<std::unique_ptr<Assignment>> join_group(RealEnv& env, const Config& confi
   options.connection = {brokers_of(config.kafka), config.kafka.properties};
   options.topic = config.kafka.topic;
   options.group = config.cluster + "." + group;
+  options.member = config.node_url.empty() ? url_of(config.host, config.port) : config.node_url;
   options.instance = config.kafka.static_member;
   options.session_timeout = config.kafka.session_timeout;
   options.drain_time = drain_time_of(config);

@@ -208,6 +208,7 @@ Result<std::unique_ptr<KafkaAssignment>> KafkaAssignment::open(RealEnv& env, Opt
   of_consumer.connection = options.connection;
   of_consumer.topic = options.topic;
   of_consumer.group = options.group;
+  of_consumer.member = options.member;
   of_consumer.instance = options.instance;
   of_consumer.session_timeout = options.session_timeout;
   // Longer than any drain: the group waits as long for a member that still gives something back.

@@ -29,6 +29,10 @@ class KafkaAssignment final : public Assignment {
     kafka::Connection connection;
     std::string topic = "varve.events";
     std::string group;
+    // The process: a part of client.id, and so of the member's id. Members are given partitions in the order
+    // of their ids, so the members of one process get the same partitions in each of its groups, most of the
+    // time.
+    std::string member;
     // A name that outlives the process: who comes back with it within the session time-out keeps its
     // partitions, and leave() gives nothing back before that time-out is over. Empty: none.
     std::string instance;

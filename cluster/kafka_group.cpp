@@ -141,7 +141,7 @@ std::optional<GroupEvent> event_of(RealEnv& env, const std::string& group, rd_ka
 Result<std::unique_ptr<GroupConsumer>> GroupConsumer::open(RealEnv& env, Options options) {
   Client::Options of_client;
   of_client.role = Client::Role::member;
-  of_client.id = "varve group " + options.group;
+  of_client.id = "varve group " + options.group + (options.member.empty() ? "" : " " + options.member);
   of_client.connection = options.connection;
   of_client.ours = properties_of(options);
   of_client.events = RD_KAFKA_EVENT_REBALANCE | RD_KAFKA_EVENT_OFFSET_COMMIT | RD_KAFKA_EVENT_STATS;

@@ -55,6 +55,7 @@ class GroupConsumer {
     Connection connection;
     std::string topic;
     std::string group;
+    std::string member;    // See KafkaAssignment::Options.
     std::string instance;  // group.instance.id; empty: a member without a name.
     Duration session_timeout{};
     Duration poll_interval_max{};  // How long the Env's thread may stand still before the member leaves.

@@ -103,6 +103,7 @@ Task<NodeReply> ClusterReceiver::carry_out(ForwardedCommand request) {
     NodeReply refused{answer.error()};
     co_return refused;
   }
+  answers_(answer->positions);
   Answered answered{std::move(*answer), {}};
   if (const auto channel = std::exchange(answered.answer.channel, nullptr)) {
     answered.run_id = channel->run_id();
@@ -144,6 +145,7 @@ Task<NodeReply> ClusterReceiver::follow(FollowedRun asked) {
     co_await channel->wait(env_, deadline);
     news = news_of(*channel, asked);
   }
+  if (news) answers_(news->positions);
   if (news && news->abandoned) followed_.erase(asked.run_id);
   NodeReply reply{news ? std::move(*news) : RunNews{}};
   co_return reply;

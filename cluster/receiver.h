@@ -10,6 +10,7 @@
 // Thread: the Env's. Lifetime: the Env's tasks end before it does.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -21,8 +22,11 @@ namespace varve {
 
 class ClusterReceiver {
  public:
-  ClusterReceiver(Env& env, const ClusterMember& member, OwnerTable& owners, std::uint32_t partitions)
-      : env_(env), member_(member), owners_(owners), partitions_(partitions) {}
+  // Told what a caller elsewhere is about to wait for in the views, before it is answered.
+  using Answers = std::function<void(const std::vector<LogPosition>&)>;
+  ClusterReceiver(Env& env, const ClusterMember& member, OwnerTable& owners, std::uint32_t partitions,
+                  Answers answers)
+      : env_(env), member_(member), owners_(owners), partitions_(partitions), answers_(std::move(answers)) {}
 
   // Transport::Handler.
   Task<std::string> answer(std::string request);
@@ -56,6 +60,7 @@ class ClusterReceiver {
   const ClusterMember& member_;
   OwnerTable& owners_;
   std::uint32_t partitions_;
+  Answers answers_;
   std::map<std::string, Caller> callers_;  // By ForwardedCommand::sender.
   std::map<std::string, Followed>
       followed_;  // By run: turns that are followed from here or elsewhere, ended ones for a while.

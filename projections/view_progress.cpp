@@ -36,7 +36,7 @@ bool ViewProgress::move(Partition partition, Offset next) {
 }
 
 void ViewProgress::hint(Partition partition) {
-  if (!awaited(partition)) return;
+  if (!awaited_here(partition)) return;
   hinted_.insert(partition);
   if (looking_) return;
   looking_ = true;
@@ -86,6 +86,21 @@ bool ViewProgress::has_passed(const std::vector<LogPosition>& positions) const {
 }
 
 std::optional<Offset> ViewProgress::awaited(Partition partition) const {
+  if (const auto here = awaited_here(partition)) return here;
+  const auto elsewhere = awaited_elsewhere_.find(partition);
+  if (elsewhere == awaited_elsewhere_.end() || elsewhere->second < next(partition)) return std::nullopt;
+  return elsewhere->second;
+}
+
+void ViewProgress::awaited_elsewhere(const std::vector<LogPosition>& positions) {
+  for (const LogPosition& position : positions) {
+    Offset& last = awaited_elsewhere_[position.partition];
+    last = std::max(last, position.offset);
+  }
+  if (!has_passed(positions)) wanted_.notify_all();
+}
+
+std::optional<Offset> ViewProgress::awaited_here(Partition partition) const {
   const auto first = awaited_.lower_bound({partition, next(partition)});
   if (first == awaited_.end() || first->partition != partition) return std::nullopt;
   return first->offset;

@@ -38,9 +38,12 @@ class ViewProgress {
   boost::asio::awaitable<bool> wait_for(std::vector<LogPosition> positions, MonoTime deadline);
   Offset next(Partition partition) const;
 
-  // For the worker. The first record of the partition that somebody here waits for and that is not in the
-  // views.
+  // For the worker. A record of the partition that somebody waits for and that is not in the views: the first
+  // that is waited for here, otherwise the last that is waited for elsewhere.
   std::optional<Offset> awaited(Partition partition) const;
+  // A caller at another process waits for these, which are in the log. A hint: it lets the worker here not
+  // wait for more before it commits.
+  void awaited_elsewhere(const std::vector<LogPosition>& positions);
   // Ends when somebody begins to wait for a record of any partition, or at the deadline.
   boost::asio::awaitable<void> wait_for_waiter(MonoTime deadline) { return wanted_.wait(env_, deadline); }
 
@@ -50,6 +53,7 @@ class ViewProgress {
   Task<> look_at_hinted();
   bool are_folded_elsewhere(const std::vector<LogPosition>& positions) const;
   bool move(Partition partition, Offset next);
+  std::optional<Offset> awaited_here(Partition partition) const;
 
   Env& env_;
   ViewStore& store_;
@@ -59,6 +63,7 @@ class ViewProgress {
   std::set<Partition> elsewhere_;  // Moved by somebody else since they last moved here.
   Notifier moved_;
   std::multiset<LogPosition> awaited_;
+  std::map<Partition, Offset> awaited_elsewhere_;  // The last one of each.
   Notifier wanted_;
   std::set<Partition> hinted_;
   bool looking_ = false;  // Because of a hint.

@@ -13,7 +13,7 @@
 
 namespace varve {
 
-inline constexpr std::size_t kBatchChangesMax = 2000;
+inline constexpr std::size_t kBatchChangesMax = 4000;
 
 class ProjectionWorker {
  public:

@@ -58,6 +58,18 @@ TEST_F(SenderTest, ALostRequestIsSentAgain) {
   EXPECT_EQ(1U, times_applied("k"));
 }
 
+TEST_F(SenderTest, WhoCarriesItOutKnowsWhatTheCallerWaitsForInTheViews) {
+  life("a").folding.lose({home(agent_)});
+  life("b").folding.assign({home(agent_)});
+  const auto worker_waits = [this] { return life("b").node.progress().awaited(home(agent_)).has_value(); };
+  const auto answer = begin_send(life("a"), rename("k", "eve"));
+  ASSERT_TRUE(run_until(worker_waits)) << "before the views have it";
+  const auto sent = finish(answer);
+  ASSERT_TRUE(sent.has_value()) << sent.error().message;
+  EXPECT_TRUE(run_until([&] { return !worker_waits(); }));
+  EXPECT_TRUE(life("b").node.progress().has_passed(sent->positions));
+}
+
 TEST_F(SenderTest, AfterALostAnswerTheSameAnswerComesAndNothingHappensTwice) {
   Fate fate;
   fate.lose_answer = true;

@@ -48,5 +48,24 @@ TEST(ViewProgressTest, WhatAnotherProcessFoldsIsLookedForSoonOnceThatIsKnown) {
   env.kill();
 }
 
+// The worker then commits without a wait for more.
+TEST(ViewProgressTest, TheWorkerHearsOfWhoWaitsElsewhere) {
+  sim::Scheduler scheduler{1};
+  sim::SimEnv env{scheduler, "test", 1};
+  MemoryViewStore store{env, std::make_shared<MemoryViewStorage>()};
+  ViewProgress progress(env, store);
+  progress.awaited_elsewhere({{kHome, Offset{4}}, {Partition{1}, Offset{9}}});
+  progress.awaited_elsewhere({{kHome, Offset{3}}});
+  EXPECT_EQ(Offset{4}, progress.awaited(kHome));
+  EXPECT_EQ(Offset{9}, progress.awaited(Partition{1}));
+  progress.hint(kHome);
+  EXPECT_FALSE(scheduler.step()) << "nobody waits here: nobody looks";
+  progress.advance(kHome, Offset{4});
+  EXPECT_EQ(Offset{4}, progress.awaited(kHome));
+  progress.advance(kHome, Offset{5});
+  EXPECT_EQ(std::nullopt, progress.awaited(kHome));
+  env.kill();
+}
+
 }  // namespace
 }  // namespace varve
