@@ -27,10 +27,14 @@ void tell_left_out(const ArchiveHeader& header) {
   for (const std::string& sentence : header.left_out) std::cerr << "left out: " << sentence << "\n";
 }
 
+std::string counted(std::int64_t number, const char* what) {
+  return std::to_string(number) + " " + what + (number == 1 ? "" : "s");
+}
+
 void tell_what(const char* done, const ArchiveHeader& header) {
-  std::cerr << done << " " << header.agents << " agents, " << header.blocks << " blocks, " << header.tools
-            << " tools: " << header.events << " events of cluster " << header.source << " as of "
-            << header.cut << std::endl;
+  std::cerr << done << " " << counted(header.agents, "agent") << ", " << counted(header.blocks, "block")
+            << ", " << counted(header.tools, "tool") << ": " << counted(header.events, "event")
+            << " of cluster " << header.source << " as of " << header.cut << std::endl;
 }
 
 Task<int> export_log(EventLog& log, ExportQuestion question, ArchiveFile& file) {

@@ -264,6 +264,7 @@ struct ArchiveReader::Impl {
   ArchiveSeal counted;
   bool sealed = false;
   bool complete = false;  // The compressed bytes are.
+  bool begun = false;     // Something could be decompressed.
   std::optional<Error> damage;
 
   Error damaged(const std::string& what) {
@@ -286,6 +287,13 @@ struct ArchiveReader::Impl {
       taken = 0;
     }
     text.append(piece.data(), room.pos);
+    begun = begun || room.pos > 0;
+    if (ZSTD_isError(left) != 0 && !begun) {
+      damage = Error{Errc::corrupt,
+                     "this is no archive of agents: it does not begin as zstd's files do, and so as those of "
+                     "varve teleport export do"};
+      return *damage;
+    }
     if (ZSTD_isError(left) != 0) {
       return damaged(std::string("its compressed bytes cannot be read (") + ZSTD_getErrorName(left) + ")");
     }
@@ -370,6 +378,7 @@ Result<std::optional<ArchiveFrame>> ArchiveReader::next() {
 
 Status ArchiveReader::end() const {
   if (impl_->damage) return *impl_->damage;
+  if (!impl_->begun) return Error{Errc::corrupt, "the archive has no frame: it is empty, or was cut off"};
   if (!impl_->sealed) {
     return Error{Errc::corrupt, "the archive ends behind its frame " + std::to_string(impl_->counted.frames) +
                                     ", without its seal: it was cut off"};

@@ -347,6 +347,21 @@ TEST_P(BisectViewsContract, AtEveryCutTheViewsSayWhatTheLogSays) {
   EXPECT_GT(counted, 1000);
 }
 
+// Rows are looked for by id, and again by name.
+TEST_P(BisectViewsContract, WhatHasItsIdForANameIsCountedOnce) {
+  const std::string same = stream_in("agent", 0);
+  create_agent(same, same);
+  create_agent("agent-other", same);
+  const BisectedStore store = GetParam().open(env_);
+  fold(*store.views, 30);
+  const auto folded = *run(env_, History::read(log_));
+  const Selector selector = selector_of("agent(\"" + same + "\")");
+  EXPECT_EQ(2, *run(env_, count_in(*store.views, selector, std::nullopt, folded->end())));
+  EXPECT_EQ(1, *run(env_, count_in(*store.views, selector, StreamId{same}, folded->end())));
+  EXPECT_TRUE(
+      *run(env_, folded->holds(where("agent(\"" + same + "\").count = 2"), std::nullopt, folded->end())));
+}
+
 TEST_P(BisectViewsContract, ItNamesARecordAtWhichTheScanSeesItTurnTrue) {
   Rng rng(5);
   write(rng, 160);

@@ -361,6 +361,13 @@ TEST_F(Teleported, EveryByteThatIsFlippedOrMissingIsFound) {
   EXPECT_NE("", why(bytes + "x"));
 }
 
+TEST_F(Teleported, WhatIsNoArchiveIsCalledSo) {
+  for (const std::string& file : {std::string("{\"agents\":[]}"), std::string(5000, '\0')}) {
+    EXPECT_TRUE(why(file).starts_with("this is no archive of agents: ")) << why(file);
+  }
+  EXPECT_TRUE(why("").starts_with("the archive has no frame: ")) << why("");
+}
+
 // Whoever makes an archive by hand makes its hashes, too.
 TEST_F(Teleported, AnArchiveWithRightHashesIsCheckedAllTheSame) {
   const Checked whole = check_all(archive_of_ann());
