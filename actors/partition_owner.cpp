@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "runtime/check.h"
 #include "runtime/mutant.h"
 
 namespace varve {
@@ -115,8 +116,21 @@ Task<> PartitionOwner::read_on() {
   co_return ok();
 }
 
+// What the record says. The next commit of ours to be read is the oldest in flight: is it this one, byte for
+// byte, then its value is at hand. Whatever else lies here is decoded.
+Result<std::shared_ptr<const Record>> PartitionOwner::value_of(const LogRecord& record) const {
+  const auto oldest = in_flight_.begin();
+  if (oldest == in_flight_.end() || !oldest->second.sent_record) return decoded(record);
+  auto value = decoded_as(record, *oldest->second.sent_record);
+  if (env_.tracing() && value) {  // In the simulation: the value at hand is that of the bytes.
+    const auto read = decode_record(*record.bytes);
+    CHECK(read && *read == **value);
+  }
+  return value;
+}
+
 Status PartitionOwner::take(const LogRecord& record) {
-  auto read = decoded(record);
+  auto read = value_of(record);
   if (!read) {
     return Error{Errc::corrupt,
                  "record " + to_string(LogPosition{partition_, record.offset}) + ": " + read.error().message};
@@ -312,12 +326,15 @@ Task<Admitted> PartitionOwner::commit(std::vector<Part> parts, CommandRef comman
   const WallTime at = mutant(Mutant::time_runs_backwards) ? env_.wall_now() : std::max(at_, env_.wall_now());
   std::string key = parts.front().stream.value();
   const Sequence first = parts.front().first;
-  auto bytes = encode_record(Commit{epoch_, next_n_, identity_.node, at, command, std::move(parts)});
+  const CommandId id = command.id;
+  auto sent = SentRecord::of({epoch_, next_n_, identity_.node, at, std::move(command), std::move(parts)});
   // Its limits are checked before; what is still too large together can never succeed.
-  if (!bytes) co_return Error{Errc::invalid_argument, bytes.error().message};
+  if (!sent) co_return Error{Errc::invalid_argument, sent.error().message};
+  std::string bytes = sent->bytes();
   InFlight entry;
-  entry.command = command.id;
-  co_return co_await send(std::move(key), first, std::move(*bytes), at, std::move(entry), deadline);
+  entry.command = id;
+  entry.sent_record = std::move(*sent);
+  co_return co_await send(std::move(key), first, std::move(bytes), at, std::move(entry), deadline);
 }
 
 Task<Offset> PartitionOwner::rule(EventPlace place, MonoTime deadline) {

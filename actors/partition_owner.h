@@ -22,6 +22,7 @@
 #include "eventlog/admission.h"
 #include "eventlog/event_log.h"
 #include "eventlog/rulings.h"
+#include "eventlog/sent_record.h"
 
 namespace varve {
 
@@ -112,11 +113,13 @@ class PartitionOwner {
     Delivery delivery;
     MonoTime sent;
     std::optional<Ruling> ruling;
+    std::optional<SentRecord> sent_record;  // Of a commit.
     std::shared_ptr<OneShot<Admitted>> fate = std::make_shared<OneShot<Admitted>>();
   };
 
   Task<> read_on();
   Status take(const LogRecord& record);
+  Result<std::shared_ptr<const Record>> value_of(const LogRecord& record) const;
   void take_commit(const std::shared_ptr<const Commit>& commit, Verdict verdict, Offset offset);
   void take_ruling(const Ruling& ruling, Verdict verdict, Offset offset);
   using InFlightKey = std::pair<Epoch, Index>;

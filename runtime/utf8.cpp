@@ -1,6 +1,7 @@
 #include "runtime/utf8.h"
 
 #include <cstdint>
+#include <cstring>
 
 namespace varve {
 namespace {
@@ -35,15 +36,30 @@ std::size_t character_at(std::string_view text, std::size_t i) {
   return length;
 }
 
+// How much of the beginning is ASCII without U+0000, by whole words: most of what there is.
+std::size_t plain_prefix(std::string_view text) {
+  constexpr std::uint64_t kOnes = 0x0101010101010101;
+  constexpr std::uint64_t kHigh = 0x8080808080808080;
+  std::size_t i = 0;
+  for (; i + sizeof(std::uint64_t) <= text.size(); i += sizeof(std::uint64_t)) {
+    std::uint64_t word = 0;
+    std::memcpy(&word, text.data() + i, sizeof(word));
+    if (((word | (word - kOnes)) & kHigh) != 0) break;  // A high bit, or a zero that was borrowed for.
+  }
+  return i;
+}
+
 }  // namespace
 
 bool is_text(std::string_view text) {
-  for (std::size_t i = 0; i < text.size();) {
+  std::size_t i = 0;
+  while (true) {
+    i += plain_prefix(text.substr(i));
+    if (i == text.size()) return true;
     const std::size_t length = character_at(text, i);
     if (length == 0) return false;
     i += length;
   }
-  return true;
 }
 
 std::string mend_text(std::string_view text) {

@@ -10,12 +10,28 @@ namespace {
 
 TEST(Text, IsWellFormedUtf8WithoutNul) {
   EXPECT_TRUE(is_text(""));
+  EXPECT_TRUE(is_text("sixteen letters."));
   EXPECT_TRUE(is_text("plain, \u00fc, \u20ac, \U0001f375"));
   EXPECT_FALSE(is_text(std::string_view("a\0b", 3)));
   EXPECT_FALSE(is_text("\xff"));
   EXPECT_FALSE(is_text("\xed\xa0\x80"));      // A surrogate.
   EXPECT_FALSE(is_text("\xf4\x90\x80\x80"));  // Beyond U+10FFFF.
   EXPECT_FALSE(is_text("\xe2\x82"));          // Cut.
+}
+
+// Letters are looked at by words of eight.
+TEST(Text, IsLookedAtWhereverItEnds) {
+  for (std::size_t size = 1; size <= 20; ++size) {
+    for (std::size_t i = 0; i < size; ++i) {
+      const std::string letters(size, 'a');
+      const auto with = [&](std::string_view bytes) { return std::string(letters).replace(i, 1, bytes); };
+      EXPECT_TRUE(is_text(with("\x7f")));
+      EXPECT_TRUE(is_text(with("\u20ac")));
+      EXPECT_FALSE(is_text(with(std::string_view("\0", 1))));
+      EXPECT_FALSE(is_text(with("\xff")));
+      EXPECT_FALSE(is_text(with("\xe2\x82")));
+    }
+  }
 }
 
 TEST(Text, IsMendedByteByByte) {
