@@ -56,11 +56,13 @@ Status open_view_files(RealEnv& env, const Config& config, Backends& backends) {
   options.directory = config.data_dir;
   options.generation = *generation;
   options.begin_writeback = begin_writeback();
-  auto views = SqliteViewStore::open(env, std::move(options));
+  auto views = SqliteViewStore::open(env, options);
   if (!views) return views.error();
   auto live = std::make_unique<ActiveViewStore>(env, std::shared_ptr<ViewStore>{std::move(*views)});
-  backends.generations =
+  auto generations =
       std::make_unique<SqliteGenerations>(env, config.data_dir, snapshots->get(), live.get());
+  generations->open_as(std::move(options));
+  backends.generations = std::move(generations);
   backends.views = std::move(live);
   backends.snapshots = std::move(*snapshots);
   backends.keys = std::move(*keys);

@@ -53,6 +53,9 @@ class Generations {
   virtual bool is_loading() const = 0;
   // While it is loading: all rows are there, and finish_loading() was interrupted.
   virtual bool is_loaded() const { return false; }
+  // While it is loading: everything that was committed is in the store now. An Error: some of it is lost, and
+  // the checkpoints say what.
+  virtual Task<> settle();
   // Ends the loading: makes what was left out; interrupted, it goes on when it is called again. next() is
   // another object afterwards. Errc::corrupt: the rows do not fit together.
   virtual Task<> finish_loading() = 0;

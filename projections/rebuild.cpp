@@ -134,11 +134,25 @@ Task<> Rebuild::load() {
   if (Status known = co_await patiently(look); !known) co_return known;
   progress_.resumed_at = progress_.folded;
   Ends up_to = std::move(*to);
-  if (Status folded = co_await fold_all(std::move(up_to), options_.jobs); !folded) co_return folded;
+  if (Status folded = co_await load_up_to(std::move(up_to)); !folded) co_return folded;
   progress_.phase = RebuildProgress::Phase::indexing;
   waits_.clear();
   const std::function<Task<>()> finish = [this] { return generations_.finish_loading(); };
   co_return co_await patiently(finish);
+}
+
+// What was committed may be lost again: then it is folded from where the checkpoints are.
+Task<> Rebuild::load_up_to(Ends to) {
+  const MonoTime deadline = env_.now() + kPatience;
+  for (;;) {
+    Ends up_to = to;
+    if (Status folded = co_await fold_all(std::move(up_to), options_.jobs); !folded) co_return folded;
+    const Status settled = co_await generations_.settle();
+    if (settled || !may_pass(settled.error()) || env_.now() >= deadline) co_return settled;
+    co_await sleep_for(env_, kRetryWait);
+    const std::function<Task<>()> look = [this] { return look_again(); };
+    if (Status known = co_await patiently(look); !known) co_return known;
+  }
 }
 
 Task<> Rebuild::patiently(std::function<Task<>()> work) {

@@ -69,6 +69,7 @@ class Rebuild {
 
   Task<> work();
   Task<> load();
+  Task<> load_up_to(Ends to);
   // Where the next generation is, by its own checkpoints.
   Task<> look_again();
   Task<> catch_up();

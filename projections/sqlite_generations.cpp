@@ -2,14 +2,13 @@
 
 #include <algorithm>
 #include <functional>
-#include <limits>
 #include <map>
 #include <vector>
 
 #include "eventlog/sqlite_support.h"
 #include "projections/digest.h"
 #include "projections/sqlite_files.h"
-#include "projections/sqlite_migrate.h"
+#include "projections/sqlite_loading.h"
 #include "projections/sqlite_view_reader.h"
 #include "runtime/mutant.h"
 #include "runtime/suspend.h"
@@ -20,48 +19,9 @@ namespace varve {
 namespace {
 
 constexpr std::chrono::milliseconds kPassWait{2};
-constexpr std::int64_t kNoSearchYet = std::numeric_limits<std::int64_t>::max() / 2;
-
-// Ids are random: a batch touches pages all over the keys. What is changed again before it is written is
-// written once.
-constexpr int kLoadingCacheKib = 131'072;
-constexpr int kLoadingCheckpointPages = 25'000;
 
 // Generations that are looked for when the old ones are removed.
 constexpr std::size_t kOldMax = 100;
-
-constexpr const char* kSecondary =
-    "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL ORDER BY name";
-
-struct Index {
-  std::string name;
-  std::string sql;
-};
-
-Result<std::vector<Index>> secondary_indexes(sqlite::Database& db) {
-  auto select = db.prepare(kSecondary);
-  if (!select) return select.error();
-  std::vector<Index> indexes;
-  for (;;) {
-    const auto row = select->step();
-    if (!row) return row.error();
-    if (!*row) return indexes;
-    indexes.push_back({std::string{select->text(0)}, std::string{select->text(1)}});
-  }
-}
-
-// Small, and what a closing is looked up in: an entity may have thousands of versions.
-bool finds_open_rows(const Index& index) {
-  return index.name.ends_with("_open");
-}
-
-// As the migrations make them.
-Result<std::vector<Index>> wanted_indexes() {
-  auto db = sqlite::Database::open(":memory:", sqlite::Access::create);
-  if (!db) return db.error();
-  if (const auto made = migrate(*db, "views", ":memory:"); !made) return made.error();
-  return secondary_indexes(*db);
-}
 
 Result<std::int64_t> number_of(sqlite::Database& db, const std::string& sql) {
   auto select = db.prepare(sql);
@@ -69,55 +29,6 @@ Result<std::int64_t> number_of(sqlite::Database& db, const std::string& sql) {
   const auto row = select->step();
   if (!row) return row.error();
   return *row ? select->integer(0) : 0;
-}
-
-Status in_transaction(sqlite::Database& db, const std::function<Status()>& work) {
-  if (const auto begun = db.exec("BEGIN IMMEDIATE"); !begun) return begun;
-  const Status status = work();
-  const auto ended = db.exec(status ? "COMMIT" : "ROLLBACK");
-  return status ? ended : status;
-}
-
-// Makes the file, without secondary indexes as long as it has no rows, but for those of the open rows. True:
-// it has none of the others.
-Result<bool> prepare_file(const std::string& path) {
-  auto db = sqlite::Database::open(path, sqlite::Access::create);
-  if (!db) return db.error();
-  if (const auto set = db->exec("PRAGMA journal_mode = WAL"); !set) return set.error();
-  if (const auto made = migrate(*db, "views", path); !made) return made.error();
-  auto indexes = secondary_indexes(*db);
-  if (!indexes) return indexes.error();
-  if (std::all_of(indexes->begin(), indexes->end(), finds_open_rows)) return true;
-  const auto folded = number_of(*db, "SELECT count(*) FROM checkpoints");
-  if (!folded) return folded.error();
-  if (*folded > 0) return false;
-  const Status dropped = in_transaction(*db, [&]() -> Status {
-    for (const Index& index : *indexes) {
-      if (finds_open_rows(index)) continue;
-      if (const auto done = db->exec("DROP INDEX \"" + index.name + "\""); !done) return done;
-    }
-    return ok();
-  });
-  if (!dropped) return dropped.error();
-  return true;
-}
-
-Status make_indexes(const std::string& path) {
-  const auto wanted = wanted_indexes();
-  if (!wanted) return wanted.error();
-  auto db = sqlite::Database::open(path, sqlite::Access::read_write);
-  if (!db) return db.error();
-  if (const auto set = db->exec("PRAGMA cache_size = -131072"); !set) return set;
-  return in_transaction(*db, [&]() -> Status {
-    for (const Index& index : *wanted) {
-      if (finds_open_rows(index)) continue;
-      if (const auto made = db->exec(index.sql); !made) {
-        return Error{made.error().code == Errc::unavailable ? Errc::unavailable : Errc::corrupt,
-                     "the index " + index.name + " of " + path + " cannot be made: " + made.error().message};
-      }
-    }
-    return ok();
-  });
 }
 
 struct Place {
@@ -265,7 +176,7 @@ Task<> SqliteGenerations::begin() {
   auto loading = co_await offload<bool>(env_, Lane::read, std::move(job));
   if (!loading) co_return loading.error();
   loading_ = *loading && !mutant(Mutant::unfinished_generation_shown);
-  co_return co_await open_next(loading_ ? kNoSearchYet : kSearchWaitingMax);
+  co_return co_await open_next();
 }
 
 Task<> SqliteGenerations::keep() {
@@ -273,19 +184,28 @@ Task<> SqliteGenerations::keep() {
 }
 
 Task<> SqliteGenerations::leave() {
+  if (loader_) ignore_error(co_await loader_->settle(), "what is lost is folded again");
+  loader_.reset();
   if (!shown_) next_.reset();
   co_return ok();
 }
 
-Task<> SqliteGenerations::open_next(std::int64_t search_waiting_max) {
-  SqliteViewStore::Options options;
+Task<> SqliteGenerations::open_next() {
+  loader_.reset();
+  if (loading_) {
+    using Opened = std::shared_ptr<SqliteLoader>;
+    std::function<Result<Opened>()> job = [env = &env_, path = path_of(active_ + 1), window = window_] {
+      return SqliteLoader::open(*env, path, window);
+    };
+    auto opened = co_await offload<Opened>(env_, Lane::read, std::move(job));
+    if (!opened) co_return opened.error();
+    loader_ = *opened;
+    next_ = loader_;
+    co_return ok();
+  }
+  SqliteViewStore::Options options = stores_;
   options.directory = directory_;
   options.generation = active_ + 1;
-  options.search_waiting_max = search_waiting_max;
-  if (loading_) {
-    options.checkpoint_pages = kLoadingCheckpointPages;
-    options.cache_kib = kLoadingCacheKib;
-  }
   using Opened = std::shared_ptr<SqliteViewStore>;
   std::function<Result<Opened>()> job = [env = &env_, options]() -> Result<Opened> {
     auto store = SqliteViewStore::open(*env, options);
@@ -298,18 +218,20 @@ Task<> SqliteGenerations::open_next(std::int64_t search_waiting_max) {
   co_return ok();
 }
 
+Task<> SqliteGenerations::settle() {
+  if (!loader_) co_return ok();
+  co_return co_await loader_->settle();
+}
+
 Task<> SqliteGenerations::finish_loading() {
-  // A file that is closed is tidied up, which takes a while: not on the Env's thread.
-  const auto closing = std::make_shared<std::shared_ptr<SqliteViewStore>>(std::move(next_));
+  // What waits, if it was not settled, is folded again.
+  if (loader_) ignore_error(co_await loader_->settle(), "catching up finds what is lost");
+  loader_.reset();
   next_.reset();
-  std::function<Result<Unit>()> job = [path = path_of(active_ + 1), closing] {
-    closing->reset();
-    return make_indexes(path);
-  };
+  std::function<Result<Unit>()> job = [path = path_of(active_ + 1)] { return finish_file(path); };
   Status made = co_await offload<Unit>(env_, Lane::read, std::move(job));
   if (made) loading_ = false;
-  // Its messages become searchable when it is opened.
-  const Status opened = co_await open_next(loading_ ? kNoSearchYet : kSearchWaitingMax);
+  const Status opened = co_await open_next();
   co_return made ? opened : made;
 }
 

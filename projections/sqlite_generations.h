@@ -11,6 +11,7 @@
 
 #include "projections/active_view_store.h"
 #include "projections/generations.h"
+#include "projections/sqlite_loader.h"
 #include "projections/sqlite_snapshot_store.h"
 #include "projections/sqlite_view_store.h"
 
@@ -34,12 +35,19 @@ class SqliteGenerations final : public Generations {
   SqliteGenerations(Env& env, std::string directory, SqliteSnapshotStore* control, ActiveViewStore* live)
       : env_(env), directory_(std::move(directory)), control_(control), live_(live) {}
 
+  // How the next generation is opened when it is loaded, and served after the switch. Directory and
+  // generation are not taken from here.
+  void open_as(SqliteViewStore::Options options) { stores_ = std::move(options); }
+  // Changes of one transaction while it loads; kLoadingWindow if nothing is said.
+  void load_by(std::size_t window) { window_ = window; }
+
   Task<GenerationsSeen> look() override;
   Task<> begin() override;
   Task<> keep() override;
   Task<> leave() override;
   std::shared_ptr<ViewStore> next() override { return next_; }
   bool is_loading() const override { return loading_; }
+  Task<> settle() override;
   Task<> finish_loading() override;
   Task<RowsSummed> sum_rows(std::uint32_t partitions) override;
   Task<bool> show(std::uint32_t partitions) override;
@@ -48,18 +56,21 @@ class SqliteGenerations final : public Generations {
 
  private:
   std::string path_of(std::uint64_t generation) const;
-  Task<> open_next(std::int64_t search_waiting_max);
+  Task<> open_next();
   Task<bool> pass_active();
 
   Env& env_;
   std::string directory_;
   SqliteSnapshotStore* control_;
   ActiveViewStore* live_;
+  SqliteViewStore::Options stores_;
+  std::size_t window_ = kLoadingWindow;
   std::uint64_t active_ = 0;  // 0: begin() has not looked.
   bool loading_ = false;
   bool shown_ = false;
-  std::shared_ptr<SqliteViewStore> next_;
-  std::shared_ptr<ViewStore> old_;  // After the switch.
+  std::shared_ptr<ViewStore> next_;
+  std::shared_ptr<SqliteLoader> loader_;  // It, while it is loading.
+  std::shared_ptr<ViewStore> old_;        // After the switch.
 };
 
 }  // namespace varve

@@ -246,6 +246,11 @@ std::string insert_sql(View view) {
          quoted(schema.columns[0].name) + " = ?1 AND to_offset IS NULL)";
 }
 
+std::string append_sql(View view, std::string_view table) {
+  const std::size_t count = schema_of(view).columns.size() + kVersionColumnCount;
+  return "INSERT INTO " + quoted(table) + " (" + select_columns(view) + ") VALUES (" + marks(count) + ")";
+}
+
 std::string close_sql(View view) {
   const ViewSchema& schema = schema_of(view);
   std::string sql = "UPDATE " + quoted(schema.name) +

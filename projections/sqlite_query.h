@@ -3,6 +3,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "projections/view_store.h"
@@ -27,6 +28,8 @@ const std::string& select_columns(View view);
 
 // Parameters: the columns that a select gives back, in that order.
 std::string insert_sql(View view);
+// The same into `table`, which has the columns of the view, without asking what is there.
+std::string append_sql(View view, std::string_view table);
 // Parameters: to_offset, to_at, from_partition, the entity's key.
 std::string close_sql(View view);
 

@@ -12,6 +12,7 @@
 #include "projections/sqlite_migrate.h"
 #include "projections/sqlite_query.h"
 #include "projections/sqlite_search.h"
+#include "projections/sqlite_view_batch.h"
 #include "projections/sqlite_view_reader.h"
 #include "projections/store_rules.h"
 #include "runtime/mutant.h"
@@ -172,7 +173,7 @@ class Writer {
   }
 
   Result<CommitOutcome> write_batch(const Batch& batch) {
-    const auto moved = move_checkpoint(batch);
+    const auto moved = move_checkpoint(connection_, batch);
     if (!moved) return moved.error();
     if (!*moved) return CommitOutcome::lost_race;
     if (mutant(Mutant::views_in_two_transactions)) {
@@ -185,51 +186,9 @@ class Writer {
           insert != nullptr ? insert_row(*insert) : close_row(batch.partition, std::get<RowClose>(change));
       if (!done) return done.error();
     }
-    for (const StreamId& stream : batch.released) {
-      if (const auto done = delete_quarantine(batch.partition, stream); !done) return done.error();
-    }
-    for (const QuarantineRow& row : batch.quarantined) {
-      if (const auto done = insert_quarantine(row); !done) return done.error();
-    }
-    if (batch.times) {
-      if (const auto done = insert_times(batch.partition, *batch.times); !done) return done.error();
-    }
+    if (const auto done = write_quarantine(connection_, batch); !done) return done.error();
+    if (const auto done = write_times(connection_, batch); !done) return done.error();
     return CommitOutcome::committed;
-  }
-
-  // False: the stored version is another one.
-  Result<bool> move_checkpoint(const Batch& batch) {
-    const auto prepared = connection_.statement(
-        batch.expected_version == 0
-            ? "INSERT INTO checkpoints (version, next_offset, epoch, \"index\", cluster, at, mark_offset, "
-              "mark_hash, "
-              "digests, \"partition\") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
-            : "UPDATE checkpoints SET version = ?, next_offset = ?, epoch = ?, \"index\" = ?, cluster = ?, "
-              "at = ?, "
-              "mark_offset = ?, mark_hash = ?, digests = ? WHERE \"partition\" = ? AND version = ? AND "
-              "next_offset = ?");
-    if (!prepared) return prepared.error();
-    sqlite::Statement& statement = **prepared;
-    const Checkpoint& checkpoint = batch.checkpoint;
-    statement.bind(1, static_cast<std::int64_t>(checkpoint.version))
-        .bind(2, static_cast<std::int64_t>(checkpoint.next.value()))
-        .bind(3, static_cast<std::int64_t>(checkpoint.admission.epoch.value()))
-        .bind(4, static_cast<std::int64_t>(checkpoint.admission.index.value()))
-        .bind_text(5, checkpoint.admission.cluster)
-        .bind(6, checkpoint.at.value());
-    if (checkpoint.mark.none) {
-      statement.bind_null(7).bind_null(8);
-    } else {
-      statement.bind(7, static_cast<std::int64_t>(checkpoint.mark.offset.value()))
-          .bind(8, static_cast<std::int64_t>(checkpoint.mark.hash));
-    }
-    statement.bind_text(9, to_text(checkpoint.digests)).bind(10, batch.partition.value());
-    if (batch.expected_version != 0) {
-      statement.bind(11, static_cast<std::int64_t>(batch.expected_version))
-          .bind(12, static_cast<std::int64_t>(batch.expected_next.value()));
-    }
-    if (const auto done = statement.run(); !done) return done.error();
-    return connection_.db().changes() == 1;
   }
 
   Status insert_row(const RowInsert& insert) {
@@ -237,21 +196,9 @@ class Writer {
     if (!prepared) return prepared.error();
     sqlite::Statement& statement = **prepared;
     const Row& row = insert.row;
-    int number = 1;
-    for (const Value& value : row.values) bind_value(statement, number++, value);
-    statement.bind(number++, row.from.partition.value())
-        .bind(number++, static_cast<std::int64_t>(row.from.offset.value()))
-        .bind(number++, row.from.ordinal)
-        .bind(number++, row.from.at.value())
-        .bind(number++, static_cast<std::int64_t>(row.from.sequence.value()));
-    if (row.to) {
-      statement.bind(number, static_cast<std::int64_t>(row.to->offset.value()))
-          .bind(number + 1, row.to->at.value());
-    } else {
-      statement.bind_null(number).bind_null(number + 1);
-    }
+    bind_row(statement, row, row.to);
     const auto done = statement.run();
-    if (done ? connection_.db().changes() == 1 : !violates_a_constraint()) return done;
+    if (done ? connection_.db().changes() == 1 : !violates_a_constraint(connection_)) return done;
     return Error{Errc::corrupt,
                  "insert of " + describe(insert.view, row) + ": the entity has an open version already"};
   }
@@ -272,50 +219,6 @@ class Writer {
                                     to_string(LogPosition{partition, close.to.offset}) + " met " +
                                     std::to_string(met) + " open rows, not 1"};
   }
-
-  Status delete_quarantine(Partition partition, const StreamId& stream) {
-    const auto prepared =
-        connection_.statement("DELETE FROM quarantine WHERE \"partition\" = ? AND stream = ?");
-    if (!prepared) return prepared.error();
-    (*prepared)->bind(1, partition.value()).bind_text(2, stream.value());
-    return (*prepared)->run();
-  }
-
-  Status insert_quarantine(const QuarantineRow& row) {
-    const auto prepared = connection_.statement(
-        "INSERT INTO quarantine (\"partition\", \"offset\", stream, event, type, reason, at) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?)");
-    if (!prepared) return prepared.error();
-    (*prepared)
-        ->bind(1, row.partition.value())
-        .bind(2, static_cast<std::int64_t>(row.offset.value()))
-        .bind_text(3, row.stream.value())
-        .bind(4, row.event)
-        .bind_text(5, row.type)
-        .bind_text(6, row.reason)
-        .bind(7, row.at.value());
-    const auto done = (*prepared)->run();
-    if (done || !violates_a_constraint()) return done;
-    return Error{Errc::corrupt, "quarantine of " + row.stream.value() + " at " +
-                                    to_string(LogPosition{row.partition, row.offset}) +
-                                    ": it is there already"};
-  }
-
-  Status insert_times(Partition partition, const TimesRow& row) {
-    const auto prepared = connection_.statement(
-        "INSERT INTO times (\"partition\", first_offset, last_offset, first_at, last_at) VALUES (?, ?, ?, ?, "
-        "?)");
-    if (!prepared) return prepared.error();
-    (*prepared)
-        ->bind(1, partition.value())
-        .bind(2, static_cast<std::int64_t>(row.first.value()))
-        .bind(3, static_cast<std::int64_t>(row.last.value()))
-        .bind(4, row.first_at.value())
-        .bind(5, row.last_at.value());
-    return (*prepared)->run();
-  }
-
-  bool violates_a_constraint() { return (connection_.db().last_code() & 0xff) == SQLITE_CONSTRAINT; }
 
   SqliteConnection connection_;
   std::int64_t search_waiting_max_ = 0;

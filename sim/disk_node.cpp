@@ -273,6 +273,7 @@ Status DiskNode::open_views(Life& life) const {
   }
   life.generations =
       std::make_unique<SqliteGenerations>(life.env, kDirectory, life.snapshots.get(), life.live.get());
+  life.generations->load_by(2 * kRebuildBatch);
   const ProjectionRoutes::Ports ports{*life.log, *life.views, *life.generations, kRebuildBatch};
   life.projections = std::make_unique<ProjectionRoutes>(life.env, ports);
   return ok();

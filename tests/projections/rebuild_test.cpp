@@ -6,6 +6,7 @@
 
 #include "eventlog/sqlite_support.h"
 #include "projections/sqlite_generations.h"
+#include "projections/sqlite_loading.h"
 #include "tests/projections/rebuild_world.h"
 #include "tests/projections/temp_directory.h"
 
@@ -63,6 +64,7 @@ class RebuildTest : public testing::Test {
   }
   Status rebuild(RebuildOptions options) {
     SqliteGenerations generations{env_, directory_.path(), control_.get(), nullptr};
+    generations.load_by(window_);
     Rebuild work{env_, port_, generations, std::move(options)};
     return run(env_, work.run());
   }
@@ -76,6 +78,7 @@ class RebuildTest : public testing::Test {
     env_.shut_down();
   }
 
+  std::size_t window_ = 60;  // So that most of what is closed was written by an earlier transaction.
   test::TempDirectory directory_;
   RealEnv env_{quiet()};
   std::shared_ptr<MemoryLogStorage> log_ =
@@ -107,6 +110,20 @@ TEST_F(RebuildTest, WhatIsRebuiltIsWhatWasFolded) {
   EXPECT_EQ("", test::first_difference(before, contents_of(3)));
   const auto store = open_file(3);
   EXPECT_EQ("", test::verified(env_, port_, *store, {}));
+}
+
+// Rows and what closes them meet in one transaction, or in none.
+TEST_F(RebuildTest, HoweverMuchIsLoadedAtOnceTheSameComesOut) {
+  history_.write(300);
+  fold_all();
+  const auto before = test::contents(env_, *live_, log_->partitions());
+  std::uint64_t generation = 2;
+  for (const std::size_t window : {std::size_t{1}, std::size_t{200}, kLoadingWindow}) {
+    window_ = window;
+    const Status done = rebuild(test::small_steps());
+    ASSERT_TRUE(done) << to_string(done.error());
+    EXPECT_EQ("", test::first_difference(before, contents_of(++generation))) << window;
+  }
 }
 
 TEST_F(RebuildTest, IndexesAndSearchAreThoseOfAFileThatWasNeverRebuilt) {
@@ -159,6 +176,7 @@ TEST_F(RebuildTest, StoppedAnywhereItGoesOnAndEndsEqual) {
   int stops = 0;
   for (;;) {
     SqliteGenerations generations{env_, directory_.path(), control_.get(), nullptr};
+    generations.load_by(window_);
     const Duration time =
         stops < 8 ? Duration{std::chrono::milliseconds{rng.below(60)}} : Duration{kPatience};
     const Status done = rebuild_for(generations, time);
@@ -210,6 +228,55 @@ TEST_F(RebuildTest, WhatDoesNotAddUpIsNotShown) {
       << done.error().message;
   EXPECT_NE(3U, active());
   EXPECT_TRUE(has_file(2));
+}
+
+// What a transaction should have written is lost, its checkpoints too: whoever loads is told, and goes back.
+TEST_F(RebuildTest, ATransactionOfTheLoaderThatFailsIsFoldedAgain) {
+  history_.write(100);
+  const std::string path = SqliteViewStore::path_of({directory_.path(), 3});
+  ASSERT_TRUE(*prepare_file(path));
+  auto loader = *SqliteLoader::open(env_, path, kLoadingWindow);
+  const auto fold_from = [&](const LoadedCheckpoint& loaded) {
+    PartitionFold fold{Partition{0}, loaded.checkpoint, loaded.quarantine};
+    for (const LogRecord& record : log_->records(Partition{0})) {
+      if (record.offset >= fold.next()) EXPECT_TRUE(fold.take(record));
+    }
+    return fold.take_batch();
+  };
+  const LoadedCheckpoint nothing = *run(env_, loader->load(Partition{0}));
+  EXPECT_EQ(0U, nothing.checkpoint.version);
+  auto breaking = sqlite::Database::open(path, sqlite::Access::read_write);
+  ASSERT_TRUE(breaking->exec("ALTER TABLE times RENAME TO gone"));
+  EXPECT_EQ(CommitOutcome::committed, *run(env_, loader->commit(fold_from(nothing))));
+  EXPECT_FALSE(run(env_, loader->settle()));
+  EXPECT_FALSE(run(env_, loader->commit(fold_from(nothing)))) << "it would leave a hole";
+  ASSERT_TRUE(breaking->exec("ALTER TABLE gone RENAME TO times"));
+  EXPECT_EQ(0U, run(env_, loader->load(Partition{0}))->checkpoint.version);
+  EXPECT_EQ(CommitOutcome::committed, *run(env_, loader->commit(fold_from(nothing))));
+  EXPECT_EQ(CommitOutcome::lost_race, *run(env_, loader->commit(fold_from(nothing))));
+  EXPECT_TRUE(run(env_, loader->settle()));
+  EXPECT_EQ(1U, run(env_, loader->load(Partition{0}))->checkpoint.version);
+}
+
+// A fold that closes what is not there is found when the loading ends.
+TEST_F(RebuildTest, AClosingWithoutItsRowIsNamed) {
+  history_.write(100);
+  fold_all();
+  RebuildOptions options = test::small_steps();
+  options.rewrite = [](std::vector<RowChange>& changes) {
+    for (const RowChange& change : changes) {
+      const auto* close = std::get_if<RowClose>(&change);
+      if (close == nullptr || close->view != View::runs) continue;
+      changes.emplace_back(RowClose{View::runs, {Value{std::string{"run-nobody"}}}, close->to});
+      return;
+    }
+  };
+  const Status done = rebuild(options);
+  ASSERT_FALSE(done);
+  EXPECT_EQ(Errc::corrupt, done.error().code);
+  EXPECT_NE(std::string::npos, done.error().message.find("closing of runs id=run-nobody at"))
+      << done.error().message;
+  EXPECT_NE(3U, active());
 }
 
 // It was killed between the switch and the removal.
@@ -298,6 +365,29 @@ TEST_F(RebuildTest, AServerGoesOnFoldingAndReadingAndNobodyGoesBack) {
   EXPECT_EQ("", test::verified(env_, port_, *live_, {}));
   EXPECT_FALSE(has_file(4));
   EXPECT_TRUE(has_file(5));
+}
+
+// The store that is served after the switch is one like that before it.
+TEST_F(RebuildTest, WhatIsServedAfterTheSwitchIsOpenedAsItWasAskedFor) {
+  history_.write(50);
+  fold_all();
+  SqliteGenerations generations{env_, directory_.path(), control_.get(), live_.get()};
+  SqliteViewStore::Options as;
+  as.directory = "/nowhere";
+  std::vector<std::string> begun;  // Of the lane's thread; looked at when that has ended.
+  as.begin_writeback = [&begun](const std::string& file, std::int64_t, std::int64_t) {
+    begun.push_back(file);
+  };
+  generations.open_as(as);
+  Rebuild work{env_, port_, generations, test::small_steps()};
+  ASSERT_TRUE(run(env_, work.run()));
+  for (int round = 0; round < 50; ++round) {
+    history_.write(40);
+    ASSERT_TRUE(workers_->catch_up()) << workers_->failure();
+  }
+  stop_live();
+  ASSERT_FALSE(begun.empty());
+  EXPECT_EQ(SqliteViewStore::path_of({directory_.path(), 3}) + "-wal", begun.front());
 }
 
 }  // namespace
