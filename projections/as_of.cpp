@@ -120,10 +120,13 @@ Task<std::optional<Place>> place_at_position(ViewStore& views, LogPosition posit
 // Which records of a batch count. Admission needs the index at which the batch began, and nobody keeps that:
 // instead a commit counts if its n is above all that came before in the batch. What that takes in wrongly is
 // a record behind a gap, of an owner who stopped there; its `at` is not below that of any record which its
-// owner had admitted before, so it is never taken for the last of a time that it does not belong to.
+// owner had admitted before, so it is never taken for the last of a time that it does not belong to. And a
+// duplicate of a record right before the batch, whose `at` is the newest before it, which changes nothing; an
+// older one's `at` gives it away, because an owner writes none below one that it has read.
 class Judge {
  public:
-  explicit Judge(const Place& place) : epoch_(place.epoch), cluster_(place.cluster) {}
+  explicit Judge(const Place& place)
+      : epoch_(place.epoch), cluster_(place.cluster), at_least_(place.batch.first_at) {}
 
   bool counts(const Record& record) {
     if (const auto* claim = std::get_if<Claim>(&record)) {
@@ -132,6 +135,7 @@ class Judge {
       newest_ = Index{};
       return true;
     }
+    if (time_of(record) < at_least_) return false;
     if (const auto* commit = std::get_if<Commit>(&record)) return is_next(commit->epoch, commit->n);
     if (const auto* ruling = std::get_if<Ruling>(&record)) return is_next(ruling->epoch, ruling->n);
     return false;
@@ -146,6 +150,7 @@ class Judge {
 
   Epoch epoch_;
   std::string cluster_;
+  WallTime at_least_;
   Index newest_;
 };
 

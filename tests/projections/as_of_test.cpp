@@ -320,6 +320,19 @@ TEST_F(AsOfTest, AGapHasTheTimeOfWhatCameBeforeIt) {
   EXPECT_EQ("0:0,1:0", resolved_text(LogPosition{Partition{1}, Offset{0}}));
 }
 
+// An old one, and the first of its batch: nothing in the batch says that its number was there before.
+TEST_F(AsOfTest, ADuplicateHasTheTimeOfWhatCameBeforeIt) {
+  start(1, false);
+  claim(Partition{0}, 1000);
+  commit(Partition{0}, 2000);
+  commit(Partition{0}, 3000);
+  claim(Partition{1}, 2500);
+  run_for(std::chrono::milliseconds{1200});
+  commit(Partition{0}, Epoch{1}, 1, 2000);
+  run_for(std::chrono::milliseconds{1200});
+  EXPECT_EQ("0:3,1:0", resolved_text(LogPosition{Partition{0}, Offset{3}}));
+}
+
 TEST_F(AsOfTest, AnEmptyLogHasOneMoment) {
   start(1, false);
   EXPECT_EQ(",", resolved_text(WallTime{5000}));
