@@ -102,6 +102,19 @@ enum class Mutant : unsigned char {
   // ---- forks ----
   fork_of_now,
   fork_with_new_key,
+
+  // ---- agents that are carried away ----
+  carried_twice,
+  moves_whatever_came,
+  export_ends_early,
+  moved_is_unknown,
+
+  // ---- erasable agents ----
+  texts_in_plain,
+  snapshot_in_plain,
+  erased_before_keys,
+  erasure_not_finished,
+  snapshot_over_erasure,
 };
 
 // Whether the code is to be wrong in this way.
