@@ -403,6 +403,7 @@ Api::Answer Api::answer_gone(std::string agent, Response not_found) {
     gone = co_await read_views(std::move(now));
     if (gone && *gone && **gone != kGoneErased) gone = std::optional<std::string>{};
   }
+  if (!gone && !mutant(Mutant::moved_is_unknown)) co_return error_response(gone.error(), false);
   if (!gone || !*gone) co_return not_found;
   Response response = gone_response(**gone);
   for (const auto& [name, value] : not_found.headers) {

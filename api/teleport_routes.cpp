@@ -151,6 +151,7 @@ TeleportRoutes::Answer TeleportRoutes::export_archive(Target target) {
     wait.headers.emplace("retry-after", "1");
     co_return wait;
   }
+  question->wait_until = env_.now() + kNewestWaitMax;
   auto turn = std::make_shared<ExportTurn>(busy_);
   auto archive = co_await TeleportExport::prepare(ports_.log, std::move(*question));
   if (!archive) co_return error_response(archive.error(), false);

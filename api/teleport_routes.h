@@ -34,7 +34,8 @@ class TeleportRoutes {
  public:
   static constexpr Duration kTime = std::chrono::seconds{60};
   static constexpr Duration kViewWaitMax = std::chrono::seconds{30};
-  static constexpr std::size_t kAgentsMax = 1'000;  // Of one request that names them.
+  static constexpr Duration kNewestWaitMax = std::chrono::seconds{5};  // For a log that lags behind its end.
+  static constexpr std::size_t kAgentsMax = 1'000;                     // Of one request that names them.
 
   struct Ports {
     EventLog& log;

@@ -22,6 +22,7 @@ constexpr const char* kImport = "varve teleport import";
 constexpr const char* kMove = "varve teleport move";
 constexpr std::chrono::milliseconds kMovePause{500};
 constexpr int kMoveTries = 20;
+constexpr std::chrono::seconds kNewestWaitMax{5};
 
 void tell_left_out(const ArchiveHeader& header) {
   for (const std::string& sentence : header.left_out) std::cerr << "left out: " << sentence << "\n";
@@ -53,8 +54,10 @@ Task<int> export_log(EventLog& log, ExportQuestion question, ArchiveFile& file) 
 // From the server if one is named, else from the log itself.
 int export_into(const Config& config, const TeleportExportCommand& options, ArchiveFile& file) {
   if (options.place.server.empty()) {
+    const RealEnv clock;
     ExportQuestion question;
     question.all = options.all;
+    question.wait_until = clock.now() + kNewestWaitMax;
     for (const std::string& agent : options.agents) question.agents.emplace_back(agent);
     return with_log(config, kExport,
                     [&](EventLog& log) { return export_log(log, std::move(question), file); });
@@ -96,11 +99,11 @@ struct Mover {
     }
   }
   // What is at the source now is at the target, and hidden.
-  Result<CheckedArchive> carry() {
+  Result<CheckedArchive> carry(bool left) {
     auto into = ArchiveFile::create(file);
     if (!into) return into.error();
     if (Status done = download(**into); !done) return done.error();
-    auto archive = check_archive(target, file, nullptr);
+    auto archive = check_archive(target, file, nullptr, left);
     if (!archive) return archive.error();
     if (Status sent = send_archive(target, *archive); !sent) return sent.error();
     return archive;
@@ -122,9 +125,16 @@ struct Mover {
     }
     return ok();
   }
+  // Whether this is a move that goes on: nobody has no events, so that only who has left already may leave.
+  bool have_left() {
+    for (const std::string& agent : options.agents) {
+      if (leave({StreamId{agent}, 0, ""})) return true;
+    }
+    return false;
+  }
   Status run() {
     for (int tries = 0;; ++tries) {
-      auto archive = carry();
+      auto archive = carry(have_left());
       if (!archive) return archive.error();
       const Status left = leave_all(*archive);
       if (left) break;
@@ -132,7 +142,7 @@ struct Mover {
       ::poll(nullptr, 0, static_cast<int>(kMovePause.count()));
     }
     // Nobody talks to it at the source any more; what came to its blocks until then comes along.
-    auto archive = carry();
+    auto archive = carry(true);
     if (!archive) return archive.error();
     if (Status sealed = seal_archive(target, *archive); !sealed) return sealed;
     tell_what("moved", archive->header);
@@ -173,7 +183,7 @@ int run_teleport_export(const Config& config, const TeleportExportCommand& optio
 int run_teleport_import(const TeleportImportCommand& options) {
   RealEnv env;
   TeleportServer target(env, options.place, options.retry_seconds);
-  const auto archive = check_archive(target, options.file, options.fork ? &options.fork_key : nullptr);
+  const auto archive = check_archive(target, options.file, options.fork ? &options.fork_key : nullptr, false);
   if (!archive) return complain(kImport, archive.error().message, kExitFailed);
   if (!archive->nothing_to_do()) {
     Status done = send_archive(target, *archive);

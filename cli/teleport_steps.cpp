@@ -38,6 +38,7 @@ class Pieces {
 
   Status take(const ArchiveRecord& taken) {
     const StreamId stream = archive_.renaming.stream(taken.stream);
+    if (archive_.kept.contains(stream)) return ok();
     if (stream != stream_) {
       if (Status sent = flush(); !sent) return sent;
       stream_ = stream;
@@ -254,13 +255,14 @@ Result<Json> TeleportServer::send(const std::string& path, const std::string& bo
 
 bool CheckedArchive::nothing_to_do() const {
   return std::all_of(streams.begin(), streams.end(), [this](const ArchiveStream& one) {
+    if (kept.contains(one.stream)) return true;
     const auto known = there.find(one.stream);
     return known != there.end() && known->second.sealed && known->second.carried == one.events;
   });
 }
 
 Result<CheckedArchive> check_archive(TeleportServer& target, const std::string& file,
-                                     const std::string* fork_key) {
+                                     const std::string* fork_key, bool left) {
   TeleportBar bar("checking " + file);
   CheckedArchive archive;
   archive.file = file;
@@ -294,6 +296,10 @@ Result<CheckedArchive> check_archive(TeleportServer& target, const std::string& 
   for (const ArchiveStream& one : archive.streams) {
     const CarriedSoFar& there = archive.there.at(one.stream);
     if (!there.sealed || there.carried == one.events) continue;
+    if (left && one.stream.value().starts_with("block-")) {
+      archive.kept.insert(one.stream);
+      continue;
+    }
     return Error{Errc::conflict, "'" + one.stream.value() + "' was imported from an earlier archive, and " +
                                      "has lived on at the target since; an archive can be imported under "
                                      "new ids (--fork)"};
@@ -326,7 +332,7 @@ Status seal_archive(TeleportServer& target, const CheckedArchive& archive) {
   // Blocks first: who sees an agent sees its blocks.
   for (const char* kind : {"block-", "agent-"}) {
     for (const ArchiveStream& one : archive.streams) {
-      if (!one.stream.value().starts_with(kind)) continue;
+      if (!one.stream.value().starts_with(kind) || archive.kept.contains(one.stream)) continue;
       JsonWriter body;
       body.begin_object().field("stream", one.stream.value()).key("seal").begin_object();
       body.field_integer("events", static_cast<std::int64_t>(one.events)).field("chain", one.chain);

@@ -6,6 +6,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -84,15 +85,17 @@ struct CheckedArchive {
   std::vector<ToolValue> tools;
   std::vector<ArchiveStream> streams;
   std::map<StreamId, CarriedSoFar> there;
+  std::set<StreamId> kept;  // Blocks that live at the target already, and stay as they are there.
 
   bool nothing_to_do() const;
 };
 // Reads an archive's frames. An Error of `take` is told with the frame's number.
 Status read_archive(const std::string& file, TeleportBar& bar,
                     const std::function<Status(const ArchiveFrame&)>& take, std::string& hash);
-// `fork_key`: null = under its own ids.
+// `fork_key`: null = under its own ids. `left`: the agents have left their source already, so that a block
+// that was carried before and has lived on at both places since is not in their way.
 Result<CheckedArchive> check_archive(TeleportServer& target, const std::string& file,
-                                     const std::string* fork_key);
+                                     const std::string* fork_key, bool left);
 // Sends what is not there yet; nothing of it is seen before seal_archive().
 Status send_archive(TeleportServer& target, const CheckedArchive& archive);
 Status seal_archive(TeleportServer& target, const CheckedArchive& archive);

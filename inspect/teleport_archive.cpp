@@ -1,6 +1,7 @@
 #include "inspect/teleport_archive.h"
 
 #include <zstd.h>
+#include <zstd_errors.h>
 
 #include <algorithm>
 #include <array>
@@ -288,7 +289,9 @@ struct ArchiveReader::Impl {
     }
     text.append(piece.data(), room.pos);
     begun = begun || room.pos > 0;
-    if (ZSTD_isError(left) != 0 && !begun) {
+    // One that was damaged begins as they do.
+    const bool foreign = ZSTD_getErrorCode(left) == ZSTD_error_prefix_unknown && !begun;
+    if (foreign) {
       damage = Error{Errc::corrupt,
                      "this is no archive of agents: it does not begin as zstd's files do, and so as those of "
                      "varve teleport export do"};

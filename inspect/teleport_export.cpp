@@ -6,6 +6,7 @@
 #include "actors/catalogue.h"
 #include "eventlog/cut.h"
 #include "inspect/teleport_check.h"
+#include "runtime/mutant.h"
 #include "runtime/stored_json.h"
 
 namespace varve {
@@ -112,6 +113,7 @@ Result<std::vector<ArchiveRecord>> records_of(const Commit& commit, std::size_t 
 Task<std::shared_ptr<TeleportExport>> TeleportExport::prepare(EventLog& log, ExportQuestion question) {
   // NOLINTNEXTLINE(cppcoreguidelines-owning-memory): its constructor is its own.
   const std::shared_ptr<TeleportExport> made(new TeleportExport(log));
+  made->wait_until_ = question.wait_until;
   if (Status learned = co_await made->learn(); !learned) co_return learned.error();
   if (Status chosen = made->choose(question); !chosen) co_return chosen.error();
   co_return made;
@@ -135,8 +137,24 @@ Task<> TeleportExport::learn() {
   co_return ok();
 }
 
+// A reader may see an older end than another one did: what is not shown yet is not the end.
+Task<> TeleportExport::expect_newest(Partition partition) {
+  const Offset end = ends_[partition.value()];
+  if (end == Offset{} || mutant(Mutant::export_ends_early)) co_return ok();
+  ReadOptions newest;
+  newest.records_max = 1;
+  newest.wait_until = wait_until_;
+  const Offset last{end.value() - 1};
+  const auto batch = co_await log_.read(partition, last, newest);
+  if (!batch) co_return batch.error();
+  if (!batch->records.empty() || batch->next > last) co_return ok();
+  co_return Error{Errc::unavailable, "the newest records of partition " + std::to_string(partition.value()) +
+                                         " cannot be read yet; try again"};
+}
+
 Task<> TeleportExport::learn_partition(Partition partition) {
   const Offset end = ends_[partition.value()];
+  if (Status shown = co_await expect_newest(partition); !shown) co_return shown;
   const Offset start;
   const AdmissionState unclaimed;
   auto rulings = co_await rulings_in(log_, partition, start, end, unclaimed);

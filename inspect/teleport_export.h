@@ -32,11 +32,14 @@ struct ExportQuestion {
   std::vector<StreamId> agents;
   bool all = false;  // Every agent and block that there is, in the place of `agents`.
   std::size_t group_bytes = kExportGroupBytes;
+  // For the newest records, which a reader may see later than others; the past = they must be there.
+  MonoTime wait_until{};
 };
 
 class TeleportExport {
  public:
   // Learns what there is. Errc::not_found: no such agent. Errc::conflict: one cannot be carried.
+  // Errc::unavailable: the newest records cannot be read yet.
   // `log` must outlive it.
   static Task<std::shared_ptr<TeleportExport>> prepare(EventLog& log, ExportQuestion question);
 
@@ -79,6 +82,7 @@ class TeleportExport {
   void add_blocks(const Known& agent, std::set<StreamId>& chosen) const;
   void count(const std::set<StreamId>& chosen);
   void make_groups(const std::set<StreamId>& chosen, std::size_t group_bytes);
+  Task<> expect_newest(Partition partition);
   Task<> learn_partition(Partition partition);
   void learn_record(const LogRecord& record, Partition partition, AdmissionState& admission);
   void learn_part(const Commit& commit, std::size_t number, LogPosition position, std::size_t bytes);
@@ -89,6 +93,7 @@ class TeleportExport {
   Status write_held(const StreamId& stream);
 
   EventLog& log_;
+  MonoTime wait_until_;
   std::vector<Offset> ends_;         // By partition.
   std::vector<EventPlaces> absent_;  // The same.
   std::map<StreamId, Known> known_;

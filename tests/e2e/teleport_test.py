@@ -336,6 +336,30 @@ def moved(workshop, source):
     target.terminate()
 
 
+def a_block_that_lives_on(workshop, source):
+    """Two agents share a block and move one after the other. The second has left when the block changes at its source."""
+    client = source.client()
+    first, second = [create_agent(client, name, {"human": name}) for name in ("first", "second")]
+    block = client.expect(200, "POST", "/v1/blocks/", {"label": "town", "value": "Ulm"}).json["id"]
+    for agent in (first, second):
+        client.expect(200, "PATCH", "/v1/agents/%s/core-memory/blocks/attach/%s" % (agent, block), {})
+    target = elsewhere(workshop, "shared-home")
+    there = target.client()
+    arguments = ("--server", source.base, "--to", target.base, "--archive", path_of(workshop, "shared.zst"))
+    expect(0, source, "move", first, *arguments)
+    move = {"agent": second, "place": target.base, "events": 0}
+    refused = client.expect(409, "POST", "/v1/varve/teleport/move", move).detail()
+    move["events"] = int(refused.split(" has ")[1].split()[0])
+    client.expect(200, "POST", "/v1/varve/teleport/move", move)
+    client.expect(200, "PATCH", "/v1/blocks/" + block, {"value": "Bonn"})
+    expect(0, source, "move", second, *arguments)
+    blocks = there.expect(200, "GET", "/v1/agents/%s/core-memory/blocks" % second).json
+    check_equal(sorted(one["value"] for one in blocks), ["Ulm", "second"], "the block is what it was there")
+    client.expect(410, "GET", "/v1/agents/" + second)
+    target.terminate()
+    ok("who has left arrives, whatever has become of a block that was carried before")
+
+
 def a_move_that_is_killed(workshop, source):
     """SIGKILL of the tool at any moment: never do both servers take messages."""
     client = source.client()
@@ -463,6 +487,7 @@ def story(workshop, _chosen):
     existing_ids(workshop, source, archive, ann)
     an_open_turn(workshop, source)
     moved(workshop, source)
+    a_block_that_lives_on(workshop, source)
     a_move_that_is_killed(workshop, source)
     source.verify()
     agent_files(workshop)
