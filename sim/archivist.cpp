@@ -4,6 +4,7 @@
 
 #include "runtime/suspend.h"
 #include "sim/client_answers.h"
+#include "sim/shown.h"
 
 namespace varve::sim {
 namespace {
@@ -13,56 +14,6 @@ constexpr const char* kName = "archivist-31";  // Its messages have a track of t
 constexpr std::uint64_t kPauseUs = 5'000'000;
 constexpr int kWaitsMax = 60;  // Until there is a past.
 constexpr std::chrono::seconds kPatience{15};
-
-std::string text_in(const Json& object, std::string_view key) {
-  const Json* found = object.find(key);
-  if (found == nullptr || found->is_null()) return "-";
-  return found->is_string() ? found->as_string() : found->dump();
-}
-
-std::string encoded(std::string_view text) {
-  constexpr std::string_view kDigits = "0123456789ABCDEF";
-  std::string out;
-  for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    const bool plain = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-';
-    if (plain) {
-      out += c;
-    } else {
-      out += '%';
-      out += kDigits[byte / 16];
-      out += kDigits[byte % 16];
-    }
-  }
-  return out;
-}
-
-// Without ids and names, which are the fork's own.
-std::string agent_text(const Json& agent) {
-  std::string text;
-  for (const char* key : {"description", "system", "agent_type", "tags", "metadata"}) {
-    text += std::string(key) + "=" + text_in(agent, key) + "\n";
-  }
-  std::vector<std::string> blocks;
-  const Json* all = agent.find("blocks");
-  for (const Json& block : all != nullptr ? all->items() : std::vector<Json>{}) {
-    blocks.push_back("block " + text_in(block, "label") + "=" + text_in(block, "value") + "\n");
-  }
-  std::sort(blocks.begin(), blocks.end());
-  for (const std::string& block : blocks) text += block;
-  return text;
-}
-
-std::string messages_text(const Json& messages) {
-  std::string text;
-  for (const Json& message : messages.items()) {
-    text += text_in(message, "message_type");
-    for (const char* key : {"content", "reasoning", "tool_return", "status"})
-      text += " " + text_in(message, key);
-    text += "\n";
-  }
-  return text;
-}
 
 }  // namespace
 
@@ -136,7 +87,7 @@ Task<Exchange> Archivist::ask_twice(Request request, OpId id) {
   if (again->end != Exchange::End::whole || again->status != 200) co_return std::move(*once);
   const auto first = Json::parse(once->body);
   const auto second = Json::parse(again->body);
-  if (!first || !second || text_in(*first, "id") != text_in(*second, "id")) {
+  if (!first || !second || member_text(*first, "id") != member_text(*second, "id")) {
     found_.add("I2", "a fork was asked for twice with one key: " + once->body + " and " + again->body);
   }
   co_return std::move(*again);
@@ -173,16 +124,16 @@ Task<> Archivist::fork() {
   }
   const auto body = Json::parse(came->body);
   const Json* from = body ? body->find("forked_from") : nullptr;
-  if (from == nullptr || text_in(*body, "id") != fork) {
+  if (from == nullptr || member_text(*body, "id") != fork) {
     found_.add("I2", "a fork that must be " + fork + " is " + came->body);
     co_return ok();
   }
-  const std::string cut = text_in(*from, "as_of");
+  const std::string cut = member_text(*from, "as_of");
   co_return co_await compare(std::move(origin), fork, cut);
 }
 
 Task<std::optional<std::string>> Archivist::shown(std::string agent, std::string cut) {
-  const std::string past = cut.empty() ? "" : "&as_of=" + encoded(cut);
+  const std::string past = cut.empty() ? "" : "&as_of=" + percent_encoded(cut);
   auto found = co_await get("/v1/agents/" + agent + "?include=agent.blocks" + past);
   if (!found) co_return found.error();
   auto listed = co_await get("/v1/agents/" + agent + "/messages?limit=1000&order=asc" + past);
@@ -193,7 +144,7 @@ Task<std::optional<std::string>> Archivist::shown(std::string agent, std::string
   const auto body = Json::parse(found->body);
   const auto messages = Json::parse(listed->body);
   if (!body || !messages) co_return std::optional<std::string>{};
-  co_return std::optional<std::string>{agent_text(*body) + messages_text(*messages)};
+  co_return std::optional<std::string>{shown_agent(*body) + shown_messages(*messages)};
 }
 
 Task<> Archivist::compare(std::string origin, std::string fork, std::string cut) {
@@ -201,7 +152,7 @@ Task<> Archivist::compare(std::string origin, std::string fork, std::string cut)
   if (!then) co_return then.error();
   auto now = co_await shown(fork, "");
   if (!now) co_return now.error();
-  if (!*then || !*now) co_return ok();
+  if (!*then || !*now || site_.views_go_back) co_return ok();
   site_.counters.add("sometimes.fork.compared");
   if (**then != **now) {
     found_.add("I4", fork + " is a fork of " + origin + " as of " + cut + " and shows\n" + **now +
@@ -227,7 +178,7 @@ Task<> Archivist::bisect() {
   if (written.empty()) co_return ok();
   // One cut for all questions.
   const std::string as_of = to_string(written[written.size() - 1 - choose(written.size() / 2 + 1)]);
-  auto listed = co_await get("/v1/agents/?limit=1&as_of=" + encoded(as_of));
+  auto listed = co_await get("/v1/agents/?limit=1&as_of=" + percent_encoded(as_of));
   if (!listed) co_return listed.error();
   const auto cut = listed->header("varve-as-of");
   if (listed->status != 200 || !cut) co_return ok();
@@ -235,20 +186,21 @@ Task<> Archivist::bisect() {
       "agents.count > " + std::to_string(choose(3)), "messages.count >= " + std::to_string(1 + choose(12)),
       "block.value contains \"value-" + std::to_string(1 + choose(30)) + "\"",
       "not block.value contains \"e-1\""};
-  const std::string where = "where=" + encoded(conditions[choose(conditions.size())]);
-  auto halved = co_await find(where + "&bad=" + encoded(*cut));
+  const std::string where = "where=" + percent_encoded(conditions[choose(conditions.size())]);
+  auto halved = co_await find(where + "&bad=" + percent_encoded(*cut));
   if (!halved) co_return halved.error();
   const Json* was_found = halved->find("found");
   if (was_found == nullptr || !was_found->as_boolean()) co_return ok();
   site_.counters.add("sometimes.bisect.found");
   // Between the two neighbours there is one event: the scan must find it.
-  auto scanned = co_await find(where + "&first=true&good=" + encoded(text_in(*halved, "false_at")) +
-                               "&bad=" + encoded(text_in(*halved, "true_at")));
+  auto scanned =
+      co_await find(where + "&first=true&good=" + percent_encoded(member_text(*halved, "false_at")) +
+                    "&bad=" + percent_encoded(member_text(*halved, "true_at")));
   if (!scanned) co_return scanned.error();
   site_.counters.add("sometimes.bisect.compared");
-  if (text_in(*scanned, "position") != text_in(*halved, "position")) {
-    found_.add("I4", where + " turns true at " + text_in(*halved, "position") + " by halving; a scan says " +
-                         scanned->dump().substr(0, 300));
+  if (member_text(*scanned, "position") != member_text(*halved, "position")) {
+    found_.add("I4", where + " turns true at " + member_text(*halved, "position") +
+                         " by halving; a scan says " + scanned->dump().substr(0, 300));
   }
   co_return ok();
 }

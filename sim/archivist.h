@@ -27,6 +27,7 @@ class Archivist {
     Counters& counters;
     std::vector<std::string> urls;
     std::uint64_t seed = 0;
+    bool views_go_back = false;  // A failover may take back what the views have shown: a fork may lack it.
     std::function<std::vector<std::string>()> agents;   // That somebody has asked for.
     std::function<std::vector<LogPosition>()> written;  // Positions that clients were told.
     std::function<void(const std::vector<LogPosition>&)> acknowledged;

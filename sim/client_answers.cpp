@@ -175,7 +175,8 @@ Texts replies_of(const std::vector<StreamedMessage>& messages) {
 Outcome outcome_of(const Op& op, const Exchange& came) {
   Outcome outcome;
   if (came.end != Exchange::End::whole) return outcome;
-  if (came.status == 404) outcome.answer = Answer::not_found;
+  // 410: it was here, and has moved or was erased.
+  if (came.status == 404 || came.status == 410) outcome.answer = Answer::not_found;
   if (came.status == 409) outcome.answer = Answer::conflict;
   if (came.status == 400 || came.status == 422) outcome.answer = Answer::refused;
   if (came.status < 200 || came.status >= 300) return outcome;

@@ -50,9 +50,16 @@ ClusterWorld::Life::Life(ClusterWorld& world, std::size_t number, std::uint64_t 
       model(env, place(number), world.provider_),
       node(env, identity_of(env, number),
            Node::Ports{log, snapshots, views, model, &owning, &folding, &transport},
-           node_options(model, world.options_)) {
+           node_options(model, world.options_)),
+      teleport(env, {log, node.progress(), node.sender()}) {
   http = world.network_.listen(world.url(number), env,
-                               [this](Request request) { return node.handle(std::move(request)); });
+                               [this](Request request) { return answer(std::move(request)); });
+}
+
+boost::asio::awaitable<Response> ClusterWorld::Life::answer(Request request) {
+  const std::string_view path = std::string_view(request.target).substr(0, request.target.find('?'));
+  if (TeleportRoutes::serves(path)) return teleport.handle(std::move(request));
+  return node.handle(std::move(request));
 }
 
 ClusterWorld::ClusterWorld(Choices& choices, Options options)

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "api/node.h"
+#include "api/teleport_routes.h"
 #include "sim/faulty_store.h"
 #include "sim/group.h"
 #include "sim/network.h"
@@ -81,6 +82,8 @@ class ClusterWorld {
   struct Life {
     Life(ClusterWorld& world, std::size_t number, std::uint64_t seed);
     ~Life() { env.kill(); }
+    // As `varve serve` does it.
+    boost::asio::awaitable<Response> answer(Request request);
     SimEnv env;
     SimLog log;
     SimAssignment owning;
@@ -90,6 +93,7 @@ class ClusterWorld {
     SimTransport transport;
     SimModel model;
     Node node;
+    TeleportRoutes teleport;
     std::unique_ptr<Network::Listening> http;
   };
   void ignite(std::size_t node);

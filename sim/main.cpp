@@ -37,7 +37,7 @@ constexpr const char* kHelp =
     "rebuild (views that are rebuilt and switched, on such files),\n"
     "swarm (a cluster, random work, random faults), idle (an hour of nothing); stories of a calm cluster, "
     "for\n"
-    "sweeps: blocks, passivation, batch, quarantine, move.\n"
+    "sweeps: blocks, passivation, batch, quarantine, move, teleport.\n"
     "Exit codes: 0 all invariants hold, 1 one is broken, 2 bad arguments, 3 a worker died.\n";
 
 // "1..2000"

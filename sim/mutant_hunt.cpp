@@ -73,7 +73,7 @@ std::optional<Violation> crash_story(const char* name, std::uint64_t seed) {
   const auto kind = find_story(name);
   StoryRun run;
   run.seed = 1 + seed % 7;
-  run.node = seed % kind->world.nodes;
+  run.node = seed % kind->machines();
   const StoryResult calm = run_story(*kind, run);
   if (const auto found = first_of(calm.failures)) return found;
   Rng rng(seed);

@@ -173,12 +173,20 @@ std::vector<MutantInfo> disk_mutants() {
   };
 }
 
-std::vector<MutantInfo> fork_mutants() {
+std::vector<MutantInfo> agent_mutants() {
   return {
       {M::fork_of_now, "fork-of-now", "a fork is of the newest state, whatever was asked for", Hunt::swarm,
        200, true},
       {M::fork_with_new_key, "fork-with-new-key", "a fork that is asked for again is another agent",
        Hunt::swarm, 200, true},
+      {M::carried_twice, "carried-twice", "what an import sends again is carried again", Hunt::swarm, 200,
+       true},
+      {M::moves_whatever_came, "moves-whatever-came", "an agent leaves whatever has come since its export",
+       Hunt::swarm, 400, true},
+      {M::export_ends_early, "export-ends-early", "an export ends where its reader sees nothing yet",
+       Hunt::swarm, 2000, false},
+      {M::moved_is_unknown, "moved-is-unknown",
+       "whether an agent has moved cannot be read, so it never was there", Hunt::swarm, 4000, false},
   };
 }
 
@@ -214,7 +222,7 @@ const std::vector<MutantInfo>& all_mutants() {
   static const std::vector<MutantInfo> kAll = [] {
     std::vector<MutantInfo> all;
     for (const auto& some :
-         {protocol_mutants(), shard_mutants(), view_mutants(), disk_mutants(), fork_mutants()}) {
+         {protocol_mutants(), shard_mutants(), view_mutants(), disk_mutants(), agent_mutants()}) {
       all.insert(all.end(), some.begin(), some.end());
     }
     return all;

@@ -93,7 +93,7 @@ ScenarioResult run_the_story(const StoryKind& kind, const ScenarioRun& run) {
   result.steps = came.steps;
   result.trace_hash = came.trace_hash;
   result.crash_places = came.story_steps;
-  result.crash_nodes = kind.world.nodes;
+  result.crash_nodes = kind.machines();
   result.simulated_ms = came.simulated_ms;
   result.counters = std::move(came.counters);
   result.tape = std::move(came.tape);
@@ -131,7 +131,7 @@ bool is_scenario(std::string_view name) {
 
 std::size_t nodes_of(std::string_view scenario) {
   const auto story = find_story(std::string(scenario));
-  return story == nullptr ? 1 : story->world.nodes;
+  return story == nullptr ? 1 : story->machines();
 }
 
 bool can_be_swept(std::string_view scenario) {

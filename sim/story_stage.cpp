@@ -71,9 +71,14 @@ StoryStage::StoryStage(const StoryKind& kind, const StoryRun& run)
   world_.scheduler().print_trace(run.print_trace);
   world_.scheduler().on_line(run.on_line);
   world_.scheduler().on_trace([this](Incarnation incarnation, std::string_view node, std::string_view line) {
+    if (node == OtherPlace::kName) return elsewhere_->on_trace(incarnation, line);
     oracles_.on_trace(incarnation, node, line);
     spec_.on_trace(incarnation, node, line);
   });
+  if (kind.elsewhere) {
+    const OtherPlace::Site there{world_.scheduler(), world_.network(), 1, run.seed};
+    elsewhere_.emplace(there);
+  }
   story_ = kind.make(*this);
 }
 
@@ -95,6 +100,10 @@ void StoryStage::crash(std::size_t node) {
 }
 
 void StoryStage::crash_for_a_while(std::size_t node) {
+  if (node == world_.nodes()) {
+    if (elsewhere_->up()) elsewhere_->crash_for(kDownTime);
+    return;
+  }
   if (!world_.up(node)) return;
   crash(node);
   client_.call_at(client_.now() + kDownTime, [this, node] {
@@ -123,13 +132,15 @@ bool StoryStage::step() {
   Scheduler& scheduler = world_.scheduler();
   if (scheduler.steps() >= kStepsMax || !scheduler.step()) return false;
   oracles_.after_step();
+  if (elsewhere_) elsewhere_->after_step();
   if (run_.crash_after_step != 0 && scheduler.steps() == run_.crash_after_step) crash_for_a_while(run_.node);
-  return oracles_.clean() && spec_.violations().empty();
+  return oracles_.clean() && spec_.violations().empty() && (!elsewhere_ || elsewhere_->violations().empty());
 }
 
 // Nothing is open, and no partition is on its way to another node.
 bool StoryStage::at_rest() {
-  return world_.owning().settled() && world_.folding().settled() && !oracles_.pending();
+  return world_.owning().settled() && world_.folding().settled() && !oracles_.pending() &&
+         (!elsewhere_ || !elsewhere_->pending());
 }
 
 void StoryStage::come_to_rest(StoryResult& result) {
@@ -156,6 +167,7 @@ void StoryStage::come_to_rest(StoryResult& result) {
 StoryResult StoryStage::play() {
   StoryResult result;
   for (std::size_t node = 0; node < first_nodes_; ++node) boot(node);
+  if (elsewhere_) elsewhere_->boot();
   story_->start(client_);
   bool goes_on = true;
   while (goes_on && !story_->done()) goes_on = step();
@@ -165,6 +177,12 @@ StoryResult StoryStage::play() {
     oracles_.at_rest();
   }
   spec_.at_rest();
+  if (elsewhere_) {
+    elsewhere_->at_rest();
+    for (const Violation& violation : elsewhere_->violations()) {
+      result.failures.push_back(violation.invariant + ": elsewhere: " + violation.what);
+    }
+  }
   if (story_->failure()) result.failures.push_back(*story_->failure());
   for (const Violation& violation : oracles_.violations()) {
     result.failures.push_back(violation.invariant + ": " + violation.what);

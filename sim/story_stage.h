@@ -11,6 +11,7 @@
 
 #include "sim/cluster_oracles.h"
 #include "sim/cluster_world.h"
+#include "sim/other_place.h"
 #include "sim/spec_check.h"
 #include "sim/story.h"
 
@@ -25,13 +26,17 @@ struct StoryKind {
   ClusterWorld::Options world;
   std::string model_script = "{}";
   std::size_t first_nodes = 1;  // Boot at the beginning; the story boots the others.
+  bool elsewhere = false;       // There is another place (sim/other_place.h); it boots at the beginning, too.
   std::function<std::unique_ptr<Story>(StoryStage&)> make;
+
+  // Of which one can be killed: the nodes, and behind them the other place.
+  std::size_t machines() const { return world.nodes + (elsewhere ? 1 : 0); }
 };
 
 struct StoryRun {
   std::uint64_t seed = 1;
   std::uint64_t crash_after_step = 0;  // 0 = only what the story itself does.
-  std::size_t node = 0;                // Which one is killed then, if it is up.
+  std::size_t node = 0;                // Which machine is killed then, if it is up.
   bool sparse_log = false;
   bool print_trace = false;
   std::optional<Tape> tape;  // Its decisions instead of the seed's.
@@ -72,6 +77,7 @@ class StoryStage final : public Stage {
   void crash_for_a_while(std::size_t node);
 
   ClusterWorld& world() { return world_; }
+  OtherPlace& elsewhere() { return *elsewhere_; }
   History& history() { return history_; }
   const LogOracle& log() const { return oracles_.log(); }
   StoryClient::Ears ears();
@@ -101,6 +107,7 @@ class StoryStage final : public Stage {
   MemoryStatesView states_view_;
   ClusterOracles oracles_;
   SpecCheck spec_;
+  std::optional<OtherPlace> elsewhere_;
   std::map<std::string, std::uint64_t, std::less<>> counted_;
   std::unique_ptr<Story> story_;
 };

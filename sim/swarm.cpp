@@ -8,6 +8,7 @@
 #include "sim/sometimes.h"
 #include "sim/spec_check.h"
 #include "sim/swarm_config.h"
+#include "sim/teleporter.h"
 #include "sim/truncation.h"
 
 namespace varve::sim {
@@ -18,6 +19,7 @@ constexpr std::chrono::seconds kChaosMax{120};
 constexpr std::chrono::seconds kDrainMax{900};
 constexpr std::chrono::seconds kRest{2};
 constexpr std::chrono::milliseconds kLookEvery{500};
+constexpr std::string_view kElsewhereLine = "elsewhere: ";  // Begins lines of a place with a log of its own.
 
 class Swarm {
  public:
@@ -36,15 +38,21 @@ class Swarm {
         workload_(site(), history_, config_.workload,
                   [this](const std::vector<LogPosition>& positions) { acknowledged(positions); }) {
     if (config_.archives) archivist_.emplace(archive_site(), history_, config_.workload.clients);
+    if (config_.teleports) {
+      const OtherPlace::Site there{world_.scheduler(), world_.network(), config_.places, run.seed};
+      elsewhere_.emplace(there);
+      teleporter_.emplace(teleport_site(), history_, config_.workload.clients + 1);
+    }
     world_.scheduler().print_trace(run.print_trace);
     world_.scheduler().pick(config_.pick);
     world_.scheduler().on_line(
         [this, reader = run.on_line](MonoTime at, std::uint64_t step, std::string_view line) {
-          watch_.on_line(line);
+          if (!line.starts_with(kElsewhereLine)) watch_.on_line(line);
           if (reader) reader(at, step, line);
         });
     world_.scheduler().on_trace(
         [this](Incarnation incarnation, std::string_view node, std::string_view line) {
+          if (node == OtherPlace::kName) return elsewhere_->on_trace(incarnation, line);
           oracles_.on_trace(incarnation, node, line);
           spec_.on_trace(incarnation, node, line);
           if (truncation_) truncation_->on_trace(node, line);
@@ -61,6 +69,10 @@ class Swarm {
     set_faults(world_, config_);
     workload_.start();
     if (archivist_) archivist_->start();
+    if (teleporter_) {
+      elsewhere_->boot();
+      teleporter_->start();
+    }
     nemesis_.start();
     const MonoTime chaos = world_.scheduler().now() + kChaosMax;
     while (!clients_done() && world_.scheduler().now() < chaos && step()) {
@@ -116,6 +128,12 @@ class Swarm {
     Violations shown;
     witness.check(workload_.evidence(), shown);
     if (archivist_) archivist_->check(oracles_.log(), shown);
+    if (teleporter_) {
+      elsewhere_->at_rest();
+      teleporter_->check(oracles_.log(), shown);
+      for (const Violation& one : elsewhere_->violations())
+        shown.add(one.invariant, "elsewhere: " + one.what);
+    }
     std::vector<Violation> all;
     for (const auto* some :
          {&oracles_.violations(), &spec_.violations(), &effects_.violations(), &shown.list()}) {
@@ -150,12 +168,30 @@ class Swarm {
             here.counters,
             std::move(here.urls),
             here.seed,
+            config_.has(FaultClass::failover),
             [this] { return workload_.agents(); },
             [this] { return written_; },
             [this](const std::vector<LogPosition>& positions) { oracles_.acknowledged(positions); }};
   }
 
-  bool clients_done() const { return workload_.done() && (!archivist_ || archivist_->done()); }
+  Teleporter::Site teleport_site() {
+    Workload::Site here = site();
+    return {here.scheduler,
+            here.network,
+            here.counters,
+            std::move(here.urls),
+            here.seed,
+            *elsewhere_,
+            config_.has(FaultClass::crash),
+            config_.has(FaultClass::failover),
+            [this] { return workload_.agents(); },
+            [this](const std::vector<LogPosition>& positions) { oracles_.acknowledged(positions); },
+            [this](std::string agent) { workload_.adopt(std::move(agent)); }};
+  }
+
+  bool clients_done() const {
+    return workload_.done() && (!archivist_ || archivist_->done()) && (!teleporter_ || teleporter_->done());
+  }
 
   bool go_on() { return world_.scheduler().steps() < steps_max_ && world_.scheduler().step(); }
 
@@ -163,18 +199,22 @@ class Swarm {
     if (!go_on()) return false;
     oracles_.after_step();
     effects_.look();
-    return oracles_.clean() && spec_.violations().empty() && effects_.violations().empty();
+    if (elsewhere_) elsewhere_->after_step();
+    return oracles_.clean() && spec_.violations().empty() && effects_.violations().empty() &&
+           (!elsewhere_ || elsewhere_->violations().empty());
   }
 
   // Nothing is open, and no partition is on its way to another node.
   bool at_rest() {
-    return clients_done() && world_.owning().settled() && world_.folding().settled() && !oracles_.pending();
+    return clients_done() && world_.owning().settled() && world_.folding().settled() && !oracles_.pending() &&
+           (!elsewhere_ || !elsewhere_->pending());
   }
 
   // After the faults: a world that is well must come to rest, and stay there.
   void settle() {
     nemesis_.stop();
     world_.heal();
+    if (teleporter_) teleporter_->settle();
     for (std::size_t node = 0; node < world_.nodes(); ++node) {
       world_.end_twin(node);
       if (!world_.up(node)) {
@@ -225,6 +265,8 @@ class Swarm {
   Workload workload_;
   std::vector<LogPosition> written_;  // That clients of the workload were told.
   std::optional<Archivist> archivist_;
+  std::optional<OtherPlace> elsewhere_;
+  std::optional<Teleporter> teleporter_;
   std::optional<Truncation> truncation_;
   Counts counted_;
 };

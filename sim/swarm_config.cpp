@@ -14,13 +14,14 @@ constexpr std::array<const char*, kFaultClasses> kNames{
 // What a failover may lose.
 constexpr std::size_t kStoreHistory = 12;
 
-// The run itself, which kinds of commands there are, which classes of faults, the views' batches, and who
-// looks into the past.
+// The run itself, which kinds of commands there are, which classes of faults, the views' batches, who looks
+// into the past, and who carries agents away.
 constexpr Track kWorldTrack{Domain::config};
 constexpr Track kKindsTrack{Domain::config, 1};
 constexpr Track kClassesTrack{Domain::config, 2};
 constexpr Track kBatchTrack{Domain::config, 3};
 constexpr Track kArchiveTrack{Domain::config, 4};
+constexpr Track kTeleportTrack{Domain::config, 5};
 constexpr std::uint32_t kVanishMin = 20'000;
 // A save that is long on its way, or of somebody who does not own the partition any more, can be of an older
 // state than the row that has vanished; the next recovery would take it for the newest (docs/spec, rule 36).
@@ -167,6 +168,8 @@ SwarmConfig draw_config(Choices& choices, std::uint64_t seed) {
   // Full ones are committed beside the folding of the next.
   if (choices.chance(kBatchTrack, 1, 2)) config.world.batch_changes = 1 + choices.choose(kBatchTrack, 12);
   config.archives = choices.chance(kArchiveTrack, 1, 4);
+  config.teleports = choices.chance(kTeleportTrack, 1, 4);
+  config.places = static_cast<std::uint32_t>(1 + choices.choose(kTeleportTrack, 3));
   const auto rate = [](std::uint32_t ppm) { return ppm > 0; };
   config.workload.streams_settle = std::none_of(config.ppm.begin(), config.ppm.end(), rate);
   if (config.has(FaultClass::failover)) config.world.store_history = kStoreHistory;
@@ -194,7 +197,7 @@ std::string describe(const SwarmConfig& config) {
       (config.think_us > 1'000'000 ? " slow-model" : "") + (config.truncated ? " truncated" : "") +
       (config.pooled && config.has(FaultClass::failover) ? " pooled" : "") +
       (config.world.batch_changes < kBatchChangesMax ? " small-batches" : "") +
-      (config.archives ? " archives" : "");
+      (config.archives ? " archives" : "") + (config.teleports ? " teleports" : "");
   for (std::size_t i = 0; i < kFaultClasses; ++i) {
     if (config.ppm[i] > 0) text += std::string(" ") + kNames.at(i) + "=" + std::to_string(config.ppm[i]);
   }

@@ -51,6 +51,8 @@ struct SwarmConfig {
   std::uint64_t think_us = 500'000;  // The longest that the model thinks about a step.
   bool truncated = false;            // At the end, a log loses records that have been read.
   bool archives = false;             // Somebody looks into the past (sim/archivist.h).
+  bool teleports = false;            // Somebody carries agents away (sim/teleporter.h).
+  std::uint32_t places = 1;          // Partitions of the log that they are carried to.
   bool pooled = false;               // Sessions with the views' database survive a failover.
 
   std::uint32_t of(FaultClass one) const { return ppm[static_cast<std::size_t>(one)]; }

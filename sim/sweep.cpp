@@ -23,8 +23,8 @@ void add(SweepResult& sweep, const std::string& story, const StoryRun& run, cons
 }  // namespace
 
 std::vector<StoryKind> story_kinds() {
-  return {lifecycle_story(), blocks_story(),     passivation_story(),
-          batch_story(),     quarantine_story(), move_story()};
+  return {lifecycle_story(),  blocks_story(), passivation_story(), batch_story(),
+          quarantine_story(), move_story(),   teleport_story()};
 }
 
 std::unique_ptr<StoryKind> find_story(const std::string& name) {
@@ -40,7 +40,7 @@ SweepResult sweep_story(const StoryKind& kind, const Sweep& sweep) {
   run.seed = sweep.seed;
   const StoryResult calm = run_story(kind, run);
   add(result, kind.name, run, calm);
-  for (run.node = 0; run.node < kind.world.nodes; ++run.node) {
+  for (run.node = 0; run.node < kind.machines(); ++run.node) {
     for (std::uint64_t step = sweep.first; step <= calm.story_steps; step += sweep.stride) {
       run.crash_after_step = step;
       add(result, kind.name, run, run_story(kind, run));

@@ -59,6 +59,8 @@ class Workload {
   const Evidence& evidence() const { return evidence_; }
   // Agents that somebody has asked for; some may not be there.
   const std::vector<std::string>& agents() const { return agents_; }
+  // An agent that somebody else has made: clients work with it from now on.
+  void adopt(std::string agent) { agents_.push_back(std::move(agent)); }
   // Whether some client has sent this command.
   bool has_sent(const CommandId& command) const { return commands_.contains(command); }
   // Whether some client without a key has written this value.

@@ -27,4 +27,7 @@ StoryKind quarantine_story();
 // commands and streams are forwarded.
 StoryKind move_story();
 
+// Agents are carried away, as a copy and for good, by a program that is killed on its way.
+StoryKind teleport_story();
+
 }  // namespace varve::sim
