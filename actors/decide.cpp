@@ -121,6 +121,9 @@ std::vector<StreamId> blocks_to_ask(const ActorState& state, const Command& comm
   if (const auto* create = std::get_if<CreateAgent>(&command)) return create->attach_blocks;
   if (state.agent() == nullptr || !state.exists()) return blocks;
   if (const auto* update = std::get_if<UpdateAgent>(&command)) {
+    // Most name no blocks, and are parsed again to be decided. (A name may be written with escapes.)
+    if (update->patch.find("block_ids") == std::string::npos && update->patch.find('\\') == std::string::npos)
+      return blocks;
     const auto patch = Json::parse(update->patch);
     const Json* listed = patch ? patch->find("block_ids") : nullptr;
     if (listed == nullptr) return blocks;

@@ -192,7 +192,7 @@ void PartitionOwner::settle(InFlightKey place, bool own, Verdict verdict, const 
     trace("done", place.first, place.second, mine->second.command,
           " o=" + std::to_string(admitted.offset.value()));
     in_flight_.erase(mine);
-    fate->set(admitted);
+    fate->tell(admitted);
   } else if (current) {
     stop_serving("a record of our epoch that we did not write was admitted");
   }
@@ -246,7 +246,7 @@ void PartitionOwner::settle_older_than(Epoch epoch) {
     const auto& [place, entry] = *in_flight_.begin();
     trace("never", place.first, place.second, entry.command);
     in_flight_.erase(in_flight_.begin());
-    fate->set(Error{Errc::unavailable, "the command was certainly not applied; try again"});
+    fate->tell(Error{Errc::unavailable, "the command was certainly not applied; try again"});
   }
 }
 
@@ -321,20 +321,25 @@ Status PartitionOwner::may_send() const {
   return ok();
 }
 
-Task<Admitted> PartitionOwner::commit(std::vector<Part> parts, CommandRef command, MonoTime deadline) {
-  if (Status may = may_send(); !may) co_return may.error();
+Result<PartitionOwner::FatePtr> PartitionOwner::begin(std::vector<Part> parts, CommandRef command) {
+  if (Status may = may_send(); !may) return may.error();
   const WallTime at = mutant(Mutant::time_runs_backwards) ? env_.wall_now() : std::max(at_, env_.wall_now());
-  std::string key = parts.front().stream.value();
   const Sequence first = parts.front().first;
-  const CommandId id = command.id;
+  std::string key = parts.front().stream.value();
+  InFlight entry;
+  entry.command = command.id;
   auto sent = SentRecord::of({epoch_, next_n_, identity_.node, at, std::move(command), std::move(parts)});
   // Its limits are checked before; what is still too large together can never succeed.
-  if (!sent) co_return Error{Errc::invalid_argument, sent.error().message};
+  if (!sent) return Error{Errc::invalid_argument, sent.error().message};
   std::string bytes = sent->bytes();
-  InFlight entry;
-  entry.command = id;
   entry.sent_record = std::move(*sent);
-  co_return co_await send(std::move(key), first, std::move(bytes), at, std::move(entry), deadline);
+  return send(std::move(key), first, std::move(bytes), at, std::move(entry));
+}
+
+Task<Admitted> PartitionOwner::commit(std::vector<Part> parts, CommandRef command, MonoTime deadline) {
+  auto begun = begin(std::move(parts), std::move(command));
+  if (!begun) co_return begun.error();
+  co_return co_await outcome(std::move(*begun), deadline);
 }
 
 Task<Offset> PartitionOwner::rule(EventPlace place, MonoTime deadline) {
@@ -348,18 +353,19 @@ Task<Offset> PartitionOwner::rule(EventPlace place, MonoTime deadline) {
   entry.command = command_id_from_text("ruling " + *bytes);
   entry.ruling = std::move(ruling);
   const Sequence none;
-  auto sent = co_await send(std::move(key), none, std::move(*bytes), at, std::move(entry), deadline);
-  if (!sent) co_return sent.error();
-  co_return sent->offset;
+  auto begun = send(std::move(key), none, std::move(*bytes), at, std::move(entry));
+  if (!begun) co_return begun.error();
+  auto admitted = co_await outcome(std::move(*begun), deadline);
+  if (!admitted) co_return admitted.error();
+  co_return admitted->offset;
 }
 
-// What was encoded with next_n_: nothing may suspend in between.
-Task<Admitted> PartitionOwner::send(std::string key, Sequence first, std::string bytes, WallTime at,
-                                    InFlight entry, MonoTime deadline) {
-  const std::string kept = mutant(Mutant::ack_on_delivery) && !entry.ruling ? bytes : "";
+// What was encoded with next_n_.
+Result<PartitionOwner::FatePtr> PartitionOwner::send(std::string key, Sequence first, std::string bytes,
+                                                     WallTime at, InFlight entry) {
   auto delivery = log_.append(partition_, key, std::move(bytes));
   // Refused before it was handed over: it leaves no hole, the same n goes to the next commit.
-  if (!delivery) co_return delivery.error();
+  if (!delivery) return delivery.error();
 
   at_ = at;
   const Index n = next_n_;
@@ -368,57 +374,75 @@ Task<Admitted> PartitionOwner::send(std::string key, Sequence first, std::string
           " stream=" + key + " seq=" + std::to_string(first.value()) +
               " next=" + std::to_string(next_.value()));
   }
-  entry.delivery = *delivery;
   entry.sent = env_.now();
-  in_flight_.emplace(InFlightKey{epoch_, n}, entry);
-  next_n_ = next(n);
-  ignore_error(tasks_.spawn("delivery", watch(*delivery, epoch_, n)), "it serves, so it has not ended");
-  if (!kept.empty()) {
-    const auto told = co_await entry.delivery->get(env_, deadline);
-    const auto sent = decode_record(kept);
-    if (told) co_return Admitted{std::make_shared<const Commit>(std::get<Commit>(*sent)), *told};
+  const FatePtr fate = entry.fate;
+  if (mutant(Mutant::ack_on_delivery) && entry.sent_record) {
+    fate->delivery = *delivery;
+    fate->commit = entry.sent_record->commit();
   }
-  auto admitted = co_await entry.fate->get(env_, deadline);
-  if (!admitted && !entry.fate->ready()) {
+  reporting_.push_back({std::move(*delivery), epoch_, n, entry.sent});
+  in_flight_.emplace(InFlightKey{epoch_, n}, std::move(entry));
+  next_n_ = next(n);
+  if (!watching_) {
+    watching_ = true;
+    ignore_error(tasks_.spawn("deliveries", watch()), "it serves, so it has not ended");
+  }
+  return fate;
+}
+
+Task<Admitted> PartitionOwner::outcome(FatePtr fate, MonoTime deadline) {
+  if (fate->delivery) {
+    const auto told = co_await fate->delivery->get(env_, deadline);
+    if (told) co_return Admitted{fate->commit, *told};
+  }
+  while (!fate->told && env_.now() < deadline) co_await fate->known.wait(env_, deadline);
+  if (!fate->told) {
     co_return Error{Errc::outcome_unknown, "the outcome is not known yet; it may still take effect"};
   }
-  co_return admitted;
+  co_return std::move(*fate->told);
+}
+
+// Reports come in the order of the appends, so one task waits for all of them: most have come when it looks.
+Task<> PartitionOwner::watch() {
+  while (!reporting_.empty()) {
+    const Reporting append = reporting_.front();
+    auto reported = co_await append.delivery->get(env_, append.sent + kDeliveryTime);
+    reporting_.pop_front();
+    take_report(append, reported);
+  }
+  watching_ = false;
+  co_return ok();
 }
 
 // The delivery report only says how long to wait, except when nothing was written.
-Task<> PartitionOwner::watch(Delivery delivery, Epoch epoch, Index n) {
-  const MonoTime sent = env_.now();
-  auto reported = co_await delivery->get(env_, sent + kDeliveryTime);
-  if (reported) {
-    written_.add(env_.now() - sent);
-    co_return ok();
-  }
+void PartitionOwner::take_report(const Reporting& append, const Result<Offset>& reported) {
+  const auto& [delivery, epoch, n, sent] = append;
+  if (reported) return written_.add(env_.now() - sent);
   const auto found = in_flight_.find({epoch, n});
-  if (found == in_flight_.end()) co_return ok();  // Read back meanwhile.
+  if (found == in_flight_.end()) return;  // Read back meanwhile.
   const bool current = phase_ == Phase::serving && epoch == epoch_;
   const bool refused = reported.error().code == Errc::unavailable || mutant(Mutant::unknown_is_not_written);
   const bool not_written = delivery->ready() && refused;
   env_.observe({"append", not_written ? "not_written" : "unknown", {}, {}}, env_.now() - sent);
   if (!not_written) {
     trace("unknown", epoch, n, found->second.command);
-    if (mutant(Mutant::unknown_is_done)) found->second.fate->set(Admitted{nullptr, next_});
-    if (mutant(Mutant::unknown_is_done) || mutant(Mutant::unknown_does_not_stop)) co_return ok();
+    if (mutant(Mutant::unknown_is_done)) found->second.fate->tell(Admitted{nullptr, next_});
+    if (mutant(Mutant::unknown_is_done) || mutant(Mutant::unknown_does_not_stop)) return;
     if (current) stop_serving("the outcome of an append is unknown: " + reported.error().message);
-    co_return ok();
+    return;
   }
   const auto fate = found->second.fate;
   trace("not-written", epoch, n, found->second.command);
   trace("never", epoch, n, found->second.command);
   const bool alone = in_flight_.size() == 1;
   in_flight_.erase(found);
-  fate->set(Error{Errc::unavailable, "the log did not take the record: " + reported.error().message});
-  if (!current) co_return ok();
+  fate->tell(Error{Errc::unavailable, "the log did not take the record: " + reported.error().message});
+  if (!current) return;
   if ((alone && next_n_ == next(n)) || mutant(Mutant::goes_on_after_hole)) {
     next_n_ = n;  // Nothing behind it: the hole is closed by the next commit.
   } else {
     stop_serving("a record was not written while others were in flight: " + reported.error().message);
   }
-  co_return ok();
 }
 
 Task<> PartitionOwner::present(MonoTime deadline) {
@@ -456,10 +480,10 @@ void PartitionOwner::end() {
   const Error unknown{Errc::outcome_unknown, "the node gave the partition up before the outcome was known"};
   for (const auto& [place, entry] : in_flight_) {
     trace("unknown", place.first, place.second, entry.command);
-    entry.delivery->set(unknown);
-    entry.fate->set(unknown);
+    entry.fate->tell(unknown);
   }
   in_flight_.clear();
+  for (const Reporting& append : reporting_) append.delivery->set(unknown);
   if (claim_delivery_) claim_delivery_->set(unknown);
   if (serving && env_.tracing()) say("stop e=" + std::to_string(epoch_.value()));
   if (env_.tracing()) say("end");

@@ -12,6 +12,7 @@
 // Lifetime: run() has ended and join() has ended well, or the Env's tasks are destroyed, before it is.
 #pragma once
 
+#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
@@ -80,8 +81,27 @@ class PartitionOwner {
   // The error that ended run() for good, if any.
   const std::optional<Error>& failure() const { return failure_; }
 
-  // Errc::unavailable: certainly not applied (also: not the owner). Errc::outcome_unknown: the deadline came
-  // first. Errc::resource_exhausted: too large or too much in flight.
+  // What becomes of an append. Told once, to the one who waits for it.
+  struct Fate {
+    std::optional<Result<Admitted>> told;
+    Notifier known;
+    Delivery delivery;  // This and `commit` of Mutant::ack_on_delivery alone.
+    std::shared_ptr<const Commit> commit;
+
+    void tell(Result<Admitted> what) {
+      if (told) return;
+      told.emplace(std::move(what));
+      known.notify_all();
+    }
+  };
+  using FatePtr = std::shared_ptr<Fate>;
+
+  // Hands the commit to the log, or writes nothing: Errc::unavailable (also: not the owner),
+  // Errc::resource_exhausted, Errc::invalid_argument (too large).
+  Result<FatePtr> begin(std::vector<Part> parts, CommandRef command);
+  // Errc::unavailable: certainly not applied. Errc::outcome_unknown: the deadline came first. Once for each.
+  Task<Admitted> outcome(FatePtr fate, MonoTime deadline);
+  // Both.
   Task<Admitted> commit(std::vector<Part> parts, CommandRef command, MonoTime deadline);
   // Writes an operator's decision that the event is absent; it has an n like a commit. Whoever asks has made
   // sure that nobody can read the event. Errors as of commit().
@@ -110,11 +130,17 @@ class PartitionOwner {
   enum class Phase : unsigned char { reading, claiming, serving, ended };
   struct InFlight {
     CommandId command;  // Of a ruling one of its own, which is not in the log.
-    Delivery delivery;
     MonoTime sent;
     std::optional<Ruling> ruling;
     std::optional<SentRecord> sent_record;  // Of a commit.
-    std::shared_ptr<OneShot<Admitted>> fate = std::make_shared<OneShot<Admitted>>();
+    FatePtr fate = std::make_shared<Fate>();
+  };
+  // An append whose report is to come.
+  struct Reporting {
+    Delivery delivery;
+    Epoch epoch;
+    Index n;
+    MonoTime sent;
   };
 
   Task<> read_on();
@@ -124,8 +150,7 @@ class PartitionOwner {
   void take_ruling(const Ruling& ruling, Verdict verdict, Offset offset);
   using InFlightKey = std::pair<Epoch, Index>;
   void settle(InFlightKey place, bool own, Verdict verdict, const Admitted& admitted);
-  Task<Admitted> send(std::string key, Sequence first, std::string bytes, WallTime at, InFlight entry,
-                      MonoTime deadline);
+  Result<FatePtr> send(std::string key, Sequence first, std::string bytes, WallTime at, InFlight entry);
   Status may_send() const;
   Status take_claim(const Claim& claim, Verdict verdict);
   void serve(Epoch epoch);
@@ -133,7 +158,8 @@ class PartitionOwner {
   void stop_serving(const std::string& why);
   void request_claim(bool backoff);
   Task<> claim(bool backoff);
-  Task<> watch(Delivery delivery, Epoch epoch, Index n);
+  Task<> watch();
+  void take_report(const Reporting& append, const Result<Offset>& reported);
   void fail(Error error);
   void end();
   // One line per transition, for the simulation: "owner p=<partition> <what> key=value ..". The lines are an
@@ -169,6 +195,8 @@ class PartitionOwner {
   // Commits whose fate is open, of this epoch and of earlier ones. Invariant: no key of an epoch below the
   // newest admitted claim's.
   std::map<InFlightKey, InFlight> in_flight_;
+  std::deque<Reporting> reporting_;  // In the order of their appends; a task watches the first.
+  bool watching_ = false;
   Notifier changed_;  // next_, phase_ or failure_ has changed.
   TaskGroup tasks_;
 };

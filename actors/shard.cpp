@@ -18,6 +18,13 @@ bool creates(const Command& command) {
   return std::holds_alternative<CreateAgent>(command) || std::holds_alternative<CreateBlock>(command);
 }
 
+// What is answered without one, see execute_otherwise().
+bool has_mailbox(const Command& command) {
+  return !(std::holds_alternative<ReadBlock>(command) || std::holds_alternative<ReadTools>(command) ||
+           std::holds_alternative<SkipEvent>(command) || std::holds_alternative<PreviewTurn>(command) ||
+           std::holds_alternative<SummarizeContext>(command));
+}
+
 bool ends_stream(const Command& command) {
   return std::holds_alternative<DeleteAgent>(command) || std::holds_alternative<EraseAgent>(command) ||
          std::holds_alternative<DeleteBlock>(command);
@@ -138,7 +145,17 @@ Task<> Shard::stop(MonoTime deadline) {
   co_return co_await owner_.join(deadline);
 }
 
+// Most commands go straight to their mailbox: a coroutine in between would hold one more copy of each.
 Task<CommandAnswer> Shard::execute(CommandEnvelope envelope, CallLimits limits) {
+  if (fenced_ || stopping_ || !owner_.owned() || !has_mailbox(envelope.command))
+    return execute_otherwise(std::move(envelope), limits);
+  Actor* actor = resident_actor(envelope.stream);
+  if (actor == nullptr || actor->mailbox.size() >= options_.mailbox_max)
+    return enqueue(std::move(envelope), limits, true);
+  return answer_to(put_in_mailbox(*actor, std::move(envelope), limits));
+}
+
+Task<CommandAnswer> Shard::execute_otherwise(CommandEnvelope envelope, CallLimits limits) {
   if (fenced_) co_return not_here_any_more();
   if (stopping_) co_return shutting_down();
   if (!owner_.owned()) {
@@ -162,26 +179,38 @@ Task<CommandAnswer> Shard::execute(CommandEnvelope envelope, CallLimits limits) 
 }
 
 Task<CommandAnswer> Shard::enqueue(CommandEnvelope envelope, CallLimits limits, bool bounded) {
-  const MonoTime deadline = limits.deadline;
-  auto activated = co_await activate(envelope.stream);
-  if (!activated) co_return activated.error();
+  Actor* resident = resident_actor(envelope.stream);
+  if (resident == nullptr) {
+    auto activated = co_await activate(envelope.stream);
+    if (!activated) co_return activated.error();
+    resident = *activated;
+  }
   if (fenced_) co_return not_here_any_more();
   if (stopping_ && bounded) co_return shutting_down();
-  Actor& actor = **activated;
+  Actor& actor = *resident;
   if (bounded && actor.mailbox.size() >= options_.mailbox_max) {
     co_return Error{Errc::resource_exhausted, "too many requests wait for '" + envelope.stream.value() + "'"};
   }
+  co_return co_await answer_to(put_in_mailbox(actor, std::move(envelope), limits));
+}
+
+Shard::PendingPtr Shard::put_in_mailbox(Actor& actor, CommandEnvelope envelope, CallLimits limits) {
   auto pending = std::make_shared<Pending>();
   pending->envelope = std::move(envelope);
-  pending->deadline = deadline;
+  pending->deadline = limits.deadline;
   pending->asked = env_.now();
   pending->turn = limits.turn;
   actor.mailbox.push_back(pending);
   if (mutant(Mutant::order_by_address)) std::sort(actor.mailbox.begin(), actor.mailbox.end());
   pump_if_needed(actor);
+  return pending;
+}
 
-  auto answer = co_await pending->answer.get(env_, deadline);
-  if (pending->answer.ready()) co_return answer;
+Task<CommandAnswer> Shard::answer_to(PendingPtr pending) {
+  Reply& reply = pending->answer;
+  const MonoTime deadline = pending->deadline;
+  while (!reply.given && env_.now() < deadline) co_await reply.ready.wait(env_, deadline);
+  if (reply.given) co_return std::move(*reply.given);
   pending->abandoned = true;
   if (!pending->decided) co_return Error{Errc::unavailable, "the deadline came before the request was begun"};
   co_return Error{Errc::outcome_unknown, "the deadline came before the outcome was known"};
@@ -216,67 +245,111 @@ void Shard::answer_turn(Actor& actor, const PendingPtr& pending, CommandAnswer a
   pending->answer.set(Error{Errc::outcome_unknown, "the turn was interrupted and goes on; ask again"});
 }
 
-Task<> Shard::handle(Actor* actor, PendingPtr pending) {
+// A retry of the request that has opened the turn joins it - if it is the same request.
+void Shard::join_open_turn(Actor& actor, const PendingPtr& pending) {
+  if (const auto before = replayed(actor.state, pending->envelope); before && !*before) {
+    pending->answer.set(before->error());
+    return;
+  }
+  open_channel(actor);
+  pending->decided = true;
+  CommandAnswer answer = answer_from(actor.state);
+  answer.replayed = true;
+  answer_turn(actor, pending, std::move(answer));
+}
+
+bool Shard::is_dealt_with(Actor& actor, const PendingPtr& pending) {
   if (pending->abandoned || env_.now() >= pending->deadline) {
     pending->answer.set(Error{Errc::unavailable, "the deadline came before the request was begun"});
-    co_return ok();
+    return true;
   }
   if (fenced_) {
     pending->answer.set(not_here_any_more());
-    co_return ok();
+    return true;
   }
   const CommandEnvelope& envelope = pending->envelope;
-  if (stopping_ && starts_turn(envelope.command)) {
+  const bool opens = starts_turn(envelope.command);
+  if (opens && stopping_) {
     pending->answer.set(shutting_down());  // Its turn would not be driven here.
-    co_return ok();
+    return true;
   }
-  const bool turn_open = actor->state.has_open_turn();
-  if (starts_turn(envelope.command) && turn_open && !actor->state.corrupt) {
-    if (actor->state.agent()->turn->command == envelope.command_ref.id) {
-      // A retry while the turn is open joins it - if it is the same request.
-      if (const auto before = replayed(actor->state, envelope); before && !*before) {
-        pending->answer.set(before->error());
-        co_return ok();
-      }
-      open_channel(*actor);
-      pending->decided = true;
-      CommandAnswer answer = answer_from(actor->state);
-      answer.replayed = true;
-      answer_turn(*actor, pending, std::move(answer));
-      co_return ok();
-    }
-    if (!replayed(actor->state, envelope)) {
-      if (actor->stuck) {
-        pending->answer.set(turn_is_stuck());
-      } else if (actor->turns_waiting.size() >= options_.turns_waiting_max) {
-        pending->answer.set(
-            Error{Errc::resource_exhausted, "too many messages wait for the agent's open turn"});
-      } else {
-        actor->turns_waiting.push_back(pending);
-      }
-      co_return ok();
-    }
+  if (actor.state.corrupt) return false;
+  if (opens && actor.state.has_open_turn()) {
+    wait_for_turn(actor, pending);
+    return true;
   }
+  if (std::holds_alternative<EraseAgent>(envelope.command)) return false;
+  auto before = replayed(actor.state, envelope);
+  if (before) give_answer(actor, pending, std::move(*before));
+  return before.has_value();
+}
 
-  auto answer = co_await carry_out(actor, pending);
-  if (answer && std::holds_alternative<EraseAgent>(envelope.command)) {
-    const Status destroyed = co_await keys_destroyed(envelope.stream, pending->deadline);
-    if (!destroyed) answer = destroyed.error();
-    if (destroyed && owner_.newest_admitted())
-      merge_position(answer->positions, {partition_, *owner_.newest_admitted()});
+// What would open a turn, while one is open.
+void Shard::wait_for_turn(Actor& actor, const PendingPtr& pending) {
+  const CommandEnvelope& envelope = pending->envelope;
+  if (actor.state.agent()->turn->command == envelope.command_ref.id) {
+    join_open_turn(actor, pending);
+  } else if (auto before = replayed(actor.state, envelope)) {
+    give_answer(actor, pending, std::move(*before));
+  } else if (actor.stuck) {
+    pending->answer.set(turn_is_stuck());
+  } else if (actor.turns_waiting.size() >= options_.turns_waiting_max) {
+    pending->answer.set(Error{Errc::resource_exhausted, "too many messages wait for the agent's open turn"});
+  } else {
+    actor.turns_waiting.push_back(pending);
   }
-  env_.observe({"command", type_of(envelope.command), outcome_of(answer), {}}, env_.now() - pending->asked);
+}
+
+// An erasure is answered when the keys are gone.
+Task<CommandAnswer> Shard::erased(StreamId stream, CommandAnswer answer, MonoTime deadline) {
+  if (Status destroyed = co_await keys_destroyed(std::move(stream), deadline); !destroyed)
+    co_return destroyed.error();
+  if (owner_.newest_admitted()) merge_position(answer.positions, {partition_, *owner_.newest_admitted()});
+  co_return answer;
+}
+
+Histogram& Shard::time_of(const Command& command, const Result<CommandAnswer>& answer) {
+  if (!answer) return env_.timing({"command", type_of(command), outcome_of(answer), {}});
+  Histogram*& known = times_[command.index()];
+  if (known == nullptr) known = &env_.timing({"command", type_of(command), outcome_of(answer), {}});
+  return *known;
+}
+
+void Shard::give_answer(Actor& actor, const PendingPtr& pending, Result<CommandAnswer> answer) {
+  const Command& command = pending->envelope.command;
+  time_of(command, answer).add(env_.now() - pending->asked);
   const bool took_effect = answer && answer->commit != nullptr;
-  if (starts_turn(envelope.command) && took_effect) {
-    answer_turn(*actor, pending, std::move(*answer));
-    drive_if_open(*actor);
-  } else if (std::holds_alternative<FollowTurn>(envelope.command) && answer) {
-    open_channel(*actor);
-    answer_turn(*actor, pending, std::move(*answer));
+  if (starts_turn(command) && took_effect) {
+    answer_turn(actor, pending, std::move(*answer));
+    drive_if_open(actor);
+  } else if (std::holds_alternative<FollowTurn>(command) && answer) {
+    open_channel(actor);
+    answer_turn(actor, pending, std::move(*answer));
   } else {
     pending->answer.set(std::move(answer));
   }
-  admit_waiting_turn(*actor);
+  admit_waiting_turn(actor);
+}
+
+Task<> Shard::handle(Actor* actor, PendingPtr pending) {
+  if (is_dealt_with(*actor, pending)) co_return ok();
+  if (const auto sent = send_at_once(*actor, *pending)) {
+    Result<Admitted> admitted;
+    if (*sent) admitted = co_await owner_.outcome((*sent)->fate, kNever);
+    if (!*sent) admitted = sent->error();
+    pending->decided = admitted || admitted.error().code == Errc::outcome_unknown;
+    const Command& command = pending->envelope.command;
+    give_answer(*actor, pending,
+                admitted ? answer_of(*actor, command, (*sent)->first, *admitted)
+                         : Result<CommandAnswer>{admitted.error()});
+    co_return ok();
+  }
+  auto answer = co_await carry_out(actor, pending);
+  if (answer && std::holds_alternative<EraseAgent>(pending->envelope.command)) {
+    Task<CommandAnswer> erasing = erased(pending->envelope.stream, std::move(*answer), pending->deadline);
+    answer = co_await std::move(erasing);
+  }
+  give_answer(*actor, pending, std::move(answer));
   co_return ok();
 }
 
@@ -336,17 +409,46 @@ Task<CommandAnswer> Shard::carry_out(Actor* actor, PendingPtr pending) {
     pending->decided = admitted.error().code == Errc::outcome_unknown;
     co_return admitted.error();
   }
-  CommandAnswer answer = answer_from(actor->state);
-  answer.positions = {{partition_, admitted->offset}};
+  co_return answer_of(*actor, envelope.command, first, *admitted);
+}
+
+CommandAnswer Shard::answer_of(const Actor& actor, const Command& command, Sequence first,
+                               const Admitted& admitted) const {
+  CommandAnswer answer = answer_from(actor.state);
+  answer.positions = {{partition_, admitted.offset}};
   answer.first = first;
-  answer.commit = admitted->commit;
-  answer.offset = admitted->offset;
-  if (const auto* put = std::get_if<PutTool>(&envelope.command)) {
-    answer.tools = tools_asked_for(actor->state, {{}, {put->tool.name}});
-  } else if (const auto* take = std::get_if<TakeTool>(&envelope.command)) {
-    answer.tools = tools_asked_for(actor->state, {{}, {take->tool.name}});
+  answer.commit = admitted.commit;
+  answer.offset = admitted.offset;
+  if (const auto* put = std::get_if<PutTool>(&command)) {
+    answer.tools = tools_asked_for(actor.state, {{}, {put->tool.name}});
+  } else if (const auto* take = std::get_if<TakeTool>(&command)) {
+    answer.tools = tools_asked_for(actor.state, {{}, {take->tool.name}});
   }
-  co_return answer;
+  return answer;
+}
+
+// The usual way of a command, of which carry_out() is the long one: a coroutine keeps what it knows in memory
+// for as long as it waits, this forgets it.
+std::optional<Result<Shard::Sent>> Shard::send_at_once(Actor& actor, Pending& pending) {
+  const CommandEnvelope& envelope = pending.envelope;
+  const BlockState* block = actor.state.block();
+  if (actor.state.corrupt || is_locked(actor) || (block != nullptr && block->imported())) return std::nullopt;
+  if (std::holds_alternative<EraseAgent>(envelope.command) || mutant(Mutant::decision_grows_old))
+    return std::nullopt;
+  if (!blocks_to_ask(actor.state, envelope.command).empty()) return std::nullopt;
+  const Facts facts{
+      envelope.stream,     envelope.command_ref.id, env_.wall_now(), ports_.log.partitions(), {},
+      owner_.admitted_at()};
+  auto decision = decide(actor.state, envelope.command, facts);
+  if (!decision || decision->events.empty()) return std::nullopt;
+  std::vector<Part> parts = parts_of(envelope.stream, next(actor.state.sequence), *decision);
+  if (is_to_be_sealed(actor, parts)) return std::nullopt;
+  const Sequence first = parts.front().first;
+  trace("asked", envelope.command_ref.id);
+  auto begun = owner_.begin(std::move(parts), envelope.command_ref);
+  if (!begun) return Result<Sent>{begun.error()};
+  pending.decided = true;
+  return Result<Sent>{Sent{std::move(*begun), first}};
 }
 
 std::optional<Result<CommandAnswer>> Shard::replayed(const ActorState& state,

@@ -9,6 +9,7 @@
 // execute() any more (who calls it holds the shard).
 #pragma once
 
+#include <array>
 #include <deque>
 #include <map>
 #include <memory>
@@ -88,6 +89,17 @@ class Shard final : public PartitionListener {
   void on_stopped() override;
 
  private:
+  // An answer on its way to the one who waits for it, who takes it away: answers are large.
+  struct Reply {
+    std::optional<Result<CommandAnswer>> given;
+    Notifier ready;
+
+    void set(Result<CommandAnswer> answer) {
+      if (given) return;  // The first one counts.
+      given.emplace(std::move(answer));
+      ready.notify_all();
+    }
+  };
   struct Pending {
     CommandEnvelope envelope;
     CallLimits::Turn turn = CallLimits::Turn::ended;
@@ -95,7 +107,7 @@ class Shard final : public PartitionListener {
     MonoTime asked;          // When it came.
     bool abandoned = false;  // Its caller has gone.
     bool decided = false;    // An append may be on its way.
-    OneShot<CommandAnswer> answer;
+    Reply answer;
   };
   using PendingPtr = std::shared_ptr<Pending>;
 
@@ -156,12 +168,34 @@ class Shard final : public PartitionListener {
   void trace(std::string_view what, const CommandId& command) const;
 
   // ---- commands ----
+  Task<CommandAnswer> execute_otherwise(CommandEnvelope envelope, CallLimits limits);
+  // Puts it where the actor takes it from, and sees that it does.
+  PendingPtr put_in_mailbox(Actor& actor, CommandEnvelope envelope, CallLimits limits);
+  Task<CommandAnswer> answer_to(PendingPtr pending);
+  // The actor, if it need not be loaded or opened first; else null.
+  Actor* resident_actor(const StreamId& stream) const;
   Task<CommandAnswer> enqueue(CommandEnvelope envelope, CallLimits limits, bool bounded);
   void pump_if_needed(Actor& actor);
   void answer_turn(Actor& actor, const PendingPtr& pending, CommandAnswer answer);
   Task<> pump(Actor* actor);
   Task<> handle(Actor* actor, PendingPtr pending);
+  // What need not be decided: true if that is so, and dealt with.
+  bool is_dealt_with(Actor& actor, const PendingPtr& pending);
+  void wait_for_turn(Actor& actor, const PendingPtr& pending);
+  void join_open_turn(Actor& actor, const PendingPtr& pending);
+  Task<CommandAnswer> erased(StreamId stream, CommandAnswer answer, MonoTime deadline);
+  void give_answer(Actor& actor, const PendingPtr& pending, Result<CommandAnswer> answer);
+  Histogram& time_of(const Command& command, const Result<CommandAnswer>& answer);
   Task<CommandAnswer> carry_out(Actor* actor, PendingPtr pending);
+  // What a decision has sent to the log: `first` is the sequence of its first event.
+  struct Sent {
+    PartitionOwner::FatePtr fate;
+    Sequence first;
+  };
+  // Decides and sends, if that needs no question to anybody and leads to events; else nothing has happened.
+  std::optional<Result<Sent>> send_at_once(Actor& actor, Pending& pending);
+  CommandAnswer answer_of(const Actor& actor, const Command& command, Sequence first,
+                          const Admitted& admitted) const;
   // A command that has taken effect before: its answer, or a conflict. Nothing = it is new.
   std::optional<Result<CommandAnswer>> replayed(const ActorState& state,
                                                 const CommandEnvelope& envelope) const;
@@ -281,6 +315,8 @@ class Shard final : public PartitionListener {
   MonoTime last_round_;
   bool round_running_ = false;
   std::size_t turns_driven_ = 0;
+  // How long commands take that succeed, by their kind: looked up once. Null = not yet.
+  std::array<Histogram*, std::variant_size_v<Command>> times_{};
 };
 
 }  // namespace varve

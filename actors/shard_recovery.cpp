@@ -71,6 +71,11 @@ Task<PartitionOwner::Start> Shard::recovery_start() {
   co_return from;
 }
 
+Shard::Actor* Shard::resident_actor(const StreamId& stream) const {
+  const auto found = actors_.find(stream);
+  return found != actors_.end() && !is_locked(*found->second) ? found->second.get() : nullptr;
+}
+
 Task<Shard::Actor*> Shard::activate(StreamId stream) {
   for (;;) {
     if (const auto found = actors_.find(stream); found != actors_.end()) {

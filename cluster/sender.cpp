@@ -56,7 +56,20 @@ ClusterSender::ClusterSender(Env& env, Ports ports, NodeIdentity identity, std::
     : env_(env), ports_(ports), identity_(std::move(identity)), partitions_(partitions) {}
 
 Task<CommandAnswer> ClusterSender::send(CommandEnvelope envelope, CallLimits limits) {
-  if (ports_.transport == nullptr) co_return co_await send_here(std::move(envelope), limits);
+  if (ports_.transport != nullptr) return send_anywhere(std::move(envelope), limits);
+  auto shard = ports_.member.shard(partition_of(envelope.stream, partitions_));
+  if (!shard) return send_here(std::move(envelope), limits);
+  Task<CommandAnswer> execution = shard->execute(std::move(envelope), limits);
+  return keeping(std::move(shard), std::move(execution));
+}
+
+// Whoever executes a command holds the shard.
+Task<CommandAnswer> ClusterSender::keeping([[maybe_unused]] std::shared_ptr<Shard> shard,
+                                           Task<CommandAnswer> execution) {
+  co_return co_await std::move(execution);
+}
+
+Task<CommandAnswer> ClusterSender::send_anywhere(CommandEnvelope envelope, CallLimits limits) {
   const auto call = std::make_shared<Call>();
   call->partition = partition_of(envelope.stream, partitions_);
   call->repeatable = is_repeatable(envelope);
@@ -86,7 +99,9 @@ Task<CommandAnswer> ClusterSender::send_here(CommandEnvelope envelope, CallLimit
     shard = ports_.member.shard(partition);
   }
   if (!shard) co_return Error{Errc::unavailable, "the partition has no owner in this process"};
-  co_return co_await shard->execute(std::move(envelope), limits);
+  // On a line of its own: what lies in a co_await's line stays in memory for as long as it waits.
+  Task<CommandAnswer> execution = shard->execute(std::move(envelope), limits);
+  co_return co_await std::move(execution);
 }
 
 Task<CommandAnswer> ClusterSender::send_until(CallPtr call) {
@@ -155,8 +170,8 @@ Task<CommandAnswer> ClusterSender::attempt(CallPtr call) {
     if (!here) co_return Error{Errc::unavailable, "the partition has no owner at present"};
   }
   call->asked = true;
-  CommandEnvelope envelope = call->envelope;
-  auto answer = co_await here->execute(std::move(envelope), call->limits);
+  Task<CommandAnswer> execution = here->execute(call->envelope, call->limits);
+  auto answer = co_await std::move(execution);
   if (answer && answer->channel && !mutant(Mutant::stream_ends_with_shard)) {
     // The shard's own channel would end with the shard.
     ports_.receiver.remember(answer->channel);

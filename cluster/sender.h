@@ -55,6 +55,8 @@ class ClusterSender final : public CommandSender {
   };
   using CallPtr = std::shared_ptr<Call>;
 
+  Task<CommandAnswer> send_anywhere(CommandEnvelope envelope, CallLimits limits);
+  static Task<CommandAnswer> keeping(std::shared_ptr<Shard> shard, Task<CommandAnswer> execution);
   Task<CommandAnswer> send_here(CommandEnvelope envelope, CallLimits limits);
   Task<CommandAnswer> send_until(CallPtr call);
   void close(Call& call);

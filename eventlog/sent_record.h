@@ -22,6 +22,7 @@ class SentRecord {
   static Result<SentRecord> of(Commit commit);
 
   const std::string& bytes() const { return *bytes_; }
+  std::shared_ptr<const Commit> commit() const { return {record_, &std::get<Commit>(*record_)}; }
   // The value, if `bytes` were sent and decode to it; else null.
   std::shared_ptr<const Record> as(std::string_view bytes) const;
 

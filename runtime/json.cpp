@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cstring>
 
 #include "runtime/check.h"
 #include "runtime/stored_json.h"
@@ -297,11 +298,32 @@ void Json::canonical_to(std::string& out) const {
   }
 }
 
+namespace {
+
+// Whether none of eight characters needs an escape: no control character, quote or backslash.
+bool is_clean(std::uint64_t word) {
+  constexpr std::uint64_t kOnes = 0x0101010101010101;
+  constexpr std::uint64_t kHigh = 0x8080808080808080;
+  const auto below = [](std::uint64_t bytes, std::uint64_t bound) {
+    return (bytes - kOnes * bound) & ~bytes & kHigh;
+  };
+  return (below(word, 0x20) | below(word ^ (kOnes * '"'), 1) | below(word ^ (kOnes * '\\'), 1)) == 0;
+}
+
+}  // namespace
+
 void append_json_string(std::string& out, std::string_view text) {
   static constexpr std::string_view kDigits = "0123456789abcdef";
   out += '"';
   std::size_t clean = 0;  // Start of the run that needs no escape.
   for (std::size_t i = 0; i < text.size(); ++i) {
+    std::uint64_t word = 0;
+    while (i + sizeof(word) <= text.size()) {
+      std::memcpy(&word, text.data() + i, sizeof(word));
+      if (!is_clean(word)) break;
+      i += sizeof(word);
+    }
+    if (i == text.size()) break;
     const auto c = static_cast<unsigned char>(text[i]);
     if (c >= 0x20 && c != '"' && c != '\\') continue;
     out.append(text, clean, i - clean);

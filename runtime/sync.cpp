@@ -9,18 +9,31 @@ void Notifier::notify_all() {
   for (const Waker& waiter : waiters) waiter.wake();
 }
 
-boost::asio::awaitable<void> Notifier::wait(Env& env, MonoTime deadline) {
+namespace {
+
+void add_waiter(std::vector<Waker>& waiters, const Waker& waker) {
+  // Waits that ended by their deadline stay in the list until somebody sweeps it.
+  if (waiters.size() >= 16) {
+    std::erase_if(waiters, [](const Waker& waiter) { return waiter.spent(); });
+  }
+  waiters.push_back(waker);
+}
+
+boost::asio::awaitable<void> wait_until(Env& env, std::vector<Waker>* waiters, MonoTime deadline) {
   TimerId timer = 0;
-  std::function<void(Waker)> park = [this, &env, deadline, &timer](Waker waker) {
-    // Waits that ended by their deadline stay in the list until somebody sweeps it.
-    if (waiters_.size() >= 16) {
-      std::erase_if(waiters_, [](const Waker& waiter) { return waiter.spent(); });
-    }
-    waiters_.push_back(waker);
-    if (deadline < kNever) timer = env.call_at(deadline, [waker] { waker.wake(); });
+  std::function<void(Waker)> park = [waiters, &env, deadline, &timer](Waker waker) {
+    add_waiter(*waiters, waker);
+    timer = env.call_at(deadline, [waker] { waker.wake(); });
   };
   co_await suspend(env, std::move(park));
-  if (timer != 0) env.cancel(timer);
+  env.cancel(timer);
+}
+
+}  // namespace
+
+boost::asio::awaitable<void> Notifier::wait(Env& env, MonoTime deadline) {
+  if (deadline < kNever) return wait_until(env, &waiters_, deadline);
+  return suspend(env, [waiters = &waiters_](const Waker& waker) { add_waiter(*waiters, waker); });
 }
 
 Task<> TaskGroup::supervise(std::shared_ptr<State> state, Task<> task) {

@@ -136,7 +136,8 @@ Task<> update_loop(ActorNode& server, std::size_t n, std::size_t& left) {
     --left;
     UpdateAgent update{R"({"description":"a new description"})"};
     CommandEnvelope envelope = command_to(server, nth_agent(n), std::move(update));
-    auto answer = co_await server.node().sender().send(std::move(envelope), limits);
+    Task<CommandAnswer> call = server.node().sender().send(std::move(envelope), limits);
+    auto answer = co_await std::move(call);
     if (!answer) co_return answer.error();
   }
   co_return ok();
