@@ -33,8 +33,7 @@ void Folding::take(const AssignmentChange& change) {
   for (const Partition partition : change.partitions) {
     if (change.kind == AssignmentChange::Kind::assigned) {
       if (workers_.contains(partition)) continue;
-      auto worker =
-          std::make_shared<ProjectionWorker>(env_, log_, views_, progress_, partition, changes_max_);
+      auto worker = std::make_shared<ProjectionWorker>(env_, log_, views_, progress_, partition, options_);
       workers_.emplace(partition, worker);
       env_.spawn("projection " + std::to_string(partition.value()), run(std::move(worker)));
     } else if (const auto found = workers_.find(partition); found != workers_.end()) {

@@ -16,15 +16,14 @@ namespace varve {
 
 class Folding {
  public:
-  // `changes_max`: of a worker's batch.
   Folding(Env& env, EventLog& log, ViewStore& views, ViewProgress& progress, Assignment& assignment,
-          std::size_t changes_max)
+          ProjectionWorker::Options options)
       : env_(env),
         log_(log),
         views_(views),
         progress_(progress),
         assignment_(assignment),
-        changes_max_(changes_max) {}
+        options_(options) {}
 
   // Joins the group and follows its assignment. Once.
   void start();
@@ -43,7 +42,7 @@ class Folding {
   ViewStore& views_;
   ViewProgress& progress_;
   Assignment& assignment_;
-  std::size_t changes_max_;
+  ProjectionWorker::Options options_;
   bool stopping_ = false;
   std::optional<Error> failure_;  // Of the assignment.
   std::map<Partition, std::shared_ptr<ProjectionWorker>> workers_;

@@ -27,6 +27,7 @@ struct NodeOptions {
   Duration first_look{ViewProgress::kLook};  // For views that another process folds.
   bool fold_views = true;                    // False: nothing is folded here (measurements of the log alone).
   std::size_t batch_changes_max = kBatchChangesMax;
+  Duration gather{kGather};                            // ProjectionWorker::Options
   Duration hand_back_time = std::chrono::seconds{10};  // For a partition that is revoked.
   Duration owner_search{kForever};                     // ClusterSender::Ports::owner_search
   ReadyLimits ready;

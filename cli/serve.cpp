@@ -132,6 +132,7 @@ void make_node(Server& server, const std::string& own_url) {
   options.ack_log_lag_records = config.ack_log_lag_records;
   options.owner_search = kOwnerSearch;
   options.first_look = kFirstLook;
+  if (!config.roles.api) options.gather = Duration{};
   Backends& backends = *server.backends;
   if (backends.hand_back_time > Duration{}) options.hand_back_time = backends.hand_back_time;
   const Node::Ports ports{*backends.log,           *backends.snapshots,   *backends.views,

@@ -12,9 +12,7 @@ constexpr std::chrono::milliseconds kRetryWait{50};
 // A store that has lost its last commits says so to nobody: its checkpoint is looked at again after so long.
 constexpr std::chrono::seconds kTrust{10};
 
-// Rows that nobody waits for yet wait for the next ones so long: the beginning of a turn and its end, or what
-// several callers wrote, are one transaction then. Not when more is to be folded than this.
-constexpr std::chrono::milliseconds kGather{2};
+// With more to be folded than this nothing is waited for.
 constexpr std::size_t kGatherChangesMax = 64;
 
 // What a batch changes, for metrics; the batch itself goes to the store.
@@ -109,7 +107,7 @@ Task<> ProjectionWorker::follow() {
         Status fits = co_await check_late_ruling(log_, partition_, *fold.met_late(), record.offset);
         if (!fits) co_return fits;
       }
-      if (fold.changes() < changes_max_) continue;
+      if (fold.changes() < options_.changes_max) continue;
       Batch full = fold.take_batch();
       auto went_on = co_await settle();
       if (!went_on) co_return went_on.error();
@@ -133,8 +131,8 @@ Task<> ProjectionWorker::follow() {
 
 boost::asio::awaitable<bool> ProjectionWorker::gather(Offset next) {
   std::optional<Offset> awaited = progress_.awaited(partition_);
-  if (awaited && *awaited < next) co_return false;
-  const MonoTime until = env_.now() + kGather;
+  if (options_.gather == Duration{} || (awaited && *awaited < next)) co_return false;
+  const MonoTime until = env_.now() + options_.gather;
   // What is awaited is in the log: behind what was read, if it is not among it.
   while (!awaited && !stopping_ && env_.now() < until) {
     co_await progress_.wait_for_waiter(until);

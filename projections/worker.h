@@ -15,17 +15,22 @@ namespace varve {
 
 inline constexpr std::size_t kBatchChangesMax = 4000;
 
+// Rows that nobody is known to wait for wait for the next ones so long: the beginning of a turn and its end,
+// or what several callers wrote, are one transaction then.
+inline constexpr std::chrono::milliseconds kGather{2};
+
 class ProjectionWorker {
  public:
-  // `changes_max`: with so many a batch is full.
+  struct Options {
+    std::size_t changes_max = kBatchChangesMax;  // With so many a batch is full.
+    // Zero where everybody waits at other processes, which this one does not hear of.
+    Duration gather{kGather};
+  };
   ProjectionWorker(Env& env, EventLog& log, ViewStore& store, ViewProgress& progress, Partition partition,
-                   std::size_t changes_max = kBatchChangesMax)
-      : env_(env),
-        log_(log),
-        store_(store),
-        progress_(progress),
-        partition_(partition),
-        changes_max_(changes_max) {}
+                   Options options)
+      : env_(env), log_(log), store_(store), progress_(progress), partition_(partition), options_(options) {}
+  ProjectionWorker(Env& env, EventLog& log, ViewStore& store, ViewProgress& progress, Partition partition)
+      : ProjectionWorker(env, log, store, progress, partition, Options{}) {}
 
   // Runs until stop() or until something stops the partition for good: a damaged record, a truncated log,
   // rows that do not fit the log (a rebuild cures that). The Error is also in failure().
@@ -55,7 +60,7 @@ class ProjectionWorker {
   ViewStore& store_;
   ViewProgress& progress_;
   Partition partition_;
-  std::size_t changes_max_;
+  Options options_;
   bool stopping_ = false;
   // Of rulings that were in the log when this worker began. Facts of the log, not of the store: kept.
   std::optional<EventPlaces> ruled_;

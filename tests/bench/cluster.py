@@ -9,6 +9,7 @@ Services, nodes and load run on this machine and share its processors, in a temp
 latency      POST messages to one node, 1 and 16 clients, ack=view and ack=log
 forwarding   the same agent's messages, sent to the node that owns it and to another one
 nodes        three nodes against one, 16 clients; requests go to any node, so two of three are forwarded
+worker       messages to a node without the role `projections`, whose views a process of their own folds
 failover     how long the agents of a node have no answer: after SIGKILL, after SIGTERM, and after SIGKILL of a static
              member (kafka_static_member) that is started again at once
 
@@ -42,7 +43,7 @@ REQUESTS_MAX = 1_000_000  # Time ends a load, not this.
 VIEWS_SECONDS_MAX = 60    # Until the views have caught up.
 OUTAGE_SECONDS_MAX = 60   # Until an agent has an owner again.
 PAUSE = 0.02              # Between two requests of a client that waits for its agent.
-PARTS = ("latency", "forwarding", "nodes", "failover")
+PARTS = ("latency", "forwarding", "nodes", "worker", "failover")
 
 
 def note(what):
@@ -61,14 +62,16 @@ class Bench:
     def left(self):
         return self.deadline - time.monotonic()
 
-    def cluster(self, name, count, place=None, members=()):
-        """Ready nodes that share the partitions. `members`: their names as static members."""
+    def cluster(self, name, count, place=None, members=(), roles=""):
+        """Ready nodes that share the partitions. `members`: their names as static members. `roles`: otherwise all."""
         place = place or Place(self.workshop, self.services, name, script=None)
         nodes = []
         for number in range(count):
             more = ["--cluster", place.cluster, "--partitions", str(PARTITIONS)]
             if members:
                 more += ["--kafka-static-member", members[number]]
+            if roles:
+                more += ["--roles", roles]
             nodes.append(Node(self.workshop, "%s-%d" % (name, number), place, more))
         nodes[0].start()  # It makes the topic and the schema.
         for node in nodes[1:]:
@@ -157,6 +160,21 @@ def latency(bench, one):
           [("%d client%s, `ack=%s`" % (clients, "" if clients == 1 else "s", ack), "%.2f ms" % seen["p50"],
             "%.2f ms" % seen["p99"], "%.0f/s" % seen["rate"])
            for (clients, ack), seen in in_turns(bench, "latency", cases).items()])
+
+
+def worker_apart(bench):
+    place = Place(bench.workshop, bench.services, "apart", script=None)
+    nodes = bench.cluster("apart", 1, place, roles="api,actors")
+    worker = Node(bench.workshop, "worker", place, ["--cluster", place.cluster, "--partitions", str(PARTITIONS),
+                                                    "--roles", "projections"])
+    worker.start(wait=False)  # It answers no clients; the first load waits for its views.
+    bench.warm(nodes)
+    cases = {clients: lambda clients=clients: bench.fresh_load(nodes, clients, "view") for clients in (1, CLIENTS)}
+    table(("POST messages, `ack=view`, one node and a projection worker", "p50", "p99", "requests"),
+          [("%d client%s" % (clients, "" if clients == 1 else "s"), "%.2f ms" % seen["p50"], "%.2f ms" % seen["p99"],
+            "%.0f/s" % seen["rate"]) for clients, seen in in_turns(bench, "worker", cases).items()])
+    for node in (*nodes, worker):
+        check_equal(node.terminate(), 0, "the exit code after SIGTERM")
 
 
 def forwarding(bench, nodes):
@@ -322,7 +340,7 @@ def story(bench):
         bench.warm(one)
     if "latency" in wanted:
         latency(bench, one)
-    several = bench.cluster("several", bench.chosen.nodes) if set(wanted) - {"latency"} else []
+    several = bench.cluster("several", bench.chosen.nodes) if set(wanted) - {"latency", "worker"} else []
     if {"forwarding", "nodes"} & set(wanted):
         bench.warm(several)
     if "forwarding" in wanted:
@@ -331,6 +349,8 @@ def story(bench):
         more_nodes(bench, one, several)
     for node in one:
         check_equal(node.terminate(), 0, "the exit code after SIGTERM")
+    if "worker" in wanted:
+        worker_apart(bench)
     if "failover" in wanted:
         failovers(bench, several)
 

@@ -174,8 +174,8 @@ void BisectViewsContract::fold(ViewStore& views, std::size_t changes_max) {
   std::vector<std::shared_ptr<ProjectionWorker>> workers;
   const auto ended = std::make_shared<Ended>();
   for (std::uint32_t i = 0; i < log_.partitions(); ++i) {
-    workers.push_back(
-        std::make_shared<ProjectionWorker>(env_, log_, views, progress, Partition{i}, changes_max));
+    workers.push_back(std::make_shared<ProjectionWorker>(env_, log_, views, progress, Partition{i},
+                                                         ProjectionWorker::Options{changes_max}));
     ++ended->left;
     env_.spawn("worker", follow(workers.back(), ended));
   }

@@ -172,6 +172,17 @@ TEST_F(WorkerTest, RowsThatSomebodyWaitsForAreFoldedAtOnce) {
   EXPECT_TRUE(progress_.awaited(kHome) == std::nullopt);
 }
 
+TEST_F(WorkerTest, WhoHearsOfNoWaiterWaitsForNothing) {
+  ProjectionWorker apart{env_, port_, store_, progress_, kHome, {kBatchChangesMax, Duration{}}};
+  env_.spawn("worker", apart.run());
+  run_for(10);
+  commit("block-a", {BlockCreated{test::sample_block()}});
+  run_for(1);
+  EXPECT_EQ(1U, rows(View::blocks).size());
+  apart.stop();
+  run_for(1000);
+}
+
 TEST_F(WorkerTest, APoisonedEventParksOnlyItsStream) {
   commit("agent-a", {kCreated});
   poison("agent-a");
@@ -331,7 +342,7 @@ class FullBatchesTest : public WorkerTest {
   bool ended_ = false;
   HeldStore held_{env_, store_};
   ReadLog read_{port_};
-  ProjectionWorker behind_{env_, read_, held_, progress_, kHome, 4};
+  ProjectionWorker behind_{env_, read_, held_, progress_, kHome, {4, kGather}};
 };
 
 TEST_F(FullBatchesTest, TheNextBatchIsFoldedWhileOneIsBeingCommitted) {
