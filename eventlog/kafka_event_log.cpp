@@ -75,7 +75,7 @@ Result<Delivery> KafkaEventLog::append(Partition partition, std::string key, std
   if (impl_->reader->exchanged()) return Error{Errc::unavailable, impl_->reader->exchanged()->message};
   auto writer = impl_->writer();
   if (!writer) return Error{Errc::unavailable, writer.error().message};
-  return (*writer)->produce(partition, key, bytes);
+  return (*writer)->produce(partition, std::move(key), std::move(bytes));
 }
 
 Task<ReadBatch> KafkaEventLog::read(Partition partition, Offset from, ReadOptions options) {

@@ -33,7 +33,7 @@ Result<std::shared_ptr<Producer>> Producer::open(RealEnv& env, Options options) 
   return producer;
 }
 
-Result<Delivery> Producer::produce(Partition partition, const std::string& key, const std::string& bytes) {
+Result<Delivery> Producer::produce(Partition partition, std::string key, std::string bytes) {
   if (finished_) return Error{Errc::unavailable, "the producer is being replaced"};
   if (records_ >= kRecordsInFlightMax || bytes_ + bytes.size() > kBytesInFlightMax) {
     return Error{Errc::resource_exhausted, "too many records wait for the brokers; try again later"};
@@ -42,22 +42,42 @@ Result<Delivery> Producer::produce(Partition partition, const std::string& key, 
     free_.push_back(&slots_.emplace_back());
   }
   Slot* const slot = free_.back();
-  // The library copies both and does not change them; its types come from C.
-  void* payload = const_cast<char*>(bytes.data());
-  const void* key_bytes = key.empty() ? nullptr : key.data();
-  if (rd_kafka_produce(topic_, static_cast<std::int32_t>(partition.value()), RD_KAFKA_MSG_F_COPY, payload,
-                       bytes.size(), key_bytes, key.size(), slot) != 0) {
-    const rd_kafka_resp_err_t code = rd_kafka_last_error();
-    Error error = error_of(code, "handing a record to Kafka");
-    if (error.code != Errc::resource_exhausted) error.code = Errc::unavailable;
-    if (code == RD_KAFKA_RESP_ERR__FATAL) finish(error.message);
-    return error;
-  }
   free_.pop_back();
   ++records_;
   bytes_ += bytes.size();
   *slot = Slot{std::make_shared<OneShot<Offset>>(), bytes.size()};
+  waiting_.push_back({slot, partition, std::move(key), std::move(bytes)});
+  if (waiting_.size() == 1) {
+    env_.post([weak = weak_from_this()] {
+      if (const auto self = weak.lock()) self->hand_over();
+    });
+  }
   return slot->delivery;
+}
+
+void Producer::hand_over() {
+  std::vector<Waiting> records = std::exchange(waiting_, {});
+  Status handed = ok();
+  for (Waiting& record : records) {
+    if (finished_) return;  // Its end has told them all.
+    // What comes behind a record that was refused must not take its place.
+    if (handed) handed = hand_over(record);
+    if (!handed && !finished_) release(record.slot).delivery->set(handed.error());
+  }
+}
+
+// An error: certainly not written.
+Status Producer::hand_over(Waiting& record) {
+  const void* key = record.key.empty() ? nullptr : record.key.data();
+  if (rd_kafka_produce(topic_, static_cast<std::int32_t>(record.partition.value()), RD_KAFKA_MSG_F_COPY,
+                       record.bytes.data(), record.bytes.size(), key, record.key.size(), record.slot) == 0) {
+    return ok();
+  }
+  const rd_kafka_resp_err_t code = rd_kafka_last_error();
+  Error error = error_of(code, "handing a record to Kafka");
+  error.code = Errc::unavailable;
+  if (code == RD_KAFKA_RESP_ERR__FATAL) finish(error.message);
+  return error;
 }
 
 Producer::Slot Producer::release(Slot* slot) {
@@ -107,6 +127,7 @@ void Producer::take_reports(rd_kafka_op_s& event) {
 void Producer::finish(const std::string& why) {
   if (finished_) return;
   finished_ = true;
+  waiting_.clear();
   env_.count("log_producers_finished");
   env_.count("log_append_failures", records_);
   if (records_ > 0) {

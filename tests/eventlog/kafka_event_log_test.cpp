@@ -255,16 +255,19 @@ TEST_F(KafkaEventLogTest, WhatHasLeftTheTailIsReadFromTheBroker) {
     ASSERT_TRUE(offset);
     expected.push_back(*offset);
   }
-  const auto records = run(life.env, read_to_end(life.log.get(), Partition{0}, Offset{}));
-  ASSERT_TRUE(records);
-  std::vector<Offset> found;
-  std::string firsts;
-  for (const LogRecord& record : *records) {
-    found.push_back(record.offset);
-    firsts += (*record.bytes)[0];
+  // The tail gets them a little later than they are written: until then it still holds the first ones.
+  for (int i = 0; i < 1000 && life.counted("log_consumers_opened") == 0; ++i) {
+    const auto records = run(life.env, read_to_end(life.log.get(), Partition{0}, Offset{}));
+    ASSERT_TRUE(records);
+    std::vector<Offset> found;
+    std::string firsts;
+    for (const LogRecord& record : *records) {
+      found.push_back(record.offset);
+      firsts += (*record.bytes)[0];
+    }
+    EXPECT_EQ(expected, found);
+    EXPECT_EQ("0123456789", firsts);
   }
-  EXPECT_EQ(expected, found);
-  EXPECT_EQ("0123456789", firsts);
   EXPECT_EQ(1U, life.counted("log_consumers_opened"));
 }
 

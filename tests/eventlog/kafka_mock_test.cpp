@@ -84,6 +84,18 @@ TEST_F(KafkaMockTest, WhatTheBrokersTookIsCounted) {
   EXPECT_EQ(11U, life.counted("log_bytes"));
 }
 
+// Records are handed over together, behind the step that has appended them.
+TEST_F(KafkaMockTest, WhatTheLibraryRefusesWasNotWrittenAndNothingBehindItTakesItsPlace) {
+  KafkaEventLog::Options few = options();
+  few.connection.properties["queue.buffering.max.messages"] = "3";
+  KafkaLife life(few);
+  ASSERT_EQ("", life.error);
+  EXPECT_EQ("0 1 2 unavailable unavailable", outcomes(life, 5));
+  EXPECT_EQ("3", life.outcome("later"));
+  EXPECT_EQ("0 1 2 later", life.all());
+  EXPECT_EQ(0U, life.counted("log_producers_finished"));
+}
+
 TEST_F(KafkaMockTest, AFailedDeliveryIsUnknownAndTheNextAppendHasANewProducer) {
   const rd_kafka_resp_err_t errors[] = {
       RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED, RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE,
