@@ -1,9 +1,16 @@
-// Agents that are carried away in the simulated world: beside the work of others, with everything dying.
+// Agents that are carried away in the simulated world, beside the work of others, with everything dying; and
+// what an export does with a log that it does not see to its end.
 #include <gtest/gtest.h>
 
+#include "eventlog/memory_event_log.h"
+#include "inspect/teleport_export.h"
+#include "runtime/real_env.h"
 #include "sim/disk_swarm.h"
+#include "sim/mutants.h"
 #include "sim/swarm.h"
 #include "sim/swarm_config.h"
+#include "sim/sweep.h"
+#include "tests/support/run.h"
 
 namespace varve::sim {
 namespace {
@@ -28,6 +35,66 @@ TEST(SimTeleport, CopiesAndMovesHoldBesideEveryFault) {
   EXPECT_GT(met["sometimes.teleport.imported_again"], 3U);
   EXPECT_GT(met["sometimes.teleport.compared"], 2U);
   EXPECT_GT(met["sometimes.teleport.moved"], 0U);
+}
+
+// What only the other place's death at a certain step shows is the sweep's to find; that it dies is seen
+// here.
+TEST(SimTeleport, TheOtherPlaceIsAMachineOfTheStory) {
+  const auto kind = find_story("teleport");
+  ASSERT_NE(nullptr, kind);
+  EXPECT_EQ(2U, kind->machines());
+  StoryRun run;
+  run.crash_after_step = 900;
+  const StoryResult without = run_story(*kind, run);
+  run.node = 1;
+  const StoryResult with = run_story(*kind, run);
+  EXPECT_TRUE(with.failures.empty()) << with.failures.front();
+  EXPECT_NE(without.trace_hash, with.trace_hash);
+}
+
+TEST(SimTeleport, ASourceThatLetsGoTooEarlyIsFoundOut) {
+  const SwitchedOn wrong(Mutant::moves_whatever_came);
+  const StoryResult result = run_story(*find_story("teleport"), StoryRun{});
+  ASSERT_FALSE(result.failures.empty());
+  EXPECT_NE(std::string::npos, result.failures.front().find("it left with less than it had"));
+}
+
+// A reader that does not see the newest record yet.
+class ShortSighted final : public EventLog {
+ public:
+  explicit ShortSighted(EventLog& log) : log_(log) {}
+  std::uint32_t partitions() const override { return log_.partitions(); }
+  Result<Delivery> append(Partition partition, std::string key, std::string bytes) override {
+    return log_.append(partition, std::move(key), std::move(bytes));
+  }
+  Task<ReadBatch> read(Partition /*partition*/, Offset from, ReadOptions /*options*/) override {
+    co_return ReadBatch{{}, from};
+  }
+  Task<Offset> end(Partition partition) override { return log_.end(partition); }
+
+ private:
+  EventLog& log_;
+};
+
+TEST(SimTeleport, AnExportThatCannotSeeTheNewestRecordsIsNone) {
+  RealEnv env;
+  const MemoryLogStorage::Options one{1, 0};
+  auto storage = std::make_shared<MemoryLogStorage>(one);
+  Claim claim;
+  claim.epoch = Epoch{1};
+  claim.cluster = "varve";
+  claim.partitions = 1;
+  const auto bytes = encode_record(Record{claim});
+  ASSERT_TRUE(bytes);
+  storage->land(Partition{0}, std::make_shared<const std::string>(*bytes));
+  MemoryEventLog log(env, storage);
+  ExportQuestion question;
+  question.all = true;
+  EXPECT_TRUE(test::run(env, TeleportExport::prepare(log, question)));
+  ShortSighted lags(log);
+  const auto made = test::run(env, TeleportExport::prepare(lags, question));
+  ASSERT_FALSE(made);
+  EXPECT_EQ(Errc::unavailable, made.error().code) << made.error().message;
 }
 
 }  // namespace
