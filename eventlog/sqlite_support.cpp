@@ -74,6 +74,11 @@ Statement& Statement::bind_text(int parameter, std::string_view text) {
   return *this;
 }
 
+Statement& Statement::bind_kept_text(int parameter, std::string_view text) {
+  note(sqlite3_bind_text64(statement_, parameter, data_of(text), text.size(), SQLITE_STATIC, SQLITE_UTF8));
+  return *this;
+}
+
 Statement& Statement::bind_blob(int parameter, std::string_view bytes) {
   note(sqlite3_bind_blob64(statement_, parameter, data_of(bytes), bytes.size(), SQLITE_TRANSIENT));
   return *this;

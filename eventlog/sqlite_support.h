@@ -37,6 +37,8 @@ class Statement {
   // Parameters count from 1; text and blobs are copied. A failed bind is reported by the next step().
   Statement& bind(int parameter, std::int64_t value);
   Statement& bind_text(int parameter, std::string_view text);
+  // Not copied: the text stays where it is until the parameter is bound anew, or nobody steps any more.
+  Statement& bind_kept_text(int parameter, std::string_view text);
   Statement& bind_blob(int parameter, std::string_view bytes);
   Statement& bind_null(int parameter);
 

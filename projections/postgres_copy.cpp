@@ -128,6 +128,21 @@ void add_value(std::string& line, const Value& value) {
   }
 }
 
+void add_value(std::string& line, PackedReader& values) {
+  if (!line.empty()) line += '\t';
+  switch (values.next()) {
+    case PackedReader::Kind::integer:
+      add_number(line, values.integer());
+      break;
+    case PackedReader::Kind::text:
+      add_text(line, values.text());
+      break;
+    case PackedReader::Kind::null:
+      line += kCopyNull;
+      break;
+  }
+}
+
 Result<Row> row_of_line(View view, std::string_view line) {
   Fields fields(line);
   Row row;

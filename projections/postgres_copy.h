@@ -5,6 +5,7 @@
 #include <string>
 #include <string_view>
 
+#include "projections/packed_batch.h"
 #include "projections/schema.h"
 #include "runtime/result.h"
 
@@ -14,6 +15,9 @@ inline constexpr const char* kCopyNull = "\\N";
 
 // The first value of a line is neither null nor empty: an empty line is one without values.
 void add_value(std::string& line, const Value& value);
+
+// The next of `values`.
+void add_value(std::string& line, PackedReader& values);
 
 // A row from a line with the columns of postgres_columns(view). Errc::corrupt: it has others.
 Result<Row> row_of_line(View view, std::string_view line);

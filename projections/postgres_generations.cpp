@@ -274,8 +274,10 @@ Task<GenerationsSeen> PostgresGenerations::look() {
 
 void PostgresGenerations::open_next() {
   if (loading_) {
-    next_ = std::make_shared<PostgresLoader>(pool_, schema_);
+    loader_ = std::make_shared<PostgresLoader>(env_, pool_, schema_, window_);
+    next_ = loader_;
   } else {
+    loader_.reset();
     PostgresViewStore::Options options;
     options.generation = number_;
     options.reads = PostgresViewStore::Reads::generation;
@@ -316,7 +318,13 @@ Task<> PostgresGenerations::keep() {
   co_return co_await in_transaction<Unit>(pool_, how, "", std::move(work));
 }
 
+Task<> PostgresGenerations::settle() {
+  if (!loader_) co_return ok();
+  co_return co_await loader_->settle();
+}
+
 Task<> PostgresGenerations::leave() {
+  ignore_error(co_await settle(), "what is lost is folded again");
   std::function<Status(PostgresTransaction&, Unit&)> work =
       [schema = schema_, holder = holder_](PostgresTransaction& transaction, Unit&) -> Status {
     const std::string table = quoted_name(schema) + ".rebuild";

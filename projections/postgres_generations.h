@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "projections/generations.h"
+#include "projections/postgres_loader.h"
 #include "projections/postgres_pool.h"
 #include "projections/postgres_view_store.h"
 
@@ -31,6 +32,9 @@ class PostgresGenerations final : public Generations {
   PostgresGenerations(Env& env, PostgresPool& pool, std::string holder)
       : env_(env), pool_(pool), holder_(std::move(holder)) {}
 
+  // Changes of one transaction while it loads; kCopyWindow if nothing is said.
+  void load_by(std::size_t window) { window_ = window; }
+
   Task<GenerationsSeen> look() override;
   Task<> begin() override;
   Task<> keep() override;
@@ -38,6 +42,7 @@ class PostgresGenerations final : public Generations {
   std::shared_ptr<ViewStore> next() override { return next_; }
   bool is_loading() const override { return loading_; }
   bool is_loaded() const override { return loaded_; }
+  Task<> settle() override;
   // Closes the rows that the batches have left open, in one transaction; then keys and indexes, each in its
   // own, several at a time.
   Task<> finish_loading() override;
@@ -62,7 +67,9 @@ class PostgresGenerations final : public Generations {
   std::string schema_;
   bool loading_ = false;
   bool loaded_ = false;  // All rows are there and closed; indexes are missing.
+  std::size_t window_ = kCopyWindow;
   std::shared_ptr<ViewStore> next_;
+  std::shared_ptr<PostgresLoader> loader_;  // It, while it is loading.
 };
 
 }  // namespace varve

@@ -1,8 +1,11 @@
 #include "projections/postgres_loader.h"
 
+#include <algorithm>
+#include <array>
 #include <memory>
 #include <utility>
 
+#include "projections/packed_batch.h"
 #include "projections/postgres_copy.h"
 #include "projections/postgres_search.h"
 #include "projections/postgres_view_batch.h"
@@ -13,7 +16,9 @@ namespace varve {
 
 namespace {
 
-// A batch of a rebuild is large.
+using Batches = LoadingQueue::Batches;
+
+// A transaction of a rebuild is large.
 constexpr std::chrono::minutes kCommitTime{5};
 // A crash of the server may take the newest batches back, each with its checkpoint.
 constexpr const char* kBegin = "SET LOCAL statement_timeout = 0; SET LOCAL synchronous_commit = off";
@@ -27,9 +32,8 @@ Value number(std::uint64_t value) {
 }
 
 // A tsvector as the server reads it. No lexeme holds a quote or a backslash.
-void add_words(std::string& line, const Row& message) {
+void add_words(std::string& line, const std::optional<std::string>& lexemes) {
   line += '\t';
-  const auto lexemes = postgres_lexemes(message);
   if (!lexemes) {
     line += kCopyNull;
     return;
@@ -45,18 +49,22 @@ void add_words(std::string& line, const Row& message) {
   line += '\'';
 }
 
-void add_row(std::string& line, View view, const ViewPlan::Insert& insert) {
-  const Row& row = *insert.row;
-  // The first column is never null and never empty: line.empty() tells the first.
-  for (const Value& value : row.values) add_value(line, value);
-  add_value(line, std::int64_t{row.from.partition.value()});
-  add_value(line, number(row.from.offset.value()));
-  add_value(line, row.from.ordinal);
-  add_value(line, row.from.at.value());
-  add_value(line, number(row.from.sequence.value()));
+std::optional<std::string> lexemes_of(const PackedBatch& packed, const PackedBatch::Insert& message) {
+  PackedReader reader{packed.bytes, message.begin};
+  std::array<std::string_view, messages::content + 1> texts;
+  for (std::string_view& text : texts) {
+    if (reader.next() == PackedReader::Kind::text) text = reader.text();
+  }
+  return postgres_lexemes(texts[messages::agent_id], texts[messages::role], texts[messages::content]);
+}
+
+void add_row(std::string& line, View view, const PackedBatch& packed, const PackedBatch::Insert& insert) {
+  constexpr std::size_t kPosition = 5;
+  PackedReader reader{packed.bytes, insert.begin};
+  for (std::size_t i = 0; i < schema_of(view).columns.size() + kPosition; ++i) add_value(line, reader);
   add_value(line, insert.to ? number(insert.to->offset.value()) : Value{});
   add_value(line, insert.to ? Value{insert.to->at.value()} : Value{});
-  if (view == View::messages) add_words(line, row);
+  if (view == View::messages) add_words(line, lexemes_of(packed, insert));
 }
 
 std::vector<std::string> columns_of(View view) {
@@ -70,37 +78,64 @@ std::vector<std::string> columns_of(View view) {
   return columns;
 }
 
+// The entries of one view, of all batches one after the other.
+template <class Entry>
+class Entries {
+ public:
+  Entries(const Batches& batches, std::array<std::vector<Entry>, kViews> PackedBatch::*entries, View view)
+      : batches_(batches), entries_(entries), view_(static_cast<std::size_t>(view)) {}
+
+  bool empty() const {
+    return std::all_of(batches_.begin(), batches_.end(),
+                       [this](const PackedBatch& packed) { return (packed.*entries_)[view_].empty(); });
+  }
+  // False: there are no more.
+  bool next() {
+    for (; batch_ < batches_.size(); ++batch_, at_ = 0) {
+      if (at_ < (batches_[batch_].*entries_)[view_].size()) {
+        ++at_;
+        return true;
+      }
+    }
+    return false;
+  }
+  const PackedBatch& batch() const { return batches_[batch_]; }
+  const Entry& entry() const { return (batches_[batch_].*entries_)[view_][at_ - 1]; }
+
+ private:
+  const Batches& batches_;
+  std::array<std::vector<Entry>, kViews> PackedBatch::*entries_;
+  std::size_t view_;
+  std::size_t batch_ = 0;
+  std::size_t at_ = 0;  // Behind the entry.
+};
+
 Status copy_rows(PostgresTransaction& transaction, const ViewTables& tables, View view,
-                 const std::vector<ViewPlan::Insert>& rows) {
-  std::size_t at = 0;
+                 const Batches& batches) {
+  Entries rows{batches, &PackedBatch::inserts, view};
+  if (rows.empty()) return ok();
   return transaction.copy(tables.of(view), columns_of(view), [&](std::string& line) {
-    if (at == rows.size()) return false;
-    add_row(line, view, rows[at++]);
+    if (!rows.next()) return false;
+    add_row(line, view, rows.batch(), rows.entry());
     return true;
   });
 }
 
-// key1, key2: no view has more columns in its key.
-Status copy_closings(PostgresTransaction& transaction, const std::string& schema, Partition partition,
-                     View view, const std::vector<const RowClose*>& closes) {
-  std::size_t at = 0;
+// key1, key2: no view has more columns in its key, and numbers are texts there.
+Status copy_closings(PostgresTransaction& transaction, const std::string& schema, View view,
+                     const Batches& batches) {
+  Entries closes{batches, &PackedBatch::closes, view};
+  if (closes.empty()) return ok();
   const std::vector<std::string> columns{"view", "from_partition", "key1", "key2", "to_offset", "to_at"};
   return transaction.copy(closings_table(schema), columns, [&](std::string& line) {
-    if (at == closes.size()) return false;
-    const RowClose& close = *closes[at++];
+    if (!closes.next()) return false;
     add_value(line, std::string{schema_of(view).name});
-    add_value(line, std::int64_t{partition.value()});
-    for (std::size_t i = 0; i < 2; ++i) {
-      if (i >= close.key.size()) {
-        add_value(line, Value{});
-      } else if (const auto* integer = std::get_if<std::int64_t>(&close.key[i])) {
-        add_value(line, std::to_string(*integer));
-      } else {
-        add_value(line, close.key[i]);
-      }
-    }
-    add_value(line, number(close.to.offset.value()));
-    add_value(line, close.to.at.value());
+    add_value(line, std::int64_t{closes.batch().batch.partition.value()});
+    PackedReader key{closes.batch().bytes, closes.entry().begin};
+    for (std::size_t i = 0; i < schema_of(view).key_columns; ++i) add_value(line, key);
+    if (schema_of(view).key_columns == 1) add_value(line, Value{});
+    add_value(line, number(closes.entry().to.offset.value()));
+    add_value(line, closes.entry().to.at.value());
     return true;
   });
 }
@@ -110,18 +145,12 @@ Status run(PostgresTransaction& transaction, const PostgresStatement& statement)
   return done ? ok() : Status{done.error()};
 }
 
-Status write_rows(PostgresTransaction& transaction, const std::string& schema, const Batch& batch,
-                  const BatchPlan& plan) {
-  const ViewTables tables{schema};
-  for (const View view : all_views()) {
-    const ViewPlan& of = plan.views[static_cast<std::size_t>(view)];
-    if (!of.inserts.empty()) {
-      if (Status done = copy_rows(transaction, tables, view, of.inserts); !done) return done;
-    }
-    if (of.closes.empty()) continue;
-    Status done = copy_closings(transaction, schema, batch.partition, view, of.closes);
-    if (!done) return done;
-  }
+// Status::error with Errc::conflict: another program loads this generation.
+Status write_checkpoint(PostgresTransaction& transaction, const ViewTables& tables, const Batch& batch) {
+  const PostgresStatement statement = move_statement(tables, batch);
+  const auto moved = transaction.run(statement.text, binary(statement));
+  if (!moved) return moved.error();
+  if (moved->empty()) return Error{Errc::conflict, "another program loads this generation"};
   if (!batch.released.empty()) {
     Status done = run(transaction, release_statement(tables, batch.partition, batch.released));
     if (!done) return done;
@@ -132,25 +161,48 @@ Status write_rows(PostgresTransaction& transaction, const std::string& schema, c
   return batch.times ? run(transaction, times_statement(tables, batch.partition, *batch.times)) : ok();
 }
 
-Result<CommitOutcome> write_batch(PostgresSession& session, const std::string& schema, const Batch& batch) {
-  const BatchPlan plan = plan_of(batch);
-  if (plan.contradicts_itself) {
-    return Error{Errc::corrupt, "a batch of partition " + std::to_string(batch.partition.value()) +
-                                    " opens what it has opened, or closes what it has closed"};
-  }
-  bool lost_race = false;
-  const Status written =
-      session.transaction(PostgresMode::write, kBegin, [&](PostgresTransaction& transaction) -> Status {
-        const PostgresStatement statement = move_statement(ViewTables{schema}, batch);
-        const auto moved = transaction.run(statement.text, binary(statement));
-        if (!moved) return moved.error();
-        lost_race = moved->empty();
-        if (lost_race) return Error{Errc::conflict, "another program loads this generation"};
-        return write_rows(transaction, schema, batch, plan);
-      });
-  if (lost_race) return CommitOutcome::lost_race;
-  if (!written) return written.error();
-  return CommitOutcome::committed;
+Status write_batches(PostgresSession& session, const std::string& schema, Batches& batches) {
+  if (Status fits = close_in_place(batches); !fits) return fits;
+  return session.transaction(PostgresMode::write, kBegin, [&](PostgresTransaction& transaction) -> Status {
+    const ViewTables tables{schema};
+    for (const PackedBatch& packed : batches) {
+      if (Status done = write_checkpoint(transaction, tables, packed.batch); !done) return done;
+    }
+    for (const View view : all_views()) {
+      if (Status done = copy_rows(transaction, tables, view, batches); !done) return done;
+      if (Status done = copy_closings(transaction, schema, view, batches); !done) return done;
+    }
+    return ok();
+  });
+}
+
+Task<> write_on(PostgresPool* pool, std::string schema, std::shared_ptr<Batches> batches) {
+  std::function<Result<Unit>(PostgresSession&)> job = [schema, batches](PostgresSession& session) {
+    return write_batches(session, schema, *batches);
+  };
+  // The lanes for reading are several: partitions are loaded at the same time.
+  const PostgresUse how{Lane::read, kCommitTime};
+  co_return co_await pool->run<Unit>(how, std::move(job));
+}
+
+Task<LoadedCheckpoint> read_on(PostgresPool* pool, std::string schema, Partition partition) {
+  std::function<Result<LoadedCheckpoint>(PostgresSession&)> job =
+      [schema, partition](PostgresSession& session) -> Result<LoadedCheckpoint> {
+    LoadedCheckpoint loaded;
+    const Status read =
+        session.transaction(PostgresMode::read_snapshot, "", [&](PostgresTransaction& transaction) -> Status {
+          const ViewTables tables{schema};
+          PostgresViewReader reader{transaction, tables};
+          auto found = reader.load(partition);
+          if (!found) return found.error();
+          loaded = *std::move(found);
+          return ok();
+        });
+    if (!read) return read.error();
+    return loaded;
+  };
+  const PostgresUse how{Lane::store, pool->options().answer};
+  co_return co_await pool->run<LoadedCheckpoint>(how, std::move(job));
 }
 
 std::string key_expression(View view, const char* alias, std::size_t column) {
@@ -191,34 +243,38 @@ std::string apply_closings(const std::string& schema, View view) {
          "SELECT (SELECT count(*) FROM done), (SELECT count(*) FROM closed)";
 }
 
+LoadingQueue& PostgresLoader::queue_of(Partition partition) {
+  std::unique_ptr<LoadingQueue>& queue = queues_[partition];
+  if (!queue) {
+    LoadingQueue::Write write = [pool = &pool_, schema = schema_](std::shared_ptr<Batches> batches) {
+      return write_on(pool, schema, std::move(batches));
+    };
+    queue = std::make_unique<LoadingQueue>(env_, window_, std::move(write));
+  }
+  return *queue;
+}
+
 Task<LoadedCheckpoint> PostgresLoader::load(Partition partition) {
-  std::function<Result<LoadedCheckpoint>(PostgresSession&)> job =
-      [schema = schema_, partition](PostgresSession& session) -> Result<LoadedCheckpoint> {
-    LoadedCheckpoint loaded;
-    const Status read =
-        session.transaction(PostgresMode::read_snapshot, "", [&](PostgresTransaction& transaction) -> Status {
-          const ViewTables tables{schema};
-          PostgresViewReader reader{transaction, tables};
-          auto found = reader.load(partition);
-          if (!found) return found.error();
-          loaded = *std::move(found);
-          return ok();
-        });
-    if (!read) return read.error();
-    return loaded;
+  LoadingQueue::Read read = [pool = &pool_, schema = schema_, partition] {
+    return read_on(pool, schema, partition);
   };
-  const PostgresUse how{Lane::store, pool_.options().answer};
-  co_return co_await pool_.run<LoadedCheckpoint>(how, std::move(job));
+  return queue_of(partition).load(partition, std::move(read));
 }
 
 Task<CommitOutcome> PostgresLoader::commit(Batch batch) {
   check_batch(batch);
-  auto shared = std::make_shared<const Batch>(std::move(batch));
-  std::function<Result<CommitOutcome>(PostgresSession&)> job =
-      [schema = schema_, shared](PostgresSession& session) { return write_batch(session, schema, *shared); };
-  // The lanes for reading are several: partitions are loaded at the same time.
-  const PostgresUse how{Lane::read, kCommitTime};
-  co_return co_await pool_.run<CommitOutcome>(how, std::move(job));
+  LoadingQueue& queue = queue_of(batch.partition);
+  return queue.commit(std::move(batch));
+}
+
+Task<> PostgresLoader::settle() {
+  // Those of other partitions go on meanwhile.
+  Status status = ok();
+  for (const auto& [partition, queue] : queues_) {
+    Status settled = co_await queue->settle();
+    if (status) status = std::move(settled);
+  }
+  co_return status;
 }
 
 Task<> PostgresLoader::read(std::function<Status(ViewReader&)> /*work*/) {

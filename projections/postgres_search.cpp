@@ -73,9 +73,15 @@ void add_conditions(PostgresStatement& sql, const ViewTables& tables, const Sear
 }  // namespace
 
 std::optional<std::string> postgres_lexemes(const Row& message) {
-  const std::string words = message_words(message.text(messages::role), message.text(messages::content));
+  return postgres_lexemes(message.text(messages::agent_id), message.text(messages::role),
+                          message.text(messages::content));
+}
+
+std::optional<std::string> postgres_lexemes(std::string_view agent_id, std::string_view role,
+                                            std::string_view content) {
+  const std::string words = message_words(role, std::string{content});
   if (words.empty()) return std::nullopt;
-  return agent_token(message.text(messages::agent_id)) + " " + words;
+  return agent_token(agent_id) + " " + words;
 }
 
 std::string postgres_words_of(const std::string& lexemes) {

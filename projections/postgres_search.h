@@ -18,6 +18,8 @@ namespace varve {
 // The lexemes of a message with a space between them, first a token of its agent, so that the index itself
 // narrows to an agent; nothing if it is not searched or has no words.
 std::optional<std::string> postgres_lexemes(const Row& message);
+std::optional<std::string> postgres_lexemes(std::string_view agent_id, std::string_view role,
+                                            std::string_view content);
 // The column `words` from such a text, as SQL.
 std::string postgres_words_of(const std::string& lexemes);
 

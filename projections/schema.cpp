@@ -171,8 +171,9 @@ constexpr std::array<View, kViews> kAllViews{
 
 // Eight bytes, lowest first, whatever the machine.
 void put_u64(std::string& out, std::uint64_t number) {
-  for (unsigned shift = 0; shift < 64; shift += 8)
-    out.push_back(static_cast<char>((number >> shift) & 0xffU));
+  std::array<char, sizeof(number)> bytes{};
+  for (std::size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<char>((number >> (8 * i)) & 0xffU);
+  out.append(bytes.data(), bytes.size());
 }
 
 void put_i64(std::string& out, std::int64_t number) {
@@ -201,6 +202,18 @@ void put_values(std::string& out, std::span<const Value> values) {
   for (const Value& value : values) put_value(out, value);
 }
 
+// More than the bytes of values, but not much.
+std::size_t room_of(std::span<const Value> values) {
+  constexpr std::size_t kBesides = 128;
+  constexpr std::size_t kEach = 1 + sizeof(std::uint64_t);
+  std::size_t bytes = kBesides;
+  for (const Value& value : values) {
+    const auto* text = std::get_if<std::string>(&value);
+    bytes += kEach + (text != nullptr ? text->size() : 0);
+  }
+  return bytes;
+}
+
 std::string printed(const Value& value) {
   if (const auto* number = std::get_if<std::int64_t>(&value)) return std::to_string(*number);
   if (const auto* text = std::get_if<std::string>(&value)) return *text;
@@ -221,6 +234,7 @@ std::span<const View> all_views() {
 
 std::string canonical_bytes(View view, const Row& row) {
   std::string out;
+  out.reserve(room_of(row.values));
   out.push_back('R');
   put_text(out, schema_of(view).name);
   put_u64(out, row.from.partition.value());
@@ -234,6 +248,7 @@ std::string canonical_bytes(View view, const Row& row) {
 
 std::string canonical_closing(View view, std::span<const Value> key, Partition partition, const RowTo& to) {
   std::string out;
+  out.reserve(room_of(key));
   out.push_back('C');
   put_text(out, schema_of(view).name);
   put_values(out, key);

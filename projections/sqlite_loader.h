@@ -1,10 +1,8 @@
 // SqliteLoader: a ViewStore for the generation in a data directory that a rebuild loads
 // (projections/sqlite_loading.h says how its file is made).
 //
-// What is committed waits in memory and is written many batches at a time, in one transaction: rows that are
-// appended, closed already if the same transaction closes them. So "committed" promises only that the next
-// batch fits: settle() tells whether all of it is in the file. After an Error whoever loads begins again
-// where load() says. A process that dies loses what waited, its checkpoints too.
+// What is committed waits in a LoadingQueue and is appended in one transaction: rows are closed already if it
+// closes them, too.
 //
 // Rows cannot be read yet. Thread: the Env's; it writes on Lane::read, so that nobody waits for it who
 // commits to the views that are served.
@@ -39,9 +37,9 @@ class SqliteLoader final : public ViewStore {
 
  private:
   struct Impl;
-  explicit SqliteLoader(std::shared_ptr<Impl> impl);
+  explicit SqliteLoader(std::unique_ptr<Impl> impl);
 
-  std::shared_ptr<Impl> impl_;
+  std::unique_ptr<Impl> impl_;
 };
 
 }  // namespace varve

@@ -23,7 +23,9 @@ constexpr const char* kVersion = "from_offset, from_ordinal, from_partition";
 
 // Rows are appended: the cache holds little more than what one transaction writes.
 constexpr const char* kLoadingCache = "PRAGMA cache_size = -65536";
-constexpr const char* kFinishingCache = "PRAGMA cache_size = -131072";
+// Sorting takes as much memory at a time as the cache: what fits into the processor's is sorted faster.
+constexpr const char* kFinishingCache = "PRAGMA cache_size = -4096";
+constexpr const char* kClosingCache = "PRAGMA cache_size = -65536";
 
 struct NamedIndex {
   std::string name;
@@ -209,23 +211,25 @@ Status close_all_rows(SqliteConnection& connection) {
 Result<bool> prepare_file(const std::string& path) {
   const auto wanted = wanted_indexes();
   if (!wanted) return wanted.error();
-  auto db = sqlite::Database::open(path, sqlite::Access::create);
-  if (!db) return db.error();
-  if (const auto made = migrate(*db, "views", path); !made) return made.error();
-  const auto indexes = secondary_indexes(*db);
+  SqliteConnection connection;
+  if (const auto opened = connection.open(path, sqlite::Access::create); !opened) return opened.error();
+  sqlite::Database& db = connection.db();
+  if (const auto made = migrate(db, "views", path); !made) return made.error();
+  const auto indexes = secondary_indexes(db);
   if (!indexes) return indexes.error();
-  const auto folded = number_of(*db, "SELECT count(*) FROM checkpoints");
+  const auto folded = number_of(db, "SELECT count(*) FROM checkpoints");
   if (!folded) return folded.error();
   if (*folded > 0 && indexes->size() == wanted->size()) return false;
-  if (const auto set = keep_old_pages(*db); !set) return set.error();
+  if (const auto set = keep_old_pages(db); !set) return set.error();
   // With indexes of a part of the rows, later ones would be refused that only come before their time.
-  const Status prepared = in_transaction(*db, [&]() -> Status {
+  const Status prepared = in_transaction(db, [&]() -> Status {
     for (const NamedIndex& index : *indexes) {
-      if (const auto done = db->exec("DROP INDEX \"" + index.name + "\""); !done) return done;
+      if (const auto done = db.exec("DROP INDEX \"" + index.name + "\""); !done) return done;
     }
-    return make_loading_tables(*db);
+    return make_loading_tables(db);
   });
   if (!prepared) return prepared.error();
+  if (const auto indexed = bring_search_index_up_to_date(connection); !indexed) return indexed.error();
   return true;
 }
 
@@ -257,8 +261,9 @@ Status finish_file(const std::string& path) {
   if (const auto set = db.exec("PRAGMA threads = 2"); !set) return set;
   if (Status done = move_into_keys(db); !done) return done;
   if (Status done = make_indexes(db, path, *wanted, is_key); !done) return done;
+  if (const auto set = db.exec(kClosingCache); !set) return set;
   if (Status done = close_all_rows(connection); !done) return done;
-  if (Status done = bring_search_index_up_to_date(connection); !done) return done;
+  if (const auto set = db.exec(kFinishingCache); !set) return set;
   return make_indexes(db, path, *wanted, [](const NamedIndex& /*index*/) { return true; });
 }
 

@@ -2,12 +2,12 @@
 //
 // Until it is finished it has no secondary index, and the keys are among those; rows of a table that is kept
 // in its key go into a table loading_<view> beside it; and what closes a row that an earlier transaction has
-// appended stands in loading_closings. So every transaction appends. Its journal is one for undoing, not the
-// write-ahead log: what is appended needs no old pages in it, and is written once. Every transaction is
-// synced: neither a death nor a power cut takes one back.
+// appended stands in loading_closings. So every transaction appends, and indexes the words of its messages.
+// Its journal is one for undoing, not the write-ahead log: what is appended needs no old pages in it, and is
+// written once. Every transaction is synced: neither a death nor a power cut takes one back.
 //
 // finish_file() does the rest in steps, each a transaction: rows into their keys, indexes of the keys,
-// closings, words to search, the other indexes. Interrupted anywhere, the file is loading still: it takes
+// closings, the other indexes. Interrupted anywhere, the file is loading still: it takes
 // rows again, and the steps begin again with what is left.
 //
 // Adapter. Blocks; for lanes.

@@ -99,7 +99,7 @@ Status write_times(SqliteConnection& connection, const Batch& batch) {
   return batch.times ? insert_times(connection, batch.partition, *batch.times) : ok();
 }
 
-void bind_row(sqlite::Statement& statement, const Row& row, const std::optional<RowTo>& to) {
+void bind_row(sqlite::Statement& statement, const Row& row) {
   int number = 1;
   for (const Value& value : row.values) bind_value(statement, number++, value);
   statement.bind(number++, row.from.partition.value())
@@ -107,8 +107,9 @@ void bind_row(sqlite::Statement& statement, const Row& row, const std::optional<
       .bind(number++, row.from.ordinal)
       .bind(number++, row.from.at.value())
       .bind(number++, static_cast<std::int64_t>(row.from.sequence.value()));
-  if (to) {
-    statement.bind(number, static_cast<std::int64_t>(to->offset.value())).bind(number + 1, to->at.value());
+  if (row.to) {
+    statement.bind(number, static_cast<std::int64_t>(row.to->offset.value()))
+        .bind(number + 1, row.to->at.value());
   } else {
     statement.bind_null(number).bind_null(number + 1);
   }

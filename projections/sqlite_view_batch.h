@@ -14,8 +14,8 @@ Result<bool> move_checkpoint(SqliteConnection& connection, const Batch& batch);
 Status write_quarantine(SqliteConnection& connection, const Batch& batch);
 Status write_times(SqliteConnection& connection, const Batch& batch);
 
-// Parameters of insert_sql() and append_sql(). `to` takes the place of row.to.
-void bind_row(sqlite::Statement& statement, const Row& row, const std::optional<RowTo>& to);
+// Parameters of insert_sql().
+void bind_row(sqlite::Statement& statement, const Row& row);
 
 // Whether that is why the newest statement has failed.
 bool violates_a_constraint(const SqliteConnection& connection);

@@ -196,7 +196,7 @@ class Writer {
     if (!prepared) return prepared.error();
     sqlite::Statement& statement = **prepared;
     const Row& row = insert.row;
-    bind_row(statement, row, row.to);
+    bind_row(statement, row);
     const auto done = statement.run();
     if (done ? connection_.db().changes() == 1 : !violates_a_constraint(connection_)) return done;
     return Error{Errc::corrupt,

@@ -36,6 +36,7 @@ class PostgresRebuildTest : public testing::Test {
   }
   Status rebuild(RebuildOptions options) {
     PostgresGenerations generations{env_, *pool_, "test"};
+    generations.load_by(60);
     Rebuild work{env_, port_, generations, std::move(options)};
     return run(env_, work.run());
   }
@@ -121,6 +122,7 @@ TEST_F(PostgresRebuildTest, StoppedAnywhereItGoesOnAndEndsEqual) {
   int stops = 0;
   for (;;) {
     PostgresGenerations generations{env_, *pool_, "run " + std::to_string(stops)};
+    generations.load_by(60);
     Rebuild work{env_, port_, generations, test::small_steps()};
     const MonoTime at = env_.now() + std::chrono::milliseconds{rng.below(stops < 8 ? 250 : 100'000)};
     const TimerId timer = env_.call_at(at, [&work] { work.stop(); });
@@ -314,6 +316,7 @@ TEST(PostgresRebuildRestart, AServerThatIsKilledAgainAndAgainEndsWithEqualViews)
   ASSERT_TRUE(workers.catch_up()) << workers.failure();
   workers.stop();
   PostgresGenerations generations{env, *pool, "test"};
+  generations.load_by(60);
   Rebuild work{env, port, generations, test::small_steps()};
   const auto ended = std::make_shared<bool>(false);
   const auto kills = std::make_shared<int>(0);
