@@ -1,5 +1,9 @@
 #include "runtime/json.h"
 
+// Of every x86-64.
+#ifdef __SSE2__
+#define RAPIDJSON_SSE2
+#endif
 #include <rapidjson/error/en.h>
 #include <rapidjson/memorystream.h>
 #include <rapidjson/reader.h>
@@ -7,6 +11,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cstring>
+#include <iterator>
 
 #include "runtime/check.h"
 #include "runtime/stored_json.h"
@@ -14,7 +19,9 @@
 
 namespace varve {
 
-// RapidJSON's events into a tree. Iterative on both sides: depth costs no stack.
+// RapidJSON's events into a tree. Iterative on both sides: depth costs no stack. What is read of a container
+// gathers behind what is read of those around it, and moves into it when it is complete, in memory of its
+// size.
 class JsonBuilder {
  public:
   explicit JsonBuilder(std::size_t depth_max) : depth_max_(depth_max) {}
@@ -34,13 +41,23 @@ class JsonBuilder {
   }
   bool Key(const char* text, rapidjson::SizeType length, bool /*copy*/) {
     if (!is_text({text, length})) return refuse("a member's name must be well-formed UTF-8 without U+0000");
-    stack_.back().key.assign(text, length);
+    members_.emplace_back(std::string{text, length}, Json{});
     return true;
   }
-  bool StartObject() { return open(Json::object()); }
-  bool EndObject(rapidjson::SizeType /*members*/) { return close(); }
-  bool StartArray() { return open(Json::array()); }
-  bool EndArray(rapidjson::SizeType /*items*/) { return close(); }
+  bool StartObject() { return open(Json::Kind::object, members_.size()); }
+  bool EndObject(rapidjson::SizeType /*members*/) {
+    Json object = Json::object();
+    take_last(members_, open_.back().begin, object.members_);
+    open_.pop_back();
+    return add(std::move(object));
+  }
+  bool StartArray() { return open(Json::Kind::array, items_.size()); }
+  bool EndArray(rapidjson::SizeType /*items*/) {
+    Json array = Json::array();
+    take_last(items_, open_.back().begin, array.items_);
+    open_.pop_back();
+    return add(std::move(array));
+  }
 
   // Never called: numbers come as RawNumber.
   bool Int(int /*value*/) { return false; }
@@ -54,39 +71,42 @@ class JsonBuilder {
 
  private:
   struct Open {
-    Json value;
-    std::string key;
+    Json::Kind kind;
+    std::size_t begin;  // Of what belongs to it, in members_ or items_.
   };
 
   bool refuse(const char* why) {
     refusal_ = why;
     return false;
   }
-  bool open(Json value) {
-    if (stack_.size() >= depth_max_) {
+  bool open(Json::Kind kind, std::size_t begin) {
+    if (open_.size() >= depth_max_) {
       return refuse(depth_max_ == kJsonDepthMax ? "nesting is deeper than 64 levels" : "nesting is too deep");
     }
-    stack_.push_back({std::move(value), {}});
+    open_.push_back({kind, begin});
     return true;
   }
-  bool close() {
-    Json value = std::move(stack_.back().value);
-    stack_.pop_back();
-    return add(std::move(value));
+  template <class Value>
+  static void take_last(std::vector<Value>& from, std::size_t begin, std::vector<Value>& to) {
+    const auto first = from.begin() + static_cast<std::ptrdiff_t>(begin);
+    to.assign(std::make_move_iterator(first), std::make_move_iterator(from.end()));
+    from.erase(first, from.end());
   }
   bool add(Json value) {
-    if (stack_.empty()) {
+    if (open_.empty()) {
       root_ = std::move(value);
-    } else if (stack_.back().value.is_object()) {
-      stack_.back().value.members_.emplace_back(std::move(stack_.back().key), std::move(value));
+    } else if (open_.back().kind == Json::Kind::object) {
+      members_.back().second = std::move(value);
     } else {
-      stack_.back().value.items_.push_back(std::move(value));
+      items_.push_back(std::move(value));
     }
     return true;
   }
 
   std::size_t depth_max_;
-  std::vector<Open> stack_;
+  std::vector<Open> open_;
+  std::vector<Json::Member> members_;  // Of the open objects; the newest of each may wait for its value.
+  std::vector<Json> items_;            // Of the open arrays.
   Json root_;
   const char* refusal_ = nullptr;
 };
@@ -126,14 +146,30 @@ Json Json::object() {
 
 namespace {
 
-Result<Json> parse_json(std::string_view text, std::size_t depth_max) {
-  rapidjson::MemoryStream stream(text.data(), text.size());
+// Looks at sixteen characters at a time, as far as those behind the end.
+constexpr std::size_t kPadding = 16;
+
+// Every text and every name is checked by the builder: nothing is checked here, but what the grammar says.
+constexpr unsigned kFlags = rapidjson::kParseIterativeFlag | rapidjson::kParseNumbersAsStringsFlag;
+
+rapidjson::ParseResult parse_with(JsonBuilder& builder, std::string_view text) {
   constexpr std::size_t kStackBytes = 4096;  // Of the parser; it grows when a string is longer.
   rapidjson::Reader reader(nullptr, kStackBytes);
+  if (text.find('\0') != std::string_view::npos) {
+    rapidjson::MemoryStream stream(text.data(), text.size());
+    return reader.Parse<kFlags>(stream, builder);
+  }
+  // Quicker, but it takes U+0000 for the end.
+  std::string padded;
+  padded.reserve(text.size() + kPadding);
+  padded.append(text).append(kPadding, '\0');
+  rapidjson::StringStream stream(padded.data());
+  return reader.Parse<kFlags>(stream, builder);
+}
+
+Result<Json> parse_json(std::string_view text, std::size_t depth_max) {
   JsonBuilder builder(depth_max);
-  constexpr unsigned kFlags = rapidjson::kParseIterativeFlag | rapidjson::kParseValidateEncodingFlag |
-                              rapidjson::kParseNumbersAsStringsFlag;
-  const rapidjson::ParseResult parsed = reader.Parse<kFlags>(stream, builder);
+  const rapidjson::ParseResult parsed = parse_with(builder, text);
   if (!parsed) {
     const char* why =
         builder.refusal() != nullptr ? builder.refusal() : rapidjson::GetParseError_En(parsed.Code());
