@@ -44,6 +44,8 @@ class RecentCommands {
  private:
   std::vector<RecentCommand> ring_;  // Grows to kRecentCommandsMax, then start_ walks around it.
   std::size_t start_ = 0;
+  // The beginnings of the ids in ring_, at the same places: nearly every question ends at them.
+  std::vector<std::uint32_t> marks_;
 };
 
 // Shared and never changed: a context is copied for every model call.

@@ -63,6 +63,10 @@ std::string_view outcome_of(const Result<CommandAnswer>& answer) {
   return "refused";
 }
 
+Task<> nothing_to_wait_for() {
+  co_return ok();
+}
+
 // What a decision writes; it is empty afterwards.
 std::vector<Part> parts_of(const StreamId& stream, Sequence first, Decision& decision) {
   std::vector<Part> parts;
@@ -227,6 +231,7 @@ Task<> Shard::pump(Actor* actor) {
   while (!actor->mailbox.empty()) {
     const PendingPtr pending = actor->mailbox.front();
     actor->mailbox.pop_front();
+    if (is_dealt_with(*actor, pending)) continue;
     ignore_error(co_await handle(actor, pending), "the caller has got it");
   }
   actor->pumping = false;
@@ -332,18 +337,27 @@ void Shard::give_answer(Actor& actor, const PendingPtr& pending, Result<CommandA
 }
 
 Task<> Shard::handle(Actor* actor, PendingPtr pending) {
-  if (is_dealt_with(*actor, pending)) co_return ok();
-  if (const auto sent = send_at_once(*actor, *pending)) {
-    Result<Admitted> admitted;
-    if (*sent) admitted = co_await owner_.outcome((*sent)->fate, kNever);
-    if (!*sent) admitted = sent->error();
-    pending->decided = admitted || admitted.error().code == Errc::outcome_unknown;
-    const Command& command = pending->envelope.command;
-    give_answer(*actor, pending,
-                admitted ? answer_of(*actor, command, (*sent)->first, *admitted)
-                         : Result<CommandAnswer>{admitted.error()});
-    co_return ok();
-  }
+  const auto sent = send_at_once(*actor, *pending);
+  if (!sent) return handle_long(actor, std::move(pending));
+  if (*sent) return handle_sent(actor, std::move(pending), (*sent)->fate, (*sent)->first);
+  give_answer(*actor, pending, sent->error());
+  return nothing_to_wait_for();
+}
+
+Task<> Shard::handle_sent(Actor* actor, PendingPtr pending, PartitionOwner::FatePtr fate, Sequence first) {
+  auto admitted = co_await owner_.outcome(std::move(fate), kNever);
+  give_answer_of(*actor, pending, first, admitted);
+  co_return ok();
+}
+
+void Shard::give_answer_of(Actor& actor, const PendingPtr& pending, Sequence first,
+                           const Result<Admitted>& admitted) {
+  pending->decided = admitted || admitted.error().code == Errc::outcome_unknown;
+  if (!admitted) return give_answer(actor, pending, admitted.error());
+  give_answer(actor, pending, answer_of(actor, pending->envelope.command, first, *admitted));
+}
+
+Task<> Shard::handle_long(Actor* actor, PendingPtr pending) {
   auto answer = co_await carry_out(actor, pending);
   if (answer && std::holds_alternative<EraseAgent>(pending->envelope.command)) {
     Task<CommandAnswer> erasing = erased(pending->envelope.stream, std::move(*answer), pending->deadline);

@@ -178,13 +178,18 @@ class Shard final : public PartitionListener {
   void pump_if_needed(Actor& actor);
   void answer_turn(Actor& actor, const PendingPtr& pending, CommandAnswer answer);
   Task<> pump(Actor* actor);
+  // Each is a coroutine of its own: one keeps in memory what all of its branches need.
   Task<> handle(Actor* actor, PendingPtr pending);
+  Task<> handle_sent(Actor* actor, PendingPtr pending, PartitionOwner::FatePtr fate, Sequence first);
+  Task<> handle_long(Actor* actor, PendingPtr pending);
   // What need not be decided: true if that is so, and dealt with.
   bool is_dealt_with(Actor& actor, const PendingPtr& pending);
   void wait_for_turn(Actor& actor, const PendingPtr& pending);
   void join_open_turn(Actor& actor, const PendingPtr& pending);
   Task<CommandAnswer> erased(StreamId stream, CommandAnswer answer, MonoTime deadline);
   void give_answer(Actor& actor, const PendingPtr& pending, Result<CommandAnswer> answer);
+  void give_answer_of(Actor& actor, const PendingPtr& pending, Sequence first,
+                      const Result<Admitted>& admitted);
   Histogram& time_of(const Command& command, const Result<CommandAnswer>& answer);
   Task<CommandAnswer> carry_out(Actor* actor, PendingPtr pending);
   // What a decision has sent to the log: `first` is the sequence of its first event.

@@ -118,10 +118,9 @@ std::shared_ptr<const Record> SentRecord::as(std::string_view bytes) const {
 }
 
 Result<std::shared_ptr<const Record>> decoded_as(const LogRecord& record, const SentRecord& sent) {
-  if (record.decode && record.decode->result) return *record.decode->result;
   auto value = sent.as(*record.bytes);
   if (!value) return decoded(record);
-  if (record.decode && record.decode->keep) record.decode->result = value;
+  if (record.decode && record.decode->keep && !record.decode->result) record.decode->result = value;
   return value;
 }
 

@@ -53,6 +53,12 @@ Task<> make_agents(ActorNode& server, Shared& shared) {
   co_return ok();
 }
 
+// No coroutine: the command does not stay in memory here while it is carried out.
+Task<CommandAnswer> send_update(ActorNode& server, std::size_t n) {
+  UpdateAgent update{R"({"description":"a new description"})"};
+  return server.node().sender().send(command_to(server, nth_agent(n), std::move(update)), CallLimits{});
+}
+
 Task<> update_until_done(ActorNode& server, std::size_t n, Shared& shared) {
   if (Status done = co_await update_loop(server, n, shared.left); !done) shared.fail(done.error());
   co_return ok();
@@ -131,13 +137,9 @@ Task<> prepare(ActorNode& server, std::size_t agents) {
 }
 
 Task<> update_loop(ActorNode& server, std::size_t n, std::size_t& left) {
-  const CallLimits limits;
   while (left > 0) {
     --left;
-    UpdateAgent update{R"({"description":"a new description"})"};
-    CommandEnvelope envelope = command_to(server, nth_agent(n), std::move(update));
-    Task<CommandAnswer> call = server.node().sender().send(std::move(envelope), limits);
-    auto answer = co_await std::move(call);
+    auto answer = co_await send_update(server, n);
     if (!answer) co_return answer.error();
   }
   co_return ok();
