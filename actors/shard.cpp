@@ -632,7 +632,7 @@ void Shard::on_commit(const Commit& commit, Offset offset) {
 void Shard::on_owned() {
   if (!mutant(Mutant::turns_not_resumed)) launch("resume turns", resume_turns());
   reread_ruled();
-  finish_erasures();
+  if (!mutant(Mutant::erasure_not_finished)) finish_erasures();
 }
 
 void Shard::on_stopped() {

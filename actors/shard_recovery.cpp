@@ -250,7 +250,7 @@ SnapshotRow Shard::row_of(const Actor& actor) const {
   row.bad_offset = state.bad_offset;
   if (actor.seal) {
     ActorState sealed = state;
-    seal_state(sealed, *actor.seal);
+    if (!mutant(Mutant::snapshot_in_plain)) seal_state(sealed, *actor.seal);
     row.state = encode_state(sealed);
   } else {
     row.state = encode_state(state);
@@ -287,7 +287,8 @@ Task<> Shard::snapshot_round() {
   // The recovery row may not pass a ruling before the states are those without the event.
   if (!unread_.empty()) co_return Error{Errc::unavailable, "a stream is being read again"};
   // Nor an erasure whose keys may still be there: who recovers from there would not know of it.
-  if (!erasing_.empty()) co_return Error{Errc::unavailable, "keys are being destroyed"};
+  const bool over = mutant(Mutant::snapshot_over_erasure);
+  if (!erasing_.empty() && !over) co_return Error{Errc::unavailable, "keys are being destroyed"};
   round_running_ = true;
   // Everything before this position is in resident actors or in tail_.
   RecoveryRow row;

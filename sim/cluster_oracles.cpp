@@ -12,8 +12,15 @@ ClusterOracles::ClusterOracles(const LogView& log, ViewsView& views, StatesView*
       owners_(log_, violations_, options_.alive),
       views_(log_, views, violations_) {
   if (states != nullptr) {
-    states_.emplace(log_, *states, violations_, StateOracle::Options{options_.snapshots_are_kept});
+    StateOracle::Options wanted{options_.snapshots_are_kept};
+    if (options_.keys != nullptr)
+      wanted.open = [keys = options_.keys](ActorState& state) { keys->open(state); };
+    states_.emplace(log_, *states, violations_, std::move(wanted));
   }
+  if (options_.keys == nullptr) return;
+  log_.open_with([keys = options_.keys](std::shared_ptr<const Record> record) {
+    return keys->opened(std::move(record));
+  });
 }
 
 void ClusterOracles::take_violation(std::string_view told) {

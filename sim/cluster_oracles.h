@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "sim/history.h"
+#include "sim/key_chain.h"
 #include "sim/log_oracle.h"
 #include "sim/owner_oracle.h"
 #include "sim/state_oracle.h"
@@ -49,6 +50,7 @@ class ClusterOracles {
     const History* history = nullptr;  // Of all clients.
     HistoryOptions history_options;
     bool snapshots_are_kept = false;  // As in StateOracle.
+    KeyChain* keys = nullptr;         // Of erasable agents; null: there are none.
   };
   // All must outlive it; `states` may be null.
   ClusterOracles(const LogView& log, ViewsView& views, StatesView* states, Options options);

@@ -46,10 +46,11 @@ ClusterWorld::Life::Life(ClusterWorld& world, std::size_t number, std::uint64_t 
       folding(env, world.folding_, place(number)),
       snapshots(env, world.snapshots_, place(number)),
       views(env, world.views_),
+      keys(world.options_.keys ? world.keys_.store(env) : nullptr),
       transport(env, world.network_, "http://" + place(number) + ":9000"),
       model(env, place(number), world.provider_),
       node(env, identity_of(env, number),
-           Node::Ports{log, snapshots, views, model, &owning, &folding, &transport},
+           Node::Ports{log, snapshots, views, model, &owning, &folding, &transport, keys.get()},
            node_options(model, world.options_)),
       teleport(env, {log, node.progress(), node.sender()}) {
   http = world.network_.listen(world.url(number), env,
@@ -75,6 +76,7 @@ ClusterWorld::ClusterWorld(Choices& choices, Options options)
       views_(choices, world_, counters_, std::make_shared<MemoryViewStorage>(), options.store_history),
       snapshots_(choices, world_, counters_, std::make_shared<MemorySnapshotStorage>(),
                  options.store_history),
+      keys_(choices, counters_),
       network_(scheduler_, world_, counters_),
       provider_(scheduler_, counters_),
       machines_(options.nodes) {}
@@ -173,6 +175,7 @@ void ClusterWorld::heal() {
   folding_->heal();
   views_.link().set_faults({});
   snapshots_.link().set_faults({});
+  keys_.set_faults(0);
   network_.set_faults({});
   network_.heal();
   provider_.set_faults({});

@@ -14,6 +14,7 @@
 #include "api/teleport_routes.h"
 #include "sim/faulty_store.h"
 #include "sim/group.h"
+#include "sim/key_chain.h"
 #include "sim/network.h"
 #include "sim/sim_log.h"
 #include "sim/sim_model.h"
@@ -33,6 +34,7 @@ class ClusterWorld {
     std::uint64_t snapshot_records = 20;      // Often, so that recovery from snapshots is the normal case.
     Duration idle{std::chrono::seconds{20}};  // Actors leave memory soon.
     std::size_t batch_changes = kBatchChangesMax;
+    bool keys = false;  // Agents may be made erasable.
   };
 
   ClusterWorld(Choices& choices, Options options);
@@ -74,6 +76,7 @@ class ClusterWorld {
   GroupCoordinator& folding() { return *folding_; }
   ViewDatabase& views() { return views_; }
   SnapshotDatabase& snapshots() { return snapshots_; }
+  KeyChain& keys() { return keys_; }
   Network& network() { return network_; }
   ModelProvider& provider() { return provider_; }
   const Options& options() const { return options_; }
@@ -90,6 +93,7 @@ class ClusterWorld {
     SimAssignment folding;
     FaultySnapshotStore snapshots;
     FaultyViewStore views;
+    std::unique_ptr<KeyStore> keys;
     SimTransport transport;
     SimModel model;
     Node node;
@@ -115,6 +119,7 @@ class ClusterWorld {
   std::shared_ptr<GroupCoordinator> folding_;
   ViewDatabase views_;
   SnapshotDatabase snapshots_;
+  KeyChain keys_;
   Network network_;
   ModelProvider provider_;
   std::vector<Machine> machines_;

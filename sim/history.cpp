@@ -53,6 +53,7 @@ class Splitter {
   }
   void operator()(const op::UpdateAgent& op) { write(entities_.agents[op.agent], op); }
   void operator()(const op::DeleteAgent& op) { write(entities_.agents[op.agent], op); }
+  void operator()(const op::EraseAgent& op) { write(entities_.agents[op.agent], op); }
   // Whether a block was there, and what its label was, is not this agent's to say: only a success is, and
   // only of a block that nobody deleted, because a deletion detaches it everywhere.
   void operator()(const op::AttachBlock& op) {

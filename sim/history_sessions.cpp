@@ -141,7 +141,8 @@ struct Sessions {
     return std::holds_alternative<op::CreateAgent>(op) || std::holds_alternative<op::CreateBlock>(op);
   }
   static bool deletes(const Op& op) {
-    return std::holds_alternative<op::DeleteAgent>(op) || std::holds_alternative<op::DeleteBlock>(op);
+    return std::holds_alternative<op::DeleteAgent>(op) || std::holds_alternative<op::EraseAgent>(op) ||
+           std::holds_alternative<op::DeleteBlock>(op);
   }
 
   // ---- messages: they are added at the end, and stay ----

@@ -83,7 +83,7 @@ void LogOracle::take(Partition partition, const LogRecord& record) {
   }
   JudgedRecord judged;
   judged.offset = record.offset;
-  judged.record = *read;
+  judged.record = opener_ ? opener_(*read) : *read;
   judged.verdict = judge(one.admission, **read);
   judged.after = one.admission;
   judged.hash = hash_of(record);
@@ -168,7 +168,8 @@ void LogOracle::follow_turns(const JudgedRecord& judged, const Commit& commit) {
         open_turns_[one.stream] = begun->run_id;
       } else if (std::holds_alternative<TurnFinished>(*event) || std::holds_alternative<TurnFailed>(*event) ||
                  std::holds_alternative<TurnCancelled>(*event) ||
-                 std::holds_alternative<AgentDeleted>(*event)) {
+                 std::holds_alternative<AgentDeleted>(*event) ||
+                 std::holds_alternative<AgentErased>(*event)) {
         open_turns_.erase(one.stream);
       }
     }

@@ -75,6 +75,10 @@ class LogOracle {
   using Listener = std::function<void(Partition, const JudgedRecord&)>;
   void on_judged(Listener listener) { listener_ = std::move(listener); }
 
+  // What oracles see of a record that counts: with the texts of erasable streams opened.
+  using Opener = std::function<std::shared_ptr<const Record>(std::shared_ptr<const Record>)>;
+  void open_with(Opener opener) { opener_ = std::move(opener); }
+
   // Looks at what is new.
   void look();
   void look(Partition partition);
@@ -126,6 +130,7 @@ class LogOracle {
   const LogView& log_;
   Violations& violations_;
   Listener listener_;
+  Opener opener_;
   std::vector<Seen> parts_;
   std::map<StreamId, std::vector<StreamStep>> streams_;
   std::map<std::pair<StreamId, CommandId>, std::uint64_t> effects_;  // With the client command's number.

@@ -60,6 +60,13 @@ struct AgentStep {
     agent.deleted = true;
     return answer(Answer::ok);
   }
+  Outcome operator()(const op::EraseAgent& /*op*/) const {
+    if (!agent.exists && !agent.deleted) return missing();
+    end_turn();
+    agent.exists = false;
+    agent.deleted = true;
+    return answer(Answer::ok);
+  }
   Outcome operator()(const op::AttachBlock& op) const {
     if (!agent.exists) return missing();
     if (std::find(agent.blocks.begin(), agent.blocks.end(), op.block) == agent.blocks.end()) {

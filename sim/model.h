@@ -42,6 +42,9 @@ struct UpdateAgent {
 struct DeleteAgent {
   std::string agent;
 };
+struct EraseAgent {  // Also of one that was deleted, or erased, before.
+  std::string agent;
+};
 struct AttachBlock {
   std::string agent;
   std::string block;
@@ -109,10 +112,10 @@ struct TurnEnds {
 
 }  // namespace op
 
-using Op = std::variant<op::CreateAgent, op::UpdateAgent, op::DeleteAgent, op::AttachBlock, op::DetachBlock,
-                        op::SendMessage, op::CancelTurn, op::CreateBlock, op::UpdateBlock, op::AppendToBlock,
-                        op::DeleteBlock, op::ReadAgent, op::ReadMessages, op::ReadBlock, op::ListAgents,
-                        op::TurnBegins, op::TurnEnds, op::ResetMessages, op::EditBlock>;
+using Op = std::variant<op::CreateAgent, op::UpdateAgent, op::DeleteAgent, op::EraseAgent, op::AttachBlock,
+                        op::DetachBlock, op::SendMessage, op::CancelTurn, op::CreateBlock, op::UpdateBlock,
+                        op::AppendToBlock, op::DeleteBlock, op::ReadAgent, op::ReadMessages, op::ReadBlock,
+                        op::ListAgents, op::TurnBegins, op::TurnEnds, op::ResetMessages, op::EditBlock>;
 
 // "UpdateBlock block-1 value=.."
 std::string describe(const Op& op);

@@ -66,6 +66,7 @@ std::string describe(const Op& op) {
                    (of.tags ? " tags=" + joined(*of.tags) : std::string());
           },
           [](const op::DeleteAgent& of) { return "DeleteAgent " + of.agent; },
+          [](const op::EraseAgent& of) { return "EraseAgent " + of.agent; },
           [](const op::AttachBlock& of) { return "AttachBlock " + of.agent + " " + of.block; },
           [](const op::DetachBlock& of) { return "DetachBlock " + of.agent + " " + of.block; },
           [](const op::SendMessage& of) { return "SendMessage " + of.agent + " '" + of.text + "'"; },

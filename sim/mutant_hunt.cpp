@@ -178,6 +178,8 @@ std::optional<Violation> hunt_once(Hunt hunt, std::uint64_t seed) {
       return crash_story("quarantine", seed);
     case Hunt::move:
       return crash_story("move", seed);
+    case Hunt::teleport:
+      return crash_story("teleport", seed);
     case Hunt::disk_swarm:
       return first_of(run_seed(disk_seed(seed)).violations);
     case Hunt::disk_crash:

@@ -182,11 +182,21 @@ std::vector<MutantInfo> agent_mutants() {
       {M::carried_twice, "carried-twice", "what an import sends again is carried again", Hunt::swarm, 200,
        true},
       {M::moves_whatever_came, "moves-whatever-came", "an agent leaves whatever has come since its export",
-       Hunt::swarm, 400, true},
+       Hunt::teleport, 20, true},
       {M::export_ends_early, "export-ends-early", "an export ends where its reader sees nothing yet",
        Hunt::swarm, 2000, false},
       {M::moved_is_unknown, "moved-is-unknown",
        "whether an agent has moved cannot be read, so it never was there", Hunt::swarm, 4000, false},
+      {M::texts_in_plain, "texts-in-plain", "what an erasable agent is told is not sealed", Hunt::swarm, 50,
+       true},
+      {M::snapshot_in_plain, "snapshot-in-plain", "an erasable agent's snapshot is not sealed", Hunt::swarm,
+       200, false},
+      {M::erased_before_keys, "erased-before-keys", "an erasure is answered before its keys are destroyed",
+       Hunt::swarm, 400, false},
+      {M::erasure_not_finished, "erasure-not-finished",
+       "keys of an erasure that was cut off are not destroyed", Hunt::swarm, 2000, false},
+      {M::snapshot_over_erasure, "snapshot-over-erasure",
+       "recovery may begin behind an erasure whose keys are there", Hunt::swarm, 4000, false},
   };
 }
 
@@ -202,6 +212,8 @@ const char* to_string(Hunt hunt) {
       return "quarantine";
     case Hunt::move:
       return "move";
+    case Hunt::teleport:
+      return "teleport";
     case Hunt::disk_swarm:
       return "disk swarm";
     case Hunt::disk_crash:

@@ -20,6 +20,7 @@ enum class Hunt : unsigned char {
   diff,         // The swarm twice, the second time on another heap: the same trace?
   quarantine,   // sim/stories/quarantine.cpp with a crash after a step, another for every seed.
   move,         // Likewise sim/stories/move.cpp.
+  teleport,     // Likewise sim/stories/teleport.cpp.
   disk_swarm,   // sim/disk_swarm.h
   disk_crash,   // sim/disk_lifecycle.h; the machine stands still at a disk operation, another for every seed.
   disk_faults,  // The same with every fault of the disk, deaths and power cuts.

@@ -82,6 +82,9 @@ constexpr Sometimes kTable[] = {
     {"sometimes.teleport.moved", 300, "an agent has moved"},
     {"sometimes.teleport.answered_410", 300, "an agent that has moved is asked for at its source"},
     {"sometimes.teleport.lives_on", 300, "somebody talks to an agent where it was carried to"},
+    // Erasable agents.
+    {"sometimes.erase.told", 300, "somebody is told that an agent is erased"},
+    {"sometimes.erase.key_is_gone", 300, "the key of an agent that was erased is looked for in vain"},
     // Streams.
     {"sometimes.stream.client_left", 300, "a client goes away in the middle of a stream"},
     {"sometimes.stream.re_attached", 300, "a client comes back to a stream where it left"},

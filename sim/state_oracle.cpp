@@ -113,7 +113,15 @@ void StateOracle::replay_stream(const StreamId& stream, const std::vector<Step>&
 
 bool StateOracle::is_state(const StreamId& stream, Sequence sequence, const std::string& state) const {
   const auto found = replayed_.find({stream, sequence});
-  return found != replayed_.end() && found->second.contains(state);
+  return found != replayed_.end() && (found->second.contains(state) || found->second.contains(opened(state)));
+}
+
+std::string StateOracle::opened(const std::string& state) const {
+  if (!options_.open) return state;
+  auto decoded = decode_state(state);
+  if (!decoded || !decoded->erasable) return state;
+  options_.open(*decoded);
+  return encode_state(*decoded);
 }
 
 Sequence StateOracle::sequence_before(const StreamId& stream, Offset next) const {

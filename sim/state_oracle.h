@@ -67,6 +67,8 @@ class StateOracle {
   struct Options {
     // The world loses and damages no snapshot rows: everything before a recovery row has its snapshot.
     bool snapshots_are_kept = false;
+    // Opens the texts of an erasable stream's state, whoever has sealed them; null: there are none.
+    std::function<void(ActorState&)> open = {};
   };
   // All must outlive it.
   StateOracle(LogOracle& log, StatesView& states, Violations& violations, Options options);
@@ -87,6 +89,8 @@ class StateOracle {
   void replay_stream(const StreamId& stream, const std::vector<Step>& steps, const EventPlaces& absent);
   bool ruled(const StreamId& stream) const { return ruled_.contains(stream); }
   bool is_state(const StreamId& stream, Sequence sequence, const std::string& state) const;
+  // As the replay of opened records has it.
+  std::string opened(const std::string& state) const;
   // The stream's sequence after the last commit before `next`.
   Sequence sequence_before(const StreamId& stream, Offset next) const;
   void check_snapshot(const SnapshotRow& row);

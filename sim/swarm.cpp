@@ -4,6 +4,7 @@
 #include "sim/cluster_oracles.h"
 #include "sim/disk_swarm.h"
 #include "sim/effects.h"
+#include "sim/erasure_oracle.h"
 #include "sim/nemesis.h"
 #include "sim/sometimes.h"
 #include "sim/spec_check.h"
@@ -42,6 +43,12 @@ class Swarm {
       const OtherPlace::Site there{world_.scheduler(), world_.network(), config_.places, run.seed};
       elsewhere_.emplace(there);
       teleporter_.emplace(teleport_site(), history_, config_.workload.clients + 1);
+    }
+    if (config_.world.keys) {
+      workload_.on_erased([this](const std::string& agent) {
+        if (world_.keys().has(StreamId{agent}))
+          told_.add("Erased", agent + " is told to be erased, and has its key");
+      });
     }
     world_.scheduler().print_trace(run.print_trace);
     world_.scheduler().pick(config_.pick);
@@ -114,6 +121,7 @@ class Swarm {
     ClusterOracles::Options options;
     options.alive = [this](Incarnation incarnation) { return world_.scheduler().alive(incarnation); };
     options.history = &history_;
+    if (config_.world.keys) options.keys = &world_.keys();
     options.snapshots_are_kept = !config_.has(FaultClass::snapshots) && !config_.has(FaultClass::vanish);
     return options;
   }
@@ -125,7 +133,12 @@ class Swarm {
     if (oracles_.clean()) oracles_.at_rest();
     spec_.at_rest();
     effects_.at_rest();
-    Violations shown;
+    Violations shown = told_;
+    if (config_.world.keys) {
+      const ErasableWorld erasable{oracles_.log(), world_.keys(), *world_.snapshots().storage(),
+                                   *world_.views().storage()};
+      check_erasures(erasable, world_.counters(), shown);
+    }
     witness.check(workload_.evidence(), shown);
     if (archivist_) archivist_->check(oracles_.log(), shown);
     if (teleporter_) {
@@ -268,6 +281,7 @@ class Swarm {
   std::optional<OtherPlace> elsewhere_;
   std::optional<Teleporter> teleporter_;
   std::optional<Truncation> truncation_;
+  Violations told_;  // While it went on.
   Counts counted_;
 };
 

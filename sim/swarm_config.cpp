@@ -15,13 +15,14 @@ constexpr std::array<const char*, kFaultClasses> kNames{
 constexpr std::size_t kStoreHistory = 12;
 
 // The run itself, which kinds of commands there are, which classes of faults, the views' batches, who looks
-// into the past, and who carries agents away.
+// into the past, who carries agents away, and whether agents can be erased.
 constexpr Track kWorldTrack{Domain::config};
 constexpr Track kKindsTrack{Domain::config, 1};
 constexpr Track kClassesTrack{Domain::config, 2};
 constexpr Track kBatchTrack{Domain::config, 3};
 constexpr Track kArchiveTrack{Domain::config, 4};
 constexpr Track kTeleportTrack{Domain::config, 5};
+constexpr Track kErasableTrack{Domain::config, 6};
 constexpr std::uint32_t kVanishMin = 20'000;
 // A save that is long on its way, or of somebody who does not own the partition any more, can be of an older
 // state than the row that has vanished; the next recovery would take it for the newest (docs/spec, rule 36).
@@ -111,6 +112,7 @@ void set_store_faults(ClusterWorld& world, const SwarmConfig& config) {
   store.delay_us = 2'000;
   store.late_us = 3'000'000;
   world.views().link().set_faults(store);
+  world.keys().set_faults(stores);
   if (config.pooled) world.views().keep_sessions();
   // Long enough to meet what the next owner has written meanwhile.
   store.late_us = 60'000'000;
@@ -170,6 +172,8 @@ SwarmConfig draw_config(Choices& choices, std::uint64_t seed) {
   config.archives = choices.chance(kArchiveTrack, 1, 4);
   config.teleports = choices.chance(kTeleportTrack, 1, 4);
   config.places = static_cast<std::uint32_t>(1 + choices.choose(kTeleportTrack, 3));
+  config.world.keys = choices.chance(kErasableTrack, 1, 4);
+  config.workload.erasable = config.world.keys;
   const auto rate = [](std::uint32_t ppm) { return ppm > 0; };
   config.workload.streams_settle = std::none_of(config.ppm.begin(), config.ppm.end(), rate);
   if (config.has(FaultClass::failover)) config.world.store_history = kStoreHistory;
@@ -197,7 +201,8 @@ std::string describe(const SwarmConfig& config) {
       (config.think_us > 1'000'000 ? " slow-model" : "") + (config.truncated ? " truncated" : "") +
       (config.pooled && config.has(FaultClass::failover) ? " pooled" : "") +
       (config.world.batch_changes < kBatchChangesMax ? " small-batches" : "") +
-      (config.archives ? " archives" : "") + (config.teleports ? " teleports" : "");
+      (config.archives ? " archives" : "") + (config.teleports ? " teleports" : "") +
+      (config.world.keys ? " erasable" : "");
   for (std::size_t i = 0; i < kFaultClasses; ++i) {
     if (config.ppm[i] > 0) text += std::string(" ") + kNames.at(i) + "=" + std::to_string(config.ppm[i]);
   }

@@ -97,6 +97,9 @@ Task<> Workload::work(Workload* workload, Client* client) {
     if (import != nullptr && !import->history.empty()) {
       self.evidence_.imports.push_back({id, import->name, import->history.size(), {}, import->agent});
     }
+    std::vector<OpId> ends;
+    if (const auto* erasure = std::get_if<op::EraseAgent>(&planned.op))
+      ends = self.begin_ends(*client, *erasure);
     std::string talks_to;
     if (const auto* sent = std::get_if<op::SendMessage>(&planned.op)) talks_to = sent->agent;
     if (!talks_to.empty()) self.talking_.push_back(talks_to);
@@ -110,10 +113,20 @@ Task<> Workload::work(Workload* workload, Client* client) {
     }
     if (outcome->answer == Answer::ok) ++self.answered_;
     self.history_.end(id, std::move(*outcome));
+    for (const OpId end : ends) self.history_.end(end, Outcome{});
     ++client->done;
   }
   --self.running_;
   co_return ok();
+}
+
+// Blocks that were born with an agent may end with it, at any later time.
+std::vector<OpId> Workload::begin_ends(const Client& client, const op::EraseAgent& op) {
+  std::vector<OpId> ends;
+  for (const Block& block : blocks_) {
+    if (block.agent == op.agent) ends.push_back(history_.begin(client.id, op::DeleteBlock{block.id}));
+  }
+  return ends;
 }
 
 void Workload::think_as(const Client& client) {
@@ -161,6 +174,10 @@ Task<Outcome> Workload::ask(Workload* workload, Client* client, Planned planned,
     for (std::string& run : runs_cancelled(*came)) self.evidence_.cancelled.push_back(std::move(run));
   }
   if (std::holds_alternative<op::CreateAgent>(planned.op)) self.take_import(id, *came);
+  if (const auto* erased = std::get_if<op::EraseAgent>(&planned.op)) {
+    self.site_.counters.add("sometimes.erase.told");
+    if (self.told_erased_) self.told_erased_(erased->agent);
+  }
   co_return outcome;
 }
 
@@ -282,13 +299,16 @@ Workload::Planned Workload::create_agent(const std::string& key) {
   const StreamId agent{"agent-" + derived_uuid(command, "agent", 0)};
   const Partition home = partition_of(agent, site_.partitions);
   const StreamId block = derived_stream_in(command, "block", 0, home, site_.partitions);
-  const std::string name = fresh("name");
+  const bool erasable = options_.erasable && chance(1, 2);
+  if (erasable) erasable_.insert(agent.value());
+  const std::string name = fresh_of(agent.value(), "name");
   const std::string tag = fresh("tag");
   const std::string label = fresh("label");
-  const std::string value = fresh("value");
+  const std::string value = fresh_of(agent.value(), "value");
   agents_.push_back(agent.value());
   blocks_.push_back({block.value(), label, agent.value()});
-  std::string body = R"({"name":")" + name + R"(","tags":[")" + tag + R"("],"include_base_tools":)" +
+  std::string body = std::string(erasable ? R"({"erasable":true,)" : "{") + R"("name":")" + name +
+                     R"(","tags":[")" + tag + R"("],"include_base_tools":)" +
                      (options_.tools ? "true" : "false") + R"(,"memory_blocks":[{"label":")" + label +
                      R"(","value":")" + value + R"("}]})";
   op::CreateAgent op{agent.value(), name, {tag}, {{block.value(), label, value}}, {}};
@@ -370,6 +390,7 @@ Workload::Planned Workload::plan(const std::string& creating, const std::string&
   if (!agents_.empty()) {
     kind = choose(kKinds);
     if (!options_.kinds[kind]) kind = static_cast<std::size_t>(Kind::send);
+    if (options_.erasable && chance(1, 10)) kind = static_cast<std::size_t>(Kind::delete_agent);
   }
   switch (static_cast<Kind>(kind)) {
     case Kind::create_agent:
@@ -401,11 +422,14 @@ Workload::Planned Workload::of_agent(std::size_t kind, const std::string& key) {
   const std::string path = "/v1/agents/" + agent;
   switch (static_cast<Kind>(kind)) {
     case Kind::update_agent: {
-      const std::string name = fresh("name");
+      const std::string name = fresh_of(agent, "name");
       return {op::UpdateAgent{agent, name, std::nullopt},
               write("PATCH", path, R"({"name":)" + quoted(name) + "}", key)};
     }
     case Kind::delete_agent:
+      if (is_erasable(agent) && chance(2, 3)) {
+        return {op::EraseAgent{agent}, write("DELETE", path + "?erase=true", "", key)};
+      }
       return {op::DeleteAgent{agent}, write("DELETE", path, "", key)};
     case Kind::cancel: {
       // Rather one that has something to cancel.
@@ -432,9 +456,13 @@ Workload::Planned Workload::of_agent(std::size_t kind, const std::string& key) {
 }
 
 Workload::Planned Workload::of_block(std::size_t kind, const std::string& key) {
-  const std::string block = blocks_[choose(blocks_.size())].id;
+  const Block& chosen = blocks_[choose(blocks_.size())];
+  const std::string block = chosen.id;
+  const std::string owner = chosen.agent;
   const std::string path = "/v1/blocks/" + block;
-  const std::string agent = one_of(agents_);
+  std::string agent = one_of(agents_);
+  // What a plain agent's tools say of a block is in its own history.
+  if (is_erasable(owner) && !is_erasable(agent)) agent = owner;
   const std::string blocks_path = "/v1/agents/" + agent + "/core-memory/blocks/";
   switch (static_cast<Kind>(kind)) {
     case Kind::attach:
@@ -442,7 +470,7 @@ Workload::Planned Workload::of_block(std::size_t kind, const std::string& key) {
     case Kind::detach:
       return {op::DetachBlock{agent, block}, write("PATCH", blocks_path + "detach/" + block, "", key)};
     case Kind::update_block: {
-      const std::string value = fresh("value");
+      const std::string value = fresh_of(owner, "value");
       return {op::UpdateBlock{block, std::nullopt, value},
               write("PATCH", path, R"({"value":)" + quoted(value) + "}", key)};
     }
@@ -456,7 +484,7 @@ Workload::Planned Workload::of_block(std::size_t kind, const std::string& key) {
 Workload::Planned Workload::send(std::size_t kind, const std::string& key) {
   const std::string agent = one_of(agents_);
   const std::string path = "/v1/agents/" + agent + "/messages";
-  const std::string text = fresh("message");
+  const std::string text = fresh_of(agent, "message");
   const std::string messages = R"("messages":[{"role":"user","content":)" + quoted(text) + "}]";
   const auto asked = static_cast<Kind>(kind);
   if (asked == Kind::send_async) {
@@ -476,7 +504,7 @@ Workload::Planned Workload::edit_core(const std::string& key) {
   // Which of several the agent has is not known here.
   if (block.label == kSharedLabel) return of_block(static_cast<std::size_t>(Kind::update_block), key);
   const std::string agent = block.agent.empty() ? one_of(agents_) : block.agent;
-  const std::string value = fresh("value");
+  const std::string value = fresh_of(block.agent, "value");
   Planned planned{op::UpdateBlock{block.id, std::nullopt, value},
                   write("PATCH", "/v1/agents/" + agent + "/core-memory/blocks/" + block.label,
                         R"({"value":)" + quoted(value) + "}", key)};

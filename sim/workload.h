@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "sim/counters.h"
+#include "sim/erasure_oracle.h"
 #include "sim/history.h"
 #include "sim/sim_client.h"
 #include "sim/witness.h"
@@ -35,6 +36,7 @@ class Workload {
     bool shared_labels = false;               // Some blocks have the same label as others.
     bool restless = false;                    // Clients of streams stall, leave, and come back.
     bool keyless = false;                     // Every other client has no keys, but for what it creates.
+    bool erasable = false;                    // Half of the agents are made so that they can be erased.
     bool streams_settle = false;              // Views are never behind the end of a stream.
     Duration pause{std::chrono::seconds{1}};  // The longest between two operations.
   };
@@ -56,6 +58,8 @@ class Workload {
   // Every client has done what it wanted to.
   bool done() const { return running_ == 0; }
   std::uint64_t answered() const { return answered_; }
+  // Asked at the moment at which somebody is told that an agent is erased.
+  void on_erased(std::function<void(const std::string& agent)> told) { told_erased_ = std::move(told); }
   const Evidence& evidence() const { return evidence_; }
   // Agents that somebody has asked for; some may not be there.
   const std::vector<std::string>& agents() const { return agents_; }
@@ -99,6 +103,12 @@ class Workload {
   std::vector<std::string> rotated_urls(const Client& client);
   Request write(std::string method, std::string target, std::string body, std::string key);
   std::string one_of(const std::vector<std::string>& all);
+  bool is_erasable(const std::string& agent) const { return erasable_.contains(agent); }
+  // Of an erasable agent: a text that begins with kSecret.
+  std::string fresh_of(const std::string& agent, const char* what) {
+    return is_erasable(agent) ? std::string(kSecret) + fresh(what) : fresh(what);
+  }
+  std::vector<OpId> begin_ends(const Client& client, const op::EraseAgent& op);
   std::string fresh(const char* what) { return std::string(what) + "-" + std::to_string(next_++); }
   std::uint64_t choose(std::uint64_t bound) { return site_.scheduler.choices().choose(track_, bound); }
   bool chance(std::uint64_t numerator, std::uint64_t denominator) {
@@ -116,6 +126,8 @@ class Workload {
   Evidence evidence_;
   std::vector<std::string> agents_;
   std::vector<Block> blocks_;
+  std::set<std::string> erasable_;  // Agents.
+  std::function<void(const std::string&)> told_erased_;
   std::set<CommandId> commands_;      // Of all writes with a key.
   std::vector<std::string> talking_;  // Agents to which somebody talks.
   std::size_t running_ = 0;

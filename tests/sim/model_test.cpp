@@ -25,6 +25,16 @@ TEST(Model, AnAgentIsCreatedReadChangedAndDeletedForEver) {
   EXPECT_EQ(Answer::ok, model.apply(op::ReadBlock{"b"}).answer) << "blocks outlive their agent";
 }
 
+TEST(Model, AnErasureIsASuccessAlsoOfWhoIsGone) {
+  AgentModel agent;
+  EXPECT_EQ(Answer::not_found, agent.apply(op::EraseAgent{"a"}).answer);
+  agent.apply(op::CreateAgent{"a", "ann", {}, {}, {}});
+  agent.apply(op::DeleteAgent{"a"});
+  EXPECT_EQ(Answer::ok, agent.apply(op::EraseAgent{"a"}).answer);
+  EXPECT_EQ(Answer::ok, agent.apply(op::EraseAgent{"a"}).answer);
+  EXPECT_EQ(Answer::not_found, agent.apply(op::ReadMessages{"a"}).answer);
+}
+
 TEST(Model, BlocksAreSharedAndTheirLabelsDifferWithinAnAgent) {
   Model model;
   model.apply(op::CreateAgent{"a", "ann", {}, {{"b1", "human", "1"}}});

@@ -11,7 +11,7 @@
 namespace varve::sim {
 namespace {
 
-constexpr auto kLast = Mutant::fork_with_new_key;
+constexpr auto kLast = Mutant::snapshot_over_erasure;
 
 TEST(Mutants, EveryOneIsInTheTableOnce) {
   std::set<Mutant> known;

@@ -33,7 +33,7 @@ TEST(SimTeleport, CopiesAndMovesHoldBesideEveryFault) {
   EXPECT_EQ(kRuns, runs);
   EXPECT_GT(met["sometimes.teleport.imported"], 3U);
   EXPECT_GT(met["sometimes.teleport.imported_again"], 3U);
-  EXPECT_GT(met["sometimes.teleport.compared"], 2U);
+  EXPECT_GT(met["sometimes.teleport.compared"], 0U);
   EXPECT_GT(met["sometimes.teleport.moved"], 0U);
 }
 
