@@ -59,8 +59,7 @@ Status open_view_files(RealEnv& env, const Config& config, Backends& backends) {
   auto views = SqliteViewStore::open(env, options);
   if (!views) return views.error();
   auto live = std::make_unique<ActiveViewStore>(env, std::shared_ptr<ViewStore>{std::move(*views)});
-  auto generations =
-      std::make_unique<SqliteGenerations>(env, config.data_dir, snapshots->get(), live.get());
+  auto generations = std::make_unique<SqliteGenerations>(env, config.data_dir, snapshots->get(), live.get());
   generations->open_as(std::move(options));
   backends.generations = std::move(generations);
   backends.views = std::move(live);
