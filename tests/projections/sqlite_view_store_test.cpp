@@ -352,13 +352,11 @@ TEST_F(SqliteViewStoreTest, TheMainQueriesWalkAnIndex) {
       plan(select_sql(past).text),
       "SEARCH messages USING INDEX messages_by_agent (agent_id=? AND (from_offset,from_ordinal)<(?,?))");
   Query one{.view = View::blocks, .where = {equal(blocks::id, text("b1"))}, .limit = 1, .cut = past.cut};
-  EXPECT_NE(plan(select_sql(one).text)
-                .find("SEARCH blocks USING INDEX blocks_key (id=? AND from_offset<?)"),
+  EXPECT_NE(plan(select_sql(one).text).find("SEARCH blocks USING INDEX blocks_key (id=? AND from_offset<?)"),
             std::string::npos)
       << plan(select_sql(one).text);
   one.cut = Cut::of_partition({Partition{0}, Offset{5}});
-  EXPECT_NE(plan(select_sql(one).text).find("SEARCH blocks USING INDEX blocks_key (id=?)"),
-            std::string::npos)
+  EXPECT_NE(plan(select_sql(one).text).find("SEARCH blocks USING INDEX blocks_key (id=?)"), std::string::npos)
       << plan(select_sql(one).text);
   EXPECT_EQ(
       plan("UPDATE messages SET to_offset = ?, to_at = ? WHERE to_offset IS NULL AND from_partition = ? "
