@@ -168,7 +168,11 @@ Api::Answer Api::send_messages(Call call, bool always_streams, bool async) {
   Headers headers = co_await settle(*answer, call);
   auto ended = co_await ended_turn(run_id);
   if (!ended) co_return error_response(not_to_be_seen_yet(ended.error().message), call.keyless);
-  if (!*ended) co_return error_response(not_to_be_seen_yet("its views are not ready yet"), call.keyless);
+  if (!*ended) {
+    // What an erased agent has said is in no view any more.
+    Response unseen = error_response(not_to_be_seen_yet("its views are not ready yet"), call.keyless);
+    co_return co_await answer_gone(call.ids[0], std::move(unseen));
+  }
   Response response = request.streaming
                           ? stream_response(ended_turn_events(env_, std::move(**ended), std::move(options)))
                           : turn_response(**ended, request.return_types);
@@ -193,6 +197,7 @@ boost::asio::awaitable<void> Api::settle_quietly(StreamId stream, std::vector<Lo
 Task<std::optional<TurnResult>> Api::ended_turn(std::string run_id) {
   auto found = std::make_shared<std::optional<TurnResult>>();
   std::function<Status(ViewReader&)> work = [run_id, found](ViewReader& reader) -> Status {
+    found->reset();  // It is asked again when keys are there, and may see less.
     auto run = find_run(reader, run_id);
     if (!run) return run.error();
     if (*run && (*run)->run.text(runs::status) != "running") *found = turn_of(**run);

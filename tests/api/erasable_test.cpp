@@ -254,6 +254,20 @@ TEST_F(Erasable, TheSameKeyMadeAnAgentThatIsErased) {
   EXPECT_TRUE(world_->keys().keys.empty());
 }
 
+TEST_F(Erasable, ARequestThatComesAgainIsNotAnsweredWithWhatWasSaid) {
+  const std::string ann = create_agent(kAnn);
+  const SimServer::HeaderList key{{"Idempotency-Key", "k1"}};
+  const std::string body = R"({"messages":[{"role":"user","content":"hello"}],"stream_tokens":true})";
+  EXPECT_EQ(200, call("POST", path(ann) + "/messages/stream", body, key).status);
+  run_for(2000);
+  expect(200, "DELETE", path(ann) + "?erase=true");
+  for (const bool restarted : {false, true}) {
+    if (restarted) restart();
+    const Response again = call("POST", path(ann) + "/messages/stream", body, key);
+    EXPECT_EQ(410, again.status) << again.body;
+  }
+}
+
 TEST_F(Erasable, OnlyWhatWasMadeErasableIsErased) {
   const std::string bob = create_agent();
   const Response refused = call("DELETE", path(bob) + "?erase=true");
