@@ -51,8 +51,8 @@ Task<> Teleporter::work(Teleporter* self) {
     }
     const std::vector<std::string> agents = self->site_.agents();
     if (agents.empty()) break;
-    const std::string one = agents[self->choose(agents.size())];
-    const std::string other = agents[self->choose(agents.size())];
+    const std::string& one = agents[self->choose(agents.size())];
+    const std::string& other = agents[self->choose(agents.size())];
     const std::string key = "carried-" + std::to_string(++self->asked_);
     const std::string both = "agents=" + one + (one == other ? "" : "," + other);
     const std::uint64_t what = self->choose(6);
