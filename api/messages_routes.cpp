@@ -168,16 +168,17 @@ Api::Answer Api::send_messages(Call call, bool always_streams, bool async) {
   Headers headers = co_await settle(*answer, call);
   auto ended = co_await ended_turn(run_id);
   if (!ended) co_return error_response(not_to_be_seen_yet(ended.error().message), call.keyless);
+  Response response;
   if (!*ended) {
-    // What an erased agent has said is in no view any more.
-    Response unseen = error_response(not_to_be_seen_yet("its views are not ready yet"), call.keyless);
-    co_return co_await answer_gone(call.ids[0], std::move(unseen));
+    response = error_response(not_to_be_seen_yet("its views are not ready yet"), call.keyless);
+  } else if (request.streaming) {
+    response = stream_response(ended_turn_events(env_, std::move(**ended), std::move(options)));
+  } else {
+    response = turn_response(**ended, request.return_types);
   }
-  Response response = request.streaming
-                          ? stream_response(ended_turn_events(env_, std::move(**ended), std::move(options)))
-                          : turn_response(**ended, request.return_types);
   response.headers.merge(headers);
-  co_return response;
+  // What an erased agent has said is in no view any more, or sealed for ever.
+  co_return co_await answer_gone(call.ids[0], std::move(response));
 }
 
 // For the end of a stream: waits until the views have passed what the turn wrote.

@@ -259,12 +259,18 @@ TEST_F(Erasable, ARequestThatComesAgainIsNotAnsweredWithWhatWasSaid) {
   const SimServer::HeaderList key{{"Idempotency-Key", "k1"}};
   const std::string body = R"({"messages":[{"role":"user","content":"hello"}],"stream_tokens":true})";
   EXPECT_EQ(200, call("POST", path(ann) + "/messages/stream", body, key).status);
+  const SimServer::HeaderList other{{"Idempotency-Key", "k2"}};
+  const std::string plain = R"({"messages":[{"role":"user","content":"hello"}]})";
+  EXPECT_EQ(200, call("POST", path(ann) + "/messages", plain, other).status);
   run_for(2000);
+  EXPECT_EQ(200, call("POST", path(ann) + "/messages", plain, other).status);
   expect(200, "DELETE", path(ann) + "?erase=true");
   for (const bool restarted : {false, true}) {
     if (restarted) restart();
     const Response again = call("POST", path(ann) + "/messages/stream", body, key);
     EXPECT_EQ(410, again.status) << again.body;
+    const Response once_more = call("POST", path(ann) + "/messages", plain, other);
+    EXPECT_EQ(410, once_more.status) << once_more.body;
   }
 }
 
