@@ -105,8 +105,8 @@ Task<Exchange> Teleporter::get(Where where, std::string target) {
 
 // Whether the same may be tried again; what can never succeed, and should have, is written down.
 bool Teleporter::may_pass(const Error& error, const char* what) {
-  if (error.code == Errc::cancelled) met("killed");
-  if (error.code == Errc::unavailable) met("cut_off");
+  if (error.code == Errc::cancelled) met("sometimes.teleport.killed");
+  if (error.code == Errc::unavailable) met("sometimes.teleport.cut_off");
   if (error.code == Errc::cancelled || error.code == Errc::unavailable) return true;
   if (error.code == Errc::not_found || error.code == Errc::conflict) return false;
   found_.add("I4", std::string(what) + ": " + to_string(error));
@@ -126,7 +126,7 @@ void Teleporter::may_die() {
   if (!dies || !site_.deaths) return;
   env_.call_at(env_.now() + later, [this, down] {
     if (settling_ || !site_.elsewhere.up()) return;
-    met("other_place_died");
+    met("sometimes.teleport.other_place_died");
     site_.elsewhere.crash_for(down);
   });
 }
@@ -138,7 +138,7 @@ Task<ArchivePtr> Teleporter::fetch(std::string query) {
     TeleportClient client = client_to(Where::here);
     auto archive = co_await client.fetch(query);
     if (archive) {
-      met("exported");
+      met("sometimes.teleport.exported");
       co_return std::move(*archive);
     }
     if (!may_pass(archive.error(), "an export")) co_return ArchivePtr{};
@@ -152,7 +152,7 @@ Task<TeleportPlan> Teleporter::import_once(ArchivePtr archive, std::string fork_
   TeleportClient client = client_to(where);
   auto plan = co_await client.check(std::move(archive), fork_key, left);
   if (!plan) co_return plan.error();
-  if (plan->goes_on()) met("went_on");
+  if (plan->goes_on()) met("sometimes.teleport.went_on");
   if (two_) {
     two_ = false;
     ++rivals_;
@@ -177,7 +177,7 @@ Task<> Teleporter::rival(Teleporter* self, ArchivePtr archive, std::string fork_
   auto plan = co_await client.check(std::move(archive), std::move(fork_key), left);
   Status done = plan ? ok() : Status{plan.error()};
   if (done) done = co_await client.send(*plan);
-  if (done) self->met("two_at_once");
+  if (done) self->met("sometimes.teleport.two_at_once");
   const bool refused =
       !done && done.error().code != Errc::unavailable && done.error().code != Errc::cancelled;
   if (refused)
@@ -194,13 +194,13 @@ Task<std::optional<TeleportPlan>> Teleporter::import(ArchivePtr archive, std::st
     two_ = choose(4) == 3;
     auto plan = co_await import_once(archive, fork_key, where, left);
     if (plan) {
-      met("imported");
+      met("sometimes.teleport.imported");
       note(*plan, where);
       co_return std::optional<TeleportPlan>{std::move(*plan)};
     }
     const Errc code = plan.error().code;
     if (code == Errc::conflict && fork_key.empty() && !checked) {
-      met("refused");
+      met("sometimes.teleport.refused");
       co_return std::optional<TeleportPlan>{};
     }
     if (!may_pass(plan.error(), "an import")) {
@@ -228,7 +228,7 @@ Task<> Teleporter::import_again(TeleportPlan plan, std::string fork_key, Where w
     if (done) done = co_await client.send_blindly(*again);
     if (done) done = co_await client.seal(*again);
     if (done) {
-      met("imported_again");
+      met("sometimes.teleport.imported_again");
       co_return ok();
     }
     if (!may_pass(done.error(), "a repeated import")) {
@@ -294,7 +294,7 @@ Task<bool> Teleporter::carry_and_leave(std::string agent) {
     if (carried) carried = co_await client.send(*plan);
     if (!carried) {
       if (may_pass(carried.error(), "a move")) continue;
-      met("move_refused");
+      met("teleport.move_refused");
       if (in_doubt_.contains(agent))
         found_.add("I1", agent + " may have moved, and " + to_string(carried.error()));
       co_return false;
@@ -312,7 +312,7 @@ Task<bool> Teleporter::carry_and_leave(std::string agent) {
       }
       co_return false;
     }
-    met("move_came_too_early");
+    met("sometimes.teleport.move_came_too_early");
     ++leaves;
   }
   co_return false;
@@ -322,7 +322,7 @@ Task<> Teleporter::move(std::string agent) {
   if (left_.contains(StreamId{agent})) co_return ok();  // What it was is elsewhere, and has lived on.
   auto left = co_await carry_and_leave(agent);
   if (!left || !*left) co_return ok();
-  met("left");
+  met("sometimes.teleport.left");
   left_[StreamId{agent}] = OtherPlace::kUrl;
   // Nobody talks to it any more; what came to its blocks until then comes along.
   auto archive = co_await fetch("agents=" + agent);
@@ -335,7 +335,7 @@ Task<> Teleporter::move(std::string agent) {
     found_.add("I1", agent + " has left, and did not arrive");
     co_return ok();
   }
-  met("moved");
+  met("sometimes.teleport.moved");
   carried_.at({Where::elsewhere, StreamId{agent}}).moved = true;
   if (Status gone = co_await expect_gone(agent); !gone) co_return gone;
   if (Status talked = co_await talk(agent); !talked) co_return talked;
@@ -350,7 +350,7 @@ Task<> Teleporter::expect_gone(std::string agent) {
   const auto body = Json::parse(came->body);
   const bool named = body && member_text(*body, "moved_to") == OtherPlace::kUrl;
   if (came->status == 410 && named) {
-    met("answered_410");
+    met("sometimes.teleport.answered_410");
   } else {
     found_.add("I1",
                agent + " has moved, and is answered " + std::to_string(came->status) + " " + came->body);
@@ -371,7 +371,7 @@ Task<> Teleporter::talk(std::string agent) {
   if (!came) co_return came.error();
   if (came->end != Exchange::End::whole || came->status == 429 || came->status >= 500) co_return ok();
   if (came->status == 200) {
-    met("lives_on");
+    met("sometimes.teleport.lives_on");
   } else {
     found_.add("I4", agent + " was carried elsewhere, and answers " + std::to_string(came->status) + " " +
                          came->body);

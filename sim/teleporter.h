@@ -88,7 +88,7 @@ class Teleporter {
   Task<Exchange> insist(std::vector<std::string> urls, Request request);
   Task<Exchange> get(Where where, std::string target);
   std::uint64_t choose(std::uint64_t bound);
-  void met(const char* what) { site_.counters.add(std::string("sometimes.teleport.") + what); }
+  void met(const char* what) { site_.counters.add(what); }
 
   Site site_;
   History& history_;

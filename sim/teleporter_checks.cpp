@@ -49,7 +49,7 @@ Task<> Teleporter::compare(TeleportPlan plan, Where where) {
     auto now = co_await shown(where, carried, "");
     if (!now) co_return now.error();
     if (!then->answered || then->status != 200 || !now->answered) continue;
-    met("compared");
+    met("sometimes.teleport.compared");
     if (then->text == now->text) continue;
     found_.add("I4", carried + " was carried from " + one.stream.value() + " as of " +
                          plan.archive->header.cut + " and shows (" + std::to_string(now->status) + ")\n" +
@@ -109,7 +109,7 @@ void Teleporter::note(const TeleportPlan& plan, Where where) {
     const StreamId& origin = plan.archive->streams[i].stream;
     const ArchiveStream& one = plan.streams[i];
     if (plan.kept.contains(one.stream)) {
-      met("block_kept");
+      met("teleport.block_kept");
       continue;
     }
     carried_.emplace(std::pair{where, one.stream}, CarriedStream{origin, one.stream, one.events, false});
