@@ -182,7 +182,7 @@ class DiskSwarm {
     result.answered = workload_.answered();
     result.operations = history_.entries().size();
     for (const History::Entry& entry : history_.entries()) {
-      if (entry.outcome.answer == Answer::unknown) ++result.unknown;
+      if (entry.asked && entry.outcome.answer == Answer::unknown) ++result.unknown;
     }
     result.counters = counters_.all();
     result.tape = choices_.tape();

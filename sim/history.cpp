@@ -236,6 +236,12 @@ OpId History::begin(ClientId client, Op op) {
   return entries_.size() - 1;
 }
 
+void History::add_consequence(ClientId client, Op op) {
+  const OpId id = begin(client, std::move(op));
+  entries_[id].asked = false;
+  end(id, Outcome{});
+}
+
 void History::end(OpId id, Outcome outcome) {
   Entry& entry = entries_.at(id);
   CHECK(!entry.ended);

@@ -34,10 +34,13 @@ class History {
     std::uint64_t begin = 0;
     std::uint64_t end = kForever;
     bool ended = false;
+    bool asked = true;     // False: it may happen because of another one, and nobody is told.
     bool excused = false;  // Its views had been lost meanwhile: what it showed is not compared.
   };
 
   OpId begin(ClientId client, Op op);
+  // What an operation of the client may bring about at any time from now on.
+  void add_consequence(ClientId client, Op op);
   void end(OpId id, Outcome outcome);
   // What has become known of an operation later: the id of what it created.
   void resolve(OpId id, Op op) { entries_.at(id).op = std::move(op); }

@@ -105,7 +105,7 @@ class Swarm {
     result.answered = workload_.answered();
     result.operations = history_.entries().size();
     for (const History::Entry& entry : history_.entries()) {
-      if (entry.outcome.answer == Answer::unknown) ++result.unknown;
+      if (entry.asked && entry.outcome.answer == Answer::unknown) ++result.unknown;
     }
     result.counters = world_.counters().all();
     for (const auto& [name, count] : counted_) result.counters[name] += count;

@@ -97,9 +97,8 @@ Task<> Workload::work(Workload* workload, Client* client) {
     if (import != nullptr && !import->history.empty()) {
       self.evidence_.imports.push_back({id, import->name, import->history.size(), {}, import->agent});
     }
-    std::vector<OpId> ends;
     if (const auto* erasure = std::get_if<op::EraseAgent>(&planned.op))
-      ends = self.begin_ends(*client, *erasure);
+      self.may_end_blocks(*client, *erasure);
     std::string talks_to;
     if (const auto* sent = std::get_if<op::SendMessage>(&planned.op)) talks_to = sent->agent;
     if (!talks_to.empty()) self.talking_.push_back(talks_to);
@@ -113,7 +112,6 @@ Task<> Workload::work(Workload* workload, Client* client) {
     }
     if (outcome->answer == Answer::ok) ++self.answered_;
     self.history_.end(id, std::move(*outcome));
-    for (const OpId end : ends) self.history_.end(end, Outcome{});
     ++client->done;
   }
   --self.running_;
@@ -121,12 +119,10 @@ Task<> Workload::work(Workload* workload, Client* client) {
 }
 
 // Blocks that were born with an agent may end with it, at any later time.
-std::vector<OpId> Workload::begin_ends(const Client& client, const op::EraseAgent& op) {
-  std::vector<OpId> ends;
+void Workload::may_end_blocks(const Client& client, const op::EraseAgent& op) {
   for (const Block& block : blocks_) {
-    if (block.agent == op.agent) ends.push_back(history_.begin(client.id, op::DeleteBlock{block.id}));
+    if (block.agent == op.agent) history_.add_consequence(client.id, op::DeleteBlock{block.id});
   }
-  return ends;
 }
 
 void Workload::think_as(const Client& client) {

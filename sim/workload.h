@@ -108,7 +108,7 @@ class Workload {
   std::string fresh_of(const std::string& agent, const char* what) {
     return is_erasable(agent) ? std::string(kSecret) + fresh(what) : fresh(what);
   }
-  std::vector<OpId> begin_ends(const Client& client, const op::EraseAgent& op);
+  void may_end_blocks(const Client& client, const op::EraseAgent& op);
   std::string fresh(const char* what) { return std::string(what) + "-" + std::to_string(next_++); }
   std::uint64_t choose(std::uint64_t bound) { return site_.scheduler.choices().choose(track_, bound); }
   bool chance(std::uint64_t numerator, std::uint64_t denominator) {
