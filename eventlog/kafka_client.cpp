@@ -141,6 +141,9 @@ struct Handle {
   Handle(const Handle&) = delete;
   Handle& operator=(const Handle&) = delete;
   ~Handle() {
+    // A member that has begun to leave waits for the answer to its last rebalance, also in rd_kafka_destroy()
+    // (2.0.2, rd_kafka_cgrp_terminate0() does nothing the second time): here it is. Needs no broker.
+    if (is_member) rd_kafka_assign(rk, nullptr);
     for (rd_kafka_topic_t* topic : topics) rd_kafka_topic_destroy(topic);
     for (rd_kafka_queue_t* each : queues) {
       rd_kafka_queue_io_event_enable(each, -1, nullptr, 0);
@@ -156,6 +159,7 @@ struct Handle {
   }
 
   rd_kafka_t* rk = nullptr;
+  bool is_member = false;
   int wake_fd = -1;
   std::vector<rd_kafka_queue_t*> queues;  // The event queue first.
   std::vector<rd_kafka_topic_t*> topics;
@@ -231,6 +235,7 @@ Result<std::shared_ptr<Client>> Client::open(RealEnv& env, Options options) {
   }
   static_cast<void>(conf.release());  // rd_kafka_new() took it.
   if (options.role == Role::member) rd_kafka_poll_set_consumer(handle->rk);
+  handle->is_member = options.role == Role::member;
   rd_kafka_queue_t* queue = options.role == Role::member ? rd_kafka_queue_get_consumer(handle->rk)
                                                          : rd_kafka_queue_get_main(handle->rk);
   handle->watch(queue);

@@ -5,7 +5,12 @@
 #include <librdkafka/rdkafka.h>
 
 #include <array>
+#include <cstdio>
+#include <cstdlib>
+#include <future>
+#include <thread>
 
+#include "cluster/kafka_group.h"
 #include "runtime/real_env.h"
 #include "tests/cluster/assignment_contract.h"
 #include "tests/support/run.h"
@@ -71,6 +76,49 @@ INSTANTIATE_TEST_SUITE_P(Kafka, AssignmentContract,
                          ::testing::Values(AssignmentCase{"kafka",
                                                           [] { return std::make_unique<KafkaWorld>(); }}),
                          [](const auto& info) { return info.param.name; });
+
+// The process ends while the group waits for an answer that nobody gives any more, as at a stop for which
+// there was no time left.
+TEST(KafkaGroup, AMemberEndsAlthoughItLeavesAndItsLastRebalanceIsNotAnswered) {
+  using kafka::GroupConsumer;
+  using kafka::Rebalance;
+  auto env = std::make_unique<RealEnv>();
+  GroupConsumer::Options options;
+  options.connection.brokers = service_addresses().kafka;
+  options.topic = unique("leaving");
+  options.group = options.topic;
+  options.session_timeout = std::chrono::seconds{6};
+  options.poll_interval_max = std::chrono::seconds{12};
+  make_topic(options.connection.brokers, options.topic);
+  std::vector<Partition> assigned;
+  options.on_event = [&assigned](const kafka::GroupEvent& event) {
+    if (const auto* change = std::get_if<Rebalance>(&event)) assigned = change->partitions;
+  };
+  options.on_settled = [] {};
+  auto member = GroupConsumer::open(*env, std::move(options));
+  ASSERT_TRUE(member && (*member)->subscribe());
+  const MonoTime end = env->now() + std::chrono::seconds{30};
+  while (assigned.empty() && env->now() < end) env->io_context().run_one_for(std::chrono::milliseconds{10});
+  ASSERT_EQ(kPartitions, static_cast<int>(assigned.size()));
+  ASSERT_TRUE((*member)->assign(assigned));
+  ASSERT_TRUE((*member)->close());
+  // Answered behind the close() by the same thread: it has sent its Rebalance then.
+  EXPECT_EQ(assigned, (*member)->assignment());
+
+  std::promise<void> over;
+  std::thread ends([&] {
+    member->reset();
+    env.reset();
+    over.set_value();
+  });
+  if (over.get_future().wait_for(std::chrono::seconds{20}) == std::future_status::ready) {
+    ends.join();
+    return;
+  }
+  ends.detach();
+  std::fputs("rd_kafka_destroy() does not return\n", stderr);
+  std::abort();  // What the thread refers to may not end before it.
+}
 
 // ---- without a broker
 
