@@ -210,7 +210,7 @@ Status GroupConsumer::commit(Partition partition, std::uint64_t ticket) {
 }
 
 Status GroupConsumer::close() {
-  return status_of(rd_kafka_consumer_close_queue(client_->get(), client_->queue()), "leaving the group");
+  return client_->leave_group();
 }
 
 bool GroupConsumer::closed() const {

@@ -141,9 +141,7 @@ struct Handle {
   Handle(const Handle&) = delete;
   Handle& operator=(const Handle&) = delete;
   ~Handle() {
-    // A member that has begun to leave waits for the answer to its last rebalance, also in rd_kafka_destroy()
-    // (2.0.2, rd_kafka_cgrp_terminate0() does nothing the second time): here it is. Needs no broker.
-    if (is_member) rd_kafka_assign(rk, nullptr);
+    if (leaving) finish_leaving();
     for (rd_kafka_topic_t* topic : topics) rd_kafka_topic_destroy(topic);
     for (rd_kafka_queue_t* each : queues) {
       rd_kafka_queue_io_event_enable(each, -1, nullptr, 0);
@@ -158,8 +156,23 @@ struct Handle {
     rd_kafka_queue_io_event_enable(queue, wake_fd, &kOne, sizeof(kOne));
   }
 
+  // What rd_kafka_consumer_close() does, with an end. librdkafka 2.0.2 waits for ever in rd_kafka_destroy()
+  // for two things that a member which leaves lacks by then: the answer to its last rebalance (the second
+  // rd_kafka_cgrp_terminate0() does nothing), and that to its LeaveGroup, if destroying begins before it is
+  // sent (rd_kafka_cgrp_handle_LeaveGroup() overlooks _DESTROY). Without a broker it is given up after 5 s.
+  void finish_leaving() {
+    constexpr int kPollMs = 100;
+    constexpr int kPollsMax = 100;  // Twice the LeaveGroup's own time.
+    rd_kafka_assign(rk, nullptr);
+    for (int i = 0; i < kPollsMax && rd_kafka_consumer_closed(rk) == 0; ++i) {
+      rd_kafka_event_t* event = rd_kafka_queue_poll(queues.front(), kPollMs);
+      if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_REBALANCE) rd_kafka_assign(rk, nullptr);
+      if (event != nullptr) rd_kafka_event_destroy(event);
+    }
+  }
+
   rd_kafka_t* rk = nullptr;
-  bool is_member = false;
+  bool leaving = false;
   int wake_fd = -1;
   std::vector<rd_kafka_queue_t*> queues;  // The event queue first.
   std::vector<rd_kafka_topic_t*> topics;
@@ -235,7 +248,6 @@ Result<std::shared_ptr<Client>> Client::open(RealEnv& env, Options options) {
   }
   static_cast<void>(conf.release());  // rd_kafka_new() took it.
   if (options.role == Role::member) rd_kafka_poll_set_consumer(handle->rk);
-  handle->is_member = options.role == Role::member;
   rd_kafka_queue_t* queue = options.role == Role::member ? rd_kafka_queue_get_consumer(handle->rk)
                                                          : rd_kafka_queue_get_main(handle->rk);
   handle->watch(queue);
@@ -278,6 +290,16 @@ rd_kafka_topic_s* Client::topic(const std::string& name, Error* error) {
   }
   handle_->topics.push_back(topic);
   return topic;
+}
+
+Status Client::leave_group() {
+  CHECK(handle_ && !closed_ && options_.role == Role::member);
+  handle_->leaving = true;
+  rd_kafka_error_t* error = rd_kafka_consumer_close_queue(handle_->rk, handle_->queues.front());
+  if (error == nullptr) return ok();
+  Error made = error_of(rd_kafka_error_code(error), "leaving the group");
+  rd_kafka_error_destroy(error);
+  return made;
 }
 
 std::shared_ptr<rd_kafka_s> Client::share() const {

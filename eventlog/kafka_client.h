@@ -90,6 +90,9 @@ class Client : public std::enable_shared_from_this<Client> {
   rd_kafka_queue_s* new_queue();
   // A topic object that lives as long as the handle. Null, and *error is set, if librdkafka refuses.
   rd_kafka_topic_s* topic(const std::string& name, Error* error);
+  // A member begins to leave its group: a rebalance takes everything back, and events come as before. The
+  // handle ends only when the group is left, or after 10 s without a broker that answers.
+  Status leave_group();
   RealEnv& env() const { return env_; }
   const Connection& connection() const { return options_.connection; }
   bool closed() const { return closed_; }

@@ -3,14 +3,17 @@
 #include "cluster/kafka_assignment.h"
 
 #include <librdkafka/rdkafka.h>
+// (rdkafka.h first.)
+#include <librdkafka/rdkafka_mock.h>
 
 #include <array>
 #include <cstdio>
 #include <cstdlib>
+#include <functional>
 #include <future>
 #include <thread>
 
-#include "cluster/kafka_group.h"
+#include "eventlog/kafka_client.h"
 #include "runtime/real_env.h"
 #include "tests/cluster/assignment_contract.h"
 #include "tests/support/run.h"
@@ -77,47 +80,86 @@ INSTANTIATE_TEST_SUITE_P(Kafka, AssignmentContract,
                                                           [] { return std::make_unique<KafkaWorld>(); }}),
                          [](const auto& info) { return info.param.name; });
 
-// The process ends while the group waits for an answer that nobody gives any more, as at a stop for which
-// there was no time left.
-TEST(KafkaGroup, AMemberEndsAlthoughItLeavesAndItsLastRebalanceIsNotAnswered) {
-  using kafka::GroupConsumer;
-  using kafka::Rebalance;
-  auto env = std::make_unique<RealEnv>();
-  GroupConsumer::Options options;
-  options.connection.brokers = service_addresses().kafka;
-  options.topic = unique("leaving");
-  options.group = options.topic;
-  options.session_timeout = std::chrono::seconds{6};
-  options.poll_interval_max = std::chrono::seconds{12};
-  make_topic(options.connection.brokers, options.topic);
-  std::vector<Partition> assigned;
-  options.on_event = [&assigned](const kafka::GroupEvent& event) {
-    if (const auto* change = std::get_if<Rebalance>(&event)) assigned = change->partitions;
-  };
-  options.on_settled = [] {};
-  auto member = GroupConsumer::open(*env, std::move(options));
-  ASSERT_TRUE(member && (*member)->subscribe());
-  const MonoTime end = env->now() + std::chrono::seconds{30};
-  while (assigned.empty() && env->now() < end) env->io_context().run_one_for(std::chrono::milliseconds{10});
-  ASSERT_EQ(kPartitions, static_cast<int>(assigned.size()));
-  ASSERT_TRUE((*member)->assign(assigned));
-  ASSERT_TRUE((*member)->close());
-  // Answered behind the close() by the same thread: it has sent its Rebalance then.
-  EXPECT_EQ(assigned, (*member)->assignment());
-
-  std::promise<void> over;
-  std::thread ends([&] {
-    member->reset();
-    env.reset();
-    over.set_value();
-  });
-  if (over.get_future().wait_for(std::chrono::seconds{20}) == std::future_status::ready) {
-    ends.join();
-    return;
+// A member with every partition.
+struct Holder {
+  Holder(const std::string& brokers, const std::string& topic, const kafka::Properties& more) {
+    kafka::Client::Options options;
+    options.role = kafka::Client::Role::member;
+    options.id = topic;
+    options.connection.brokers = brokers;
+    options.ours = {{"group.id", topic}, {"session.timeout.ms", "6000"}, {"heartbeat.interval.ms", "1000"}};
+    options.ours.insert(more.begin(), more.end());
+    options.events = RD_KAFKA_EVENT_REBALANCE;
+    options.on_event = [this](rd_kafka_op_s& event) {
+      if (rd_kafka_event_error(&event) != RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS) return;
+      rd_kafka_assign(member->get(), rd_kafka_event_topic_partition_list(&event));
+      partitions = rd_kafka_event_topic_partition_list(&event)->cnt;
+    };
+    auto opened = kafka::Client::open(*env, std::move(options));
+    EXPECT_TRUE(opened);
+    if (!opened) return;
+    member = std::move(*opened);
+    rd_kafka_topic_partition_list_t* topics = rd_kafka_topic_partition_list_new(1);
+    rd_kafka_topic_partition_list_add(topics, topic.c_str(), RD_KAFKA_PARTITION_UA);
+    rd_kafka_subscribe(member->get(), topics);
+    rd_kafka_topic_partition_list_destroy(topics);
+    run([this] { return partitions > 0; }, std::chrono::seconds{30});
   }
-  ends.detach();
-  std::fputs("rd_kafka_destroy() does not return\n", stderr);
-  std::abort();  // What the thread refers to may not end before it.
+  void run(const std::function<bool()>& done, Duration longest) {
+    const MonoTime end = env->now() + longest;
+    while (!done() && env->now() < end) env->io_context().run_one_for(std::chrono::milliseconds{10});
+  }
+  // The process ends while the group waits, as at a stop for which there was no time left.
+  void end() {
+    std::promise<void> over;
+    std::thread ends([&] {
+      member.reset();
+      env.reset();
+      over.set_value();
+    });
+    if (over.get_future().wait_for(std::chrono::seconds{40}) == std::future_status::ready) {
+      ends.join();
+      return;
+    }
+    ends.detach();
+    std::fputs("rd_kafka_destroy() does not return\n", stderr);
+    std::abort();  // What the thread refers to may not end before it.
+  }
+
+  std::unique_ptr<RealEnv> env = std::make_unique<RealEnv>();
+  std::shared_ptr<kafka::Client> member;
+  int partitions = 0;
+};
+
+TEST(KafkaGroup, AMemberEndsAlthoughItLeavesAndItsLastRebalanceIsNotAnswered) {
+  const std::string topic = unique("leaving");
+  make_topic(service_addresses().kafka, topic);
+  Holder holder(service_addresses().kafka, topic, {});
+  ASSERT_EQ(kPartitions, holder.partitions);
+  ASSERT_TRUE(holder.member->leave_group());
+  holder.end();
+}
+
+// One request at a time to a broker that does not answer: behind a heartbeat, the LeaveGroup is never sent.
+TEST(KafkaGroup, AMemberEndsAlthoughItsLeaveGroupIsNotSent) {
+  std::array<char, 512> why{};
+  rd_kafka_conf_t* conf = rd_kafka_conf_new();
+  rd_kafka_conf_set_log_cb(conf, nullptr);
+  rd_kafka_t* host = rd_kafka_new(RD_KAFKA_PRODUCER, conf, why.data(), why.size());
+  rd_kafka_mock_cluster_t* cluster = rd_kafka_mock_cluster_new(host, 1);
+  rd_kafka_mock_topic_create(cluster, "leaving", kPartitions, 1);
+  {
+    Holder holder(rd_kafka_mock_cluster_bootstraps(cluster), "leaving", {{"max.in.flight", "1"}});
+    ASSERT_EQ(kPartitions, holder.partitions);
+    constexpr int kLongMs = 3'600'000;
+    rd_kafka_mock_broker_set_rtt(cluster, 1, kLongMs);
+    // Two heartbeats: one is on its way then. (Without one, less is tested.)
+    holder.run([] { return false; }, std::chrono::seconds{2});
+    ASSERT_TRUE(holder.member->leave_group());
+    holder.end();
+  }
+  rd_kafka_mock_cluster_destroy(cluster);
+  rd_kafka_destroy(host);
 }
 
 // ---- without a broker
