@@ -9,7 +9,6 @@
 #include <filesystem>
 #include <iostream>
 
-#include "actors/agent_teleport.h"
 #include "api/teleport_routes.h"
 
 namespace varve {
@@ -31,102 +30,20 @@ struct CloseFile {
   static void ignore_result(int /*result*/) {}
 };
 
-// Events of one stream that go in one request.
-class Pieces {
- public:
-  Pieces(TeleportServer& target, const CheckedArchive& archive) : target_(target), archive_(archive) {}
-
-  Status take(const ArchiveRecord& taken) {
-    const StreamId stream = archive_.renaming.stream(taken.stream);
-    if (archive_.kept.contains(stream)) return ok();
-    if (stream != stream_) {
-      if (Status sent = flush(); !sent) return sent;
-      stream_ = stream;
-      chain_.clear();
-      sequence_ = 0;
-    }
-    auto events = carried_events(archive_.renaming.record(taken), archive_.header.source, taken.stream);
-    if (!events) return events.error();
-    const auto there = archive_.there.find(stream);
-    const std::uint64_t carried = there != archive_.there.end() ? there->second.carried : 0;
-    for (EventTeleported& event : *events) {
-      std::string after = next_chain(chain_, event);
-      ++sequence_;
-      if (sequence_ > carried) {
-        if (Status added = add(event); !added) return added;
-      }
-      chain_ = std::move(after);
-    }
-    return ok();
-  }
-
-  Status flush() {
-    if (count_ == 0) return ok();
-    JsonWriter body;
-    body.begin_object().field("stream", stream_.value()).key("append").begin_object();
-    body.field_integer("first", static_cast<std::int64_t>(first_)).field("chain", chain_before_);
-    body.field_raw("events", "[" + events_ + "]").end_object().end_object();
-    count_ = 0;
-    events_.clear();
-    const auto sent = target_.send(import_path(), body.text());
-    return sent ? ok() : Status{sent.error()};
-  }
-
- private:
-  Status add(const EventTeleported& event) {
-    JsonWriter out;
-    write_event(out, Event{event});
-    if (count_ > 0 && events_.size() + out.text().size() > kPieceBytes) {
-      if (Status sent = flush(); !sent) return sent;
-    }
-    if (count_ == 0) {
-      first_ = sequence_;
-      chain_before_ = chain_;
-    }
-    events_ += (count_ == 0 ? "" : ",") + out.text();
-    ++count_;
-    return ok();
-  }
-
-  TeleportServer& target_;
-  const CheckedArchive& archive_;
-  StreamId stream_;
-  std::string chain_;
-  std::uint64_t sequence_ = 0;
-  std::string events_;
-  std::size_t count_ = 0;
-  std::uint64_t first_ = 0;
-  std::string chain_before_;
-};
-
-Result<CarriedSoFar> ask_for(TeleportServer& target, const StreamId& stream) {
-  JsonWriter body;
-  body.begin_object().field("stream", stream.value()).end_object();
-  const auto json = target.send(import_path(), body.text());
-  if (!json) return json.error();
-  const Json* carried = json->find("carried");
-  const Json* chain = json->find("chain");
-  const Json* sealed = json->find("sealed");
-  if (carried == nullptr || !carried->is_number() || chain == nullptr || !chain->is_string() ||
-      sealed == nullptr || !sealed->is_boolean()) {
-    return Error{Errc::corrupt, "the server's answer about '" + stream.value() + "' is not understood"};
-  }
-  return CarriedSoFar{static_cast<std::uint64_t>(carried->as_integer().value_or(0)), chain->as_string(),
-                      sealed->as_boolean()};
-}
-
 // Where an equal tool has another id at the target, the agents name that one.
 Status look_for_tools(TeleportServer& target, const std::vector<ToolValue>& tools, Renaming& renaming) {
   for (const ToolValue& tool : tools) {
-    JsonWriter body;
-    body.begin_object().key("tool");
-    write_tool(body, tool);
-    body.field_boolean("look", true).end_object();
-    const auto json = target.send(import_path(), body.text());
+    const auto json = target.send(import_path(), request_of_tool(tool, true));
     if (!json) return json.error();
-    const Json* id = json->find("id");
-    if (id == nullptr || !id->is_string()) return Error{Errc::corrupt, "the server's answer has no id"};
-    if (!id->as_string().empty() && id->as_string() != tool.id) renaming.tool(tool.id, id->as_string());
+    if (Status noted = note_equal_tool(tool, *json, renaming); !noted) return noted;
+  }
+  return ok();
+}
+
+Status send_all(TeleportServer& target, const std::vector<std::string>& bodies) {
+  for (const std::string& body : bodies) {
+    const auto sent = target.send(import_path(), body);
+    if (!sent) return sent.error();
   }
   return ok();
 }
@@ -253,14 +170,6 @@ Result<Json> TeleportServer::send(const std::string& path, const std::string& bo
   return body_of(post(path, body));
 }
 
-bool CheckedArchive::nothing_to_do() const {
-  return std::all_of(streams.begin(), streams.end(), [this](const ArchiveStream& one) {
-    if (kept.contains(one.stream)) return true;
-    const auto known = there.find(one.stream);
-    return known != there.end() && known->second.sealed && known->second.carried == one.events;
-  });
-}
-
 Result<CheckedArchive> check_archive(TeleportServer& target, const std::string& file,
                                      const std::string* fork_key, bool left) {
   TeleportBar bar("checking " + file);
@@ -282,42 +191,30 @@ Result<CheckedArchive> check_archive(TeleportServer& target, const std::string& 
     ArchiveCheck renamed{archive.renaming};
     if (Status read = check(renamed); !read) return read.error();
   }
-  bool begun = false;
   for (const ArchiveStream& one : archive.streams) {
-    auto there = ask_for(target, one.stream);
+    const auto json = target.send(import_path(), question_about(one.stream));
+    if (!json) return json.error();
+    auto there = answer_about(one.stream, *json);
     if (!there) return there.error();
-    begun = begun || there->carried > 0;
     archive.there[one.stream] = std::move(*there);
   }
-  if (!begun) return archive;
+  if (!archive.has_begun()) return archive;
   ArchiveCheck compared{archive.renaming};
   compared.compare_with(archive.there);
   if (Status read = check(compared); !read) return read.error();
-  for (const ArchiveStream& one : archive.streams) {
-    const CarriedSoFar& there = archive.there.at(one.stream);
-    if (!there.sealed || there.carried == one.events) continue;
-    if (left && one.stream.value().starts_with("block-")) {
-      archive.kept.insert(one.stream);
-      continue;
-    }
-    return Error{Errc::conflict, "'" + one.stream.value() + "' was imported from an earlier archive, and " +
-                                     "has lived on at the target since; an archive can be imported under "
-                                     "new ids (--fork)"};
-  }
+  if (Status settled = archive.settle(left); !settled) return settled.error();
   return archive;
 }
 
 Status send_archive(TeleportServer& target, const CheckedArchive& archive) {
-  for (const ToolValue& tool : archive.tools) {
-    JsonWriter body;
-    body.begin_object().key("tool");
-    write_tool(body, tool);
-    body.end_object();
-    const auto sent = target.send(import_path(), body.text());
-    if (!sent) return sent.error();
-  }
+  std::vector<std::string> tools;
+  for (const ToolValue& tool : archive.tools) tools.push_back(request_of_tool(tool, false));
+  if (Status sent = send_all(target, tools); !sent) return sent;
   TeleportBar bar("sending " + archive.file);
-  Pieces pieces(target, archive);
+  ImportPieces pieces(archive, kPieceBytes, [&target](std::string body) -> Status {
+    const auto sent = target.send(import_path(), body);
+    return sent ? ok() : Status{sent.error()};
+  });
   const auto take = [&pieces](const ArchiveFrame& frame) {
     const auto* record = std::get_if<ArchiveRecord>(&frame);
     return record != nullptr ? pieces.take(*record) : ok();
@@ -329,19 +226,7 @@ Status send_archive(TeleportServer& target, const CheckedArchive& archive) {
 }
 
 Status seal_archive(TeleportServer& target, const CheckedArchive& archive) {
-  // Blocks first: who sees an agent sees its blocks.
-  for (const char* kind : {"block-", "agent-"}) {
-    for (const ArchiveStream& one : archive.streams) {
-      if (!one.stream.value().starts_with(kind) || archive.kept.contains(one.stream)) continue;
-      JsonWriter body;
-      body.begin_object().field("stream", one.stream.value()).key("seal").begin_object();
-      body.field_integer("events", static_cast<std::int64_t>(one.events)).field("chain", one.chain);
-      body.end_object().end_object();
-      const auto sealed = target.send(import_path(), body.text());
-      if (!sealed) return sealed.error();
-    }
-  }
-  return ok();
+  return send_all(target, archive.seals());
 }
 
 }  // namespace varve

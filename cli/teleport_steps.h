@@ -4,14 +4,12 @@
 
 #include <cstdio>
 #include <functional>
-#include <map>
 #include <memory>
-#include <set>
 #include <string>
 #include <vector>
 
 #include "cli/server_client.h"
-#include "inspect/teleport_check.h"
+#include "inspect/teleport_plan.h"
 #include "runtime/real_env.h"
 
 namespace varve {
@@ -77,17 +75,8 @@ class TeleportServer {
 };
 
 // An archive that may be sent: whole, undamaged, and of nothing that the target has otherwise.
-struct CheckedArchive {
+struct CheckedArchive : ImportPlan {
   std::string file;
-  std::string hash;
-  ArchiveHeader header;
-  Renaming renaming;
-  std::vector<ToolValue> tools;
-  std::vector<ArchiveStream> streams;
-  std::map<StreamId, CarriedSoFar> there;
-  std::set<StreamId> kept;  // Blocks that live at the target already, and stay as they are there.
-
-  bool nothing_to_do() const;
 };
 // Reads an archive's frames. An Error of `take` is told with the frame's number.
 Status read_archive(const std::string& file, TeleportBar& bar,

@@ -1,8 +1,5 @@
 #include "sim/teleport_client.h"
 
-#include <algorithm>
-
-#include "actors/agent_teleport.h"
 #include "api/teleport_routes.h"
 #include "runtime/json.h"
 #include "sim/log_oracle.h"
@@ -56,106 +53,22 @@ Status check_frames(const FetchedArchive& archive, ArchiveCheck& check) {
 }
 
 // The bodies of the requests that carry what is not there yet.
-class Cutter {
- public:
-  Cutter(const TeleportPlan& plan, std::size_t bytes) : plan_(plan), bytes_(bytes) {}
-
-  Result<std::vector<std::string>> cut() {
-    for (const ArchiveFrame& frame : plan_.archive->frames) {
-      const auto* record = std::get_if<ArchiveRecord>(&frame);
-      if (record == nullptr || plan_.kept.contains(plan_.renaming.stream(record->stream))) continue;
-      if (Status taken = take(*record); !taken) return taken.error();
-    }
-    flush();
-    return std::move(pieces_);
-  }
-
- private:
-  Status take(const ArchiveRecord& record) {
-    const StreamId stream = plan_.renaming.stream(record.stream);
-    if (stream != stream_) {
-      flush();
-      stream_ = stream;
-      chain_.clear();
-      sequence_ = 0;
-    }
-    const std::string& source = plan_.archive->header.source;
-    auto events = carried_events(plan_.renaming.record(record), source, record.stream);
-    if (!events) return events.error();
-    const auto there = plan_.there.find(stream);
-    const std::uint64_t carried = there != plan_.there.end() ? there->second.carried : 0;
-    for (const EventTeleported& event : *events) {
-      ++sequence_;
-      if (sequence_ > carried) add(event);
-      chain_ = next_chain(chain_, event);
-    }
+Result<std::vector<std::string>> cut(const TeleportPlan& plan, std::size_t bytes) {
+  std::vector<std::string> bodies;
+  ImportPieces pieces(plan, bytes, [&bodies](std::string body) {
+    bodies.push_back(std::move(body));
     return ok();
+  });
+  for (const ArchiveFrame& frame : plan.archive->frames) {
+    const auto* record = std::get_if<ArchiveRecord>(&frame);
+    if (record == nullptr) continue;
+    if (Status taken = pieces.take(*record); !taken) return taken.error();
   }
-  void add(const EventTeleported& event) {
-    JsonWriter out;
-    write_event(out, Event{event});
-    if (count_ > 0 && events_.size() + out.text().size() > bytes_) flush();
-    if (count_ == 0) {
-      first_ = sequence_;
-      chain_before_ = chain_;
-    }
-    events_ += (count_ == 0 ? "" : ",") + out.text();
-    ++count_;
-  }
-  void flush() {
-    if (count_ == 0) return;
-    JsonWriter body;
-    body.begin_object().field("stream", stream_.value()).key("append").begin_object();
-    body.field_integer("first", static_cast<std::int64_t>(first_)).field("chain", chain_before_);
-    body.field_raw("events", "[" + events_ + "]").end_object().end_object();
-    pieces_.push_back(body.take());
-    count_ = 0;
-    events_.clear();
-  }
-
-  const TeleportPlan& plan_;
-  std::size_t bytes_;
-  std::vector<std::string> pieces_;
-  StreamId stream_;
-  std::string chain_;
-  std::uint64_t sequence_ = 0;
-  std::string events_;
-  std::size_t count_ = 0;
-  std::uint64_t first_ = 0;
-  std::string chain_before_;
-};
-
-std::string tool_body(const ToolValue& tool, bool look) {
-  JsonWriter body;
-  body.begin_object().key("tool");
-  write_tool(body, tool);
-  if (look) body.field_boolean("look", true);
-  body.end_object();
-  return body.take();
+  if (Status rest = pieces.flush(); !rest) return rest.error();
+  return bodies;
 }
 
 }  // namespace
-
-bool TeleportPlan::nothing_to_do() const {
-  return std::all_of(streams.begin(), streams.end(), [this](const ArchiveStream& one) {
-    if (kept.contains(one.stream)) return true;
-    const auto known = there.find(one.stream);
-    return known != there.end() && known->second.sealed && known->second.carried == one.events;
-  });
-}
-
-bool TeleportPlan::goes_on() const {
-  const auto begun = [](const auto& one) { return one.second.carried > 0; };
-  return !nothing_to_do() && std::any_of(there.begin(), there.end(), begun);
-}
-
-std::vector<std::string> TeleportPlan::agents() const {
-  std::vector<std::string> agents;
-  for (const ArchiveStream& one : streams) {
-    if (one.stream.value().starts_with("agent-")) agents.push_back(one.stream.value());
-  }
-  return agents;
-}
 
 TeleportClient::TeleportClient(Ask source, Ask target, Options options)
     : source_(std::move(source)), target_(std::move(target)), options_(std::move(options)) {}
@@ -196,28 +109,11 @@ Task<Json> TeleportClient::post(std::string body) {
   co_return Json::parse(came->body);
 }
 
-Task<CarriedSoFar> TeleportClient::ask_for(StreamId stream) {
-  JsonWriter body;
-  body.begin_object().field("stream", stream.value()).end_object();
-  auto json = co_await post(body.take());
-  if (!json) co_return json.error();
-  const Json* carried = json->find("carried");
-  const Json* chain = json->find("chain");
-  const Json* sealed = json->find("sealed");
-  if (carried == nullptr || chain == nullptr || sealed == nullptr) {
-    co_return Error{Errc::corrupt, "how far " + stream.value() + " is: " + json->dump()};
-  }
-  co_return CarriedSoFar{static_cast<std::uint64_t>(carried->as_integer().value_or(0)), chain->as_string(),
-                         sealed->as_boolean()};
-}
-
-Task<> TeleportClient::look_for_tools(TeleportPlan* plan, const std::vector<ToolValue>* tools) {
-  for (const ToolValue& tool : *tools) {
-    auto json = co_await post(tool_body(tool, true));
+Task<> TeleportClient::look_for_tools(TeleportPlan* plan) {
+  for (const ToolValue& tool : plan->tools) {
+    auto json = co_await post(request_of_tool(tool, true));
     if (!json) co_return json.error();
-    const Json* id = json->find("id");
-    if (id == nullptr) co_return Error{Errc::corrupt, "a tool's answer has no id"};
-    if (!id->as_string().empty() && id->as_string() != tool.id) plan->renaming.tool(tool.id, id->as_string());
+    if (Status noted = note_equal_tool(tool, *json, plan->renaming); !noted) co_return noted.error();
   }
   co_return ok();
 }
@@ -225,41 +121,36 @@ Task<> TeleportClient::look_for_tools(TeleportPlan* plan, const std::vector<Tool
 Task<TeleportPlan> TeleportClient::check(ArchivePtr archive, std::string fork_key, bool left) {
   TeleportPlan plan;
   plan.archive = archive;
+  plan.hash = archive->hash;
+  plan.header = archive->header;
   if (!fork_key.empty()) plan.renaming = Renaming::fork(archive->hash + " " + fork_key);
   ArchiveCheck whole{Renaming{}};
   if (Status fits = check_frames(*archive, whole); !fits) co_return fits.error();
-  if (Status looked = co_await look_for_tools(&plan, &whole.tools()); !looked) co_return looked.error();
+  plan.tools = whole.tools();
+  if (Status looked = co_await look_for_tools(&plan); !looked) co_return looked.error();
   ArchiveCheck renamed{plan.renaming};
   if (Status fits = check_frames(*archive, renamed); !fits) co_return fits.error();
   plan.streams = renamed.streams();
   for (const ArchiveStream& one : plan.streams) {
-    auto there = co_await ask_for(one.stream);
+    auto json = co_await post(question_about(one.stream));
+    if (!json) co_return json.error();
+    auto there = answer_about(one.stream, *json);
     if (!there) co_return there.error();
     plan.there[one.stream] = std::move(*there);
   }
   ArchiveCheck compared{plan.renaming};
   compared.compare_with(plan.there);
   if (Status fits = check_frames(*archive, compared); !fits) co_return fits.error();
-  for (const ArchiveStream& one : plan.streams) {
-    const CarriedSoFar& there = plan.there.at(one.stream);
-    if (!there.sealed || there.carried == one.events) continue;
-    if (left && one.stream.value().starts_with("block-")) {
-      plan.kept.insert(one.stream);
-      continue;
-    }
-    co_return Error{Errc::conflict, one.stream.value() + " was imported from an earlier archive"};
-  }
+  if (Status settled = plan.settle(left); !settled) co_return settled.error();
   co_return plan;
 }
 
 Task<> TeleportClient::send(TeleportPlan plan) {
-  for (const ArchiveFrame& frame : plan.archive->frames) {
-    const auto* tool = std::get_if<ArchiveTool>(&frame);
-    if (tool == nullptr) continue;
-    auto taken = co_await post(tool_body(tool->tool, false));
+  for (const ToolValue& tool : plan.tools) {
+    auto taken = co_await post(request_of_tool(tool, false));
     if (!taken) co_return taken.error();
   }
-  auto pieces = Cutter(plan, options_.piece_bytes).cut();
+  auto pieces = cut(plan, options_.piece_bytes);
   if (!pieces) co_return pieces.error();
   for (std::string& piece : *pieces) {
     if (options_.dies()) co_return Error{Errc::cancelled, "killed between two pieces"};
@@ -275,18 +166,10 @@ Task<> TeleportClient::send_blindly(TeleportPlan plan) {
 }
 
 Task<> TeleportClient::seal(TeleportPlan plan) {
-  // Blocks first: who sees an agent sees its blocks.
-  for (const char* kind : {"block-", "agent-"}) {
-    for (const ArchiveStream& one : plan.streams) {
-      if (!one.stream.value().starts_with(kind) || plan.kept.contains(one.stream)) continue;
-      if (options_.dies()) co_return Error{Errc::cancelled, "killed between two seals"};
-      JsonWriter body;
-      body.begin_object().field("stream", one.stream.value()).key("seal").begin_object();
-      body.field_integer("events", static_cast<std::int64_t>(one.events)).field("chain", one.chain);
-      body.end_object().end_object();
-      auto sealed = co_await post(body.take());
-      if (!sealed) co_return sealed.error();
-    }
+  for (std::string& seal : plan.seals()) {
+    if (options_.dies()) co_return Error{Errc::cancelled, "killed between two seals"};
+    auto sealed = co_await post(std::move(seal));
+    if (!sealed) co_return sealed.error();
   }
   co_return ok();
 }

@@ -1,6 +1,6 @@
-// TeleportClient: what `varve teleport` does, for a client in the simulated world, by the same routes, checks
-// and pieces: it fetches an archive, checks all of it, asks the target how far it is, sends what is not there
-// yet, seals.
+// TeleportClient: what `varve teleport` does, for a client in the simulated world, by the same routes and
+// with the same checks, pieces and bodies (inspect/teleport_plan.h): it fetches an archive, checks all of it,
+// asks the target how far it is, sends what is not there yet, seals.
 //
 // Promises: an Error says how the command would end. Errc::unavailable: nobody has answered for long; the
 // same again goes on. Errc::cancelled: it was told to die, as if killed. Errc::not_found, Errc::conflict:
@@ -8,13 +8,11 @@
 #pragma once
 
 #include <functional>
-#include <map>
 #include <memory>
-#include <set>
 #include <string>
 #include <vector>
 
-#include "inspect/teleport_check.h"
+#include "inspect/teleport_plan.h"
 #include "sim/sim_client.h"
 
 namespace varve::sim {
@@ -29,17 +27,10 @@ struct FetchedArchive {
 using ArchivePtr = std::shared_ptr<const FetchedArchive>;
 
 // One that may be sent.
-struct TeleportPlan {
+struct TeleportPlan : ImportPlan {
   ArchivePtr archive;
-  Renaming renaming;
-  std::vector<ArchiveStream> streams;  // Renamed.
-  std::map<StreamId, CarriedSoFar> there;
-  std::set<StreamId> kept;  // Blocks that live there already, and stay as they are.
 
-  bool nothing_to_do() const;
-  // Something is there, and not all of it is sealed.
-  bool goes_on() const;
-  std::vector<std::string> agents() const;  // Renamed.
+  bool goes_on() const { return has_begun() && !nothing_to_do(); }
 };
 
 class TeleportClient {
@@ -72,8 +63,7 @@ class TeleportClient {
 
  private:
   Task<Json> post(std::string body);
-  Task<> look_for_tools(TeleportPlan* plan, const std::vector<ToolValue>* tools);
-  Task<CarriedSoFar> ask_for(StreamId stream);
+  Task<> look_for_tools(TeleportPlan* plan);
 
   Ask source_;
   Ask target_;
