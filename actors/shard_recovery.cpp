@@ -214,7 +214,7 @@ Task<Shard::Loaded> Shard::rebuild(StreamId stream) {
         read.seen = std::max(read.seen, record.offset);
       }
     }
-    if (batch->records.empty() && batch->next <= from) break;
+    if (batch->next <= from) co_return not_readable_yet();
     from = batch->next;
   }
   // What lies behind `end` is in tail_, and activate() applies it.

@@ -23,6 +23,10 @@ Result<std::shared_ptr<const Record>> decoded(const LogRecord& record) {
   return result;
 }
 
+Error not_readable_yet() {
+  return Error{Errc::unavailable, "the newest records cannot be read yet"};
+}
+
 Mark mark_of(const LogRecord& record) {
   return Mark{false, record.offset, xxh64(*record.bytes)};
 }
@@ -39,7 +43,7 @@ Task<> check_mark(EventLog& log, Partition partition, Mark mark) {
     // all.
     const auto end = co_await log.end(partition);
     if (!end) co_return end.error();
-    if (*end > mark.offset) co_return Error{Errc::unavailable, "the newest records cannot be read yet"};
+    if (*end > mark.offset) co_return not_readable_yet();
   }
   if (batch->records.empty() || batch->records.front().offset != mark.offset) {
     co_return not_the_same_log(partition, mark, "is not there");

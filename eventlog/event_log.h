@@ -84,6 +84,10 @@ class EventLog {
   virtual InFlight in_flight() const { return {}; }
 };
 
+// A read came back empty-handed before an end that is known: a reader may see an older end than another one
+// did. Errc::unavailable; it is never the end of the log.
+Error not_readable_yet();
+
 // The mark of a record.
 Mark mark_of(const LogRecord& record);
 // Re-reads the mark's record. Errc::corrupt if another one is there, or none: the log was truncated or

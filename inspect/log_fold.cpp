@@ -146,7 +146,7 @@ Task<> visit_log(EventLog& log, Partition partition, Offset from, Offset end, Lo
       if (!go_on) co_return go_on.error();
       if (!*go_on) co_return ok();
     }
-    if (batch->records.empty() && batch->next <= from) co_return ok();
+    if (batch->next <= from) co_return not_readable_yet();
     from = batch->next;
   }
   co_return ok();

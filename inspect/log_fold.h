@@ -71,6 +71,7 @@ class LogVisitor {
   virtual Task<bool> take(LogRecord record) = 0;
   virtual Task<bool> damaged(Offset offset, std::string why) = 0;
 };
+// Every record of [from, end), which lies at the log's end or before it. The log's Errors, and the visitor's.
 Task<> visit_log(EventLog& log, Partition partition, Offset from, Offset end, LogVisitor& visitor);
 
 }  // namespace varve

@@ -177,7 +177,10 @@ Task<> TeleportExport::learn_partition(Partition partition) {
       }
       learn_record(record, partition, admission);
     }
-    if (batch->records.empty() && batch->next <= from) break;
+    if (batch->next <= from) {
+      if (mutant(Mutant::export_ends_early)) break;
+      co_return not_readable_yet();
+    }
     from = batch->next;
   }
   if (source_.empty()) source_ = admission.cluster;
@@ -384,7 +387,9 @@ Task<> TeleportExport::read_group() {
   }
   const Group& group = groups_.front();
   at_ = batch->next;
-  const bool ended = batch->next >= to || (batch->records.empty() && batch->next <= from);
+  const bool stuck = batch->next <= from;
+  if (stuck && !mutant(Mutant::export_ends_early)) co_return not_readable_yet();
+  const bool ended = batch->next >= to || stuck;
   // A stream alone may be larger than what is held.
   if (!ended && group.streams.size() > 1) co_return ok();
   for (const StreamId& stream : group.streams) {

@@ -169,7 +169,7 @@ Task<LastRecord> last_record(EventLog& log, Place place, WallTime time, Offset u
     ReadOptions options;
     auto read = co_await log.read(place.partition, from, options);
     if (!read) co_return read.error();
-    if (read->next <= from) co_return Error{Errc::unavailable, "the newest records cannot be read yet"};
+    if (read->next <= from) co_return not_readable_yet();
     for (const LogRecord& record : read->records) {
       if (record.offset >= end) break;
       const auto decoded_record = decoded(record);

@@ -1,7 +1,9 @@
 // The memory log takes the exam of the port, dense and sparse; what only a reference can be asked follows.
 #include "eventlog/memory_event_log.h"
 
+#include "eventlog/rulings.h"
 #include "tests/eventlog/event_log_contract.h"
+#include "tests/support/lagging_log.h"
 
 namespace varve::test {
 namespace {
@@ -126,24 +128,6 @@ TEST_F(MemoryEventLogTest, ATruncatedLogIsNoticedByItsReaders) {
   EXPECT_EQ(Errc::corrupt, exchanged.error().code);
 }
 
-// As a follower after a change of leader: what others have read already is not visible here for a while.
-class LaggingLog final : public EventLog {
- public:
-  explicit LaggingLog(EventLog& log) : log_(log) {}
-  std::uint32_t partitions() const override { return log_.partitions(); }
-  Result<Delivery> append(Partition partition, std::string key, std::string bytes) override {
-    return log_.append(partition, std::move(key), std::move(bytes));
-  }
-  Task<ReadBatch> read(Partition /*partition*/, Offset from, ReadOptions /*options*/) override {
-    ReadBatch nothing{{}, from};
-    co_return nothing;
-  }
-  Task<Offset> end(Partition partition) override { return log_.end(partition); }
-
- private:
-  EventLog& log_;
-};
-
 TEST_F(MemoryEventLogTest, AMarkThatCannotBeReadYetIsNoTruncatedLog) {
   outcome("a");
   outcome("b");
@@ -156,6 +140,17 @@ TEST_F(MemoryEventLogTest, AMarkThatCannotBeReadYetIsNoTruncatedLog) {
   const Status truncated = run(env_, check_mark(lagging, kHere, mark));
   ASSERT_FALSE(truncated);
   EXPECT_EQ(Errc::corrupt, truncated.error().code);
+}
+
+TEST_F(MemoryEventLogTest, WhatCannotBeReadYetIsNoEndOfTheRulings) {
+  outcome("a");
+  outcome("b");
+  LaggingLog lagging(log_, Offset{1});
+  const AdmissionState unclaimed;
+  const auto early = run(env_, rulings_in(lagging, kHere, Offset{}, Offset{2}, unclaimed));
+  ASSERT_FALSE(early);
+  EXPECT_EQ(Errc::unavailable, early.error().code);
+  EXPECT_TRUE(run(env_, rulings_in(lagging, kHere, Offset{}, Offset{1}, unclaimed)));
 }
 
 TEST(MemoryLogStorageTest, SparseOffsetsHaveGapsAndOneSeedGivesTheSameOnes) {

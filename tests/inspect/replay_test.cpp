@@ -4,6 +4,7 @@
 #include "inspect/replay_text.h"
 #include "inspect/stepper.h"
 #include "tests/inspect/inspect_log.h"
+#include "tests/support/lagging_log.h"
 
 namespace varve::test {
 namespace {
@@ -225,6 +226,20 @@ TEST_F(ReplayTest, AnEditThatAModelCalledForNamesItsCallAndItsTurn) {
   const auto& records = recorder->records;
   EXPECT_EQ("run-1 opened at " + to_string(opened) + ", request request-1", describe(*records[4].cause));
   EXPECT_EQ("a client's request, request request-1", describe(*records[3].cause));
+}
+
+TEST_F(ReplayTest, WhatCannotBeReadYetIsNotTheEnd) {
+  create_agent(kAgent, "ann");
+  says(kAgent, "run-1", "hello");
+  const auto end = run(env_, log_.end(Partition{0}));
+  ASSERT_TRUE(end && *end > Offset{1});
+  Recorder recorder(log_, Partition{0});
+  ASSERT_TRUE(run(env_, recorder.replay.begin(*end)));
+  LaggingLog lagging(log_, Offset{end->value() - 1});
+  const Status done = run(env_, visit_log(lagging, Partition{0}, Offset{}, *end, recorder));
+  ASSERT_FALSE(done) << "a story without its last word was told as if it were whole";
+  EXPECT_EQ(Errc::unavailable, done.error().code);
+  EXPECT_EQ(end->value() - 1, recorder.records.size());
 }
 
 TEST_F(ReplayTest, PrintsForPeopleWhatWasAndWhatIs) {

@@ -10,6 +10,7 @@
 #include "sim/swarm.h"
 #include "sim/swarm_config.h"
 #include "sim/sweep.h"
+#include "tests/support/lagging_log.h"
 #include "tests/support/run.h"
 
 namespace varve::sim {
@@ -59,23 +60,6 @@ TEST(SimTeleport, ASourceThatLetsGoTooEarlyIsFoundOut) {
   EXPECT_NE(std::string::npos, result.failures.front().find("it left with less than it had"));
 }
 
-// A reader that does not see the newest record yet.
-class ShortSighted final : public EventLog {
- public:
-  explicit ShortSighted(EventLog& log) : log_(log) {}
-  std::uint32_t partitions() const override { return log_.partitions(); }
-  Result<Delivery> append(Partition partition, std::string key, std::string bytes) override {
-    return log_.append(partition, std::move(key), std::move(bytes));
-  }
-  Task<ReadBatch> read(Partition /*partition*/, Offset from, ReadOptions /*options*/) override {
-    co_return ReadBatch{{}, from};
-  }
-  Task<Offset> end(Partition partition) override { return log_.end(partition); }
-
- private:
-  EventLog& log_;
-};
-
 TEST(SimTeleport, AnExportThatCannotSeeTheNewestRecordsIsNone) {
   RealEnv env;
   const MemoryLogStorage::Options one{1, 0};
@@ -91,7 +75,7 @@ TEST(SimTeleport, AnExportThatCannotSeeTheNewestRecordsIsNone) {
   ExportQuestion question;
   question.all = true;
   EXPECT_TRUE(test::run(env, TeleportExport::prepare(log, question)));
-  ShortSighted lags(log);
+  test::LaggingLog lags(log);
   const auto made = test::run(env, TeleportExport::prepare(lags, question));
   ASSERT_FALSE(made);
   EXPECT_EQ(Errc::unavailable, made.error().code) << made.error().message;
