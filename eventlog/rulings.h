@@ -35,8 +35,8 @@ struct FoundRuling {
 };
 
 // The admitted rulings of [from, to), in order; `admission` is the state at `from`. Decodes nothing while it
-// meets no ruling. Ends without an Error before a record that is damaged: whoever folds will name it.
-// Errc::unavailable: try again.
+// meets no ruling. Ends without an Error before a record that is damaged, and at the log's end if `to` lies
+// behind it: whoever folds will name that. Errc::unavailable: try again.
 Task<std::vector<FoundRuling>> rulings_in(EventLog& log, Partition partition, Offset from, Offset to,
                                           AdmissionState admission);
 

@@ -151,6 +151,7 @@ TEST_F(MemoryEventLogTest, WhatCannotBeReadYetIsNoEndOfTheRulings) {
   ASSERT_FALSE(early);
   EXPECT_EQ(Errc::unavailable, early.error().code);
   EXPECT_TRUE(run(env_, rulings_in(lagging, kHere, Offset{}, Offset{1}, unclaimed)));
+  EXPECT_TRUE(run(env_, rulings_in(log_, kHere, Offset{}, Offset{5}, unclaimed))) << "there is no more";
 }
 
 TEST(MemoryLogStorageTest, SparseOffsetsHaveGapsAndOneSeedGivesTheSameOnes) {
